@@ -1,0 +1,44 @@
+{# Instants and local calendars. Days and months are those of the territory's time zone; instants are UTC. #}
+
+{# The wall clock of the territory at an instant. #}
+{% macro local_clock(instant) %}{{ return(adapter.dispatch('local_clock')(instant)) }}{% endmacro %}
+
+{% macro default__local_clock(instant) -%}
+    ({{ instant }} at time zone '{{ time_zone() }}')
+{%- endmacro %}
+
+{% macro spark__local_clock(instant) -%}
+    from_utc_timestamp({{ instant }}, '{{ time_zone() }}')
+{%- endmacro %}
+
+{# The instant at which the wall clock of the territory shows this date and time. #}
+{% macro instant_of(clock) %}{{ return(adapter.dispatch('instant_of')(clock)) }}{% endmacro %}
+
+{% macro default__instant_of(clock) -%}
+    (cast({{ clock }} as timestamp) at time zone '{{ time_zone() }}')
+{%- endmacro %}
+
+{% macro spark__instant_of(clock) -%}
+    to_utc_timestamp(cast({{ clock }} as timestamp), '{{ time_zone() }}')
+{%- endmacro %}
+
+{# The local day of an instant. #}
+{% macro local_date(instant) -%}
+    cast({{ local_clock(instant) }} as date)
+{%- endmacro %}
+
+{# The first day of the local month of an instant: the partition of most models. #}
+{% macro local_month(instant) -%}
+    cast(date_trunc('month', {{ local_clock(instant) }}) as date)
+{%- endmacro %}
+
+{# Hours between two instants, as a double. #}
+{% macro hours_between(from_at, to_at) %}{{ return(adapter.dispatch('hours_between')(from_at, to_at)) }}{% endmacro %}
+
+{% macro default__hours_between(from_at, to_at) -%}
+    (date_diff('second', {{ from_at }}, {{ to_at }}) / cast(3600 as double))
+{%- endmacro %}
+
+{% macro spark__hours_between(from_at, to_at) -%}
+    (timestampdiff(second, {{ from_at }}, {{ to_at }}) / cast(3600 as double))
+{%- endmacro %}

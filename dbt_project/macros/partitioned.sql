@@ -1,0 +1,146 @@
+{# Materialization `partitioned`: a plain SELECT, of which only the touched partitions are computed, and only those whose
+   content differs are written, with the seq reached, in one transaction.
+
+   Config: `partition` (a column; without it the model is one whole), `reach` (own: a touched partition of a parent touches
+   the same one here; next: and the one that follows; all: any), `unique_key` (of a model that reads a source).
+   Touched: partitions of the new rows of a source, those where their keys stood before, those that parents say they
+   touched; everything when a parent without partition changed, or the SQL, the contract, a seed, or when loads were taken away. #}
+{% materialization partitioned, default, supported_languages=['sql'] %}
+    {%- set target = this.incorporate(type='table') -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set partition = config.get('partition') -%}
+    {%- set staged = orchestra_staged() -%}
+    {%- set now = orchestra_row('select seq, run from meta.journal') -%}
+    {%- set fingerprint = orchestra_fingerprint(sql) -%}
+    {%- set built = orchestra_row("select seq, run, fingerprint from meta.built where model = '" ~ model.unique_id ~ "'") -%}
+    {%- set is_new = not existing or not built or built[2] != fingerprint or should_full_refresh() -%}
+    {%- set touched = 'all' if is_new else orchestra_touched(sql, existing, partition, built[0], built[1]) -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {%- if not touched -%}
+        {% call statement('main') %}
+            update meta.built set seq = {{ now[0] }}, run = {{ now[1] }} where model = '{{ model.unique_id }}'
+        {% endcall %}
+    {%- else -%}
+        {%- set scope = "true" if touched == 'all' else partition ~ "::varchar in ('" ~ touched | join("', '") ~ "')" -%}
+        {% call statement('stage') %}
+            create or replace temp table {{ staged }} as select * from ({{ sql }}) where {{ scope }}
+        {% endcall %}
+        {%- set changed = orchestra_changed(existing, staged, partition, scope) if existing and not orchestra_reshaped(existing, staged) else none -%}
+        {%- if changed is none or is_new -%}
+            {%- if existing %}{% do adapter.drop_relation(existing) %}{% endif -%}
+            {% call statement('main') %}{{ get_create_table_as_sql(False, target, 'select * from ' ~ staged) }}{% endcall %}
+        {%- elif changed and not partition -%}
+            {% call statement('main') %}
+                delete from {{ target }};
+                insert into {{ target }} by name select * from {{ staged }};
+            {% endcall %}
+        {%- elif changed -%}
+            {%- set rows = partition ~ "::varchar in ('" ~ changed | join("', '") ~ "')" -%}
+            {% call statement('main') %}
+                delete from {{ target }} where {{ rows }};
+                insert into {{ target }} by name select * from {{ staged }} where {{ rows }};
+            {% endcall %}
+        {%- else -%}
+            {% call statement('main') %}select 1{% endcall %}
+        {%- endif -%}
+        {%- do orchestra_book(now, fingerprint, partition, changed) -%}
+    {%- endif -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do adapter.commit() %}
+    {{ return({'relations': [target]}) }}
+{% endmaterialization %}
+
+{% macro orchestra_staged() %}{{ return(adapter.quote('staged_' ~ this.identifier)) }}{% endmacro %}
+
+{% macro orchestra_row(query) %}
+    {%- set rows = run_query(query).rows -%}
+    {{ return(rows[0] if rows | length else none) }}
+{% endmacro %}
+
+{% macro orchestra_value(query) %}{{ return(orchestra_row(query)[0]) }}{% endmacro %}
+
+{% macro orchestra_list(query) %}{{ return(run_query(query).columns[0].values() | list) }}{% endmacro %}
+
+{# What a model is made of, apart from its inputs' rows: SQL, contract, configuration, content of its seeds. #}
+{% macro orchestra_fingerprint(sql) %}
+    {%- set parts = [sql, config.get('partition') or '', config.get('reach') or 'own', model.columns.values() | map(attribute='data_type') | join(' '), model.columns.keys() | join(' ')] -%}
+    {%- for parent in model.depends_on.nodes if parent.startswith('seed.') -%}
+        {%- do parts.append(graph.nodes[parent].checksum.checksum) -%}
+    {%- endfor -%}
+    {{ return(local_md5(parts | join('|'))) }}
+{% endmacro %}
+
+{# The partitions that inputs changed since the seq (sources) and the run (models) of the last build may change: a list, or 'all'. #}
+{% macro orchestra_touched(sql, existing, partition, seq, run) %}
+    {%- set found = [] -%}
+    {%- for parent in model.depends_on.nodes if not parent.startswith('seed.') -%}
+        {%- if parent.startswith('source.') -%}
+            {%- set source = graph.sources[parent] -%}
+            {%- set of_source = "brick = '" ~ source.source_name ~ "' and coalesce(table_name, '" ~ source.name ~ "') = '" ~ source.name ~ "' and seq > " ~ seq -%}
+            {%- if orchestra_value('select count(*) from meta.rewrites where ' ~ of_source) -%}{{ return('all') }}{%- endif -%}
+            {%- set loads = orchestra_list('select load_id from meta.loads where ' ~ of_source) -%}
+            {%- if loads and not partition -%}{{ return('all') }}{%- endif -%}
+            {%- if loads -%}
+                {%- set relation = api.Relation.create(database=source.database, schema=source.schema, identifier=source.identifier) | string -%}
+                {%- set news = sql | replace(relation, '(select * from ' ~ relation ~ " where _load_id in ('" ~ loads | join("', '") ~ "'))") -%}
+                {%- set keys = config.require('unique_key') -%}
+                {% call statement('news') %}
+                    create or replace temp table {{ adapter.quote('news_' ~ this.identifier) }} as
+                    select distinct {{ keys | join(', ') }}, {{ partition }} from ({{ news }})
+                {% endcall %}
+                {%- do found.extend(orchestra_list(
+                    'select distinct ' ~ partition ~ '::varchar from ' ~ adapter.quote('news_' ~ this.identifier)
+                    ~ ' union select distinct ' ~ partition ~ '::varchar from ' ~ existing
+                    ~ ' semi join ' ~ adapter.quote('news_' ~ this.identifier) ~ ' using (' ~ keys | join(', ') ~ ')'
+                )) -%}
+            {%- endif -%}
+        {%- elif not graph.nodes[parent].config.get('partition') or not partition -%}
+            {%- if orchestra_value("select count(*) from meta.built where model = '" ~ parent ~ "' and content_run > " ~ run) -%}{{ return('all') }}{%- endif -%}
+        {%- else -%}
+            {%- do found.extend(orchestra_list("select distinct partition from meta.touched where model = '" ~ parent ~ "' and run > " ~ run)) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if '*' in found or found and config.get('reach') == 'all' -%}{{ return('all') }}{%- endif -%}
+    {%- if found and config.get('reach') == 'next' -%}
+        {%- do found.extend(orchestra_list(
+            "select cast(cast(partition as date) + interval 1 month as date)::varchar from (values ('" ~ found | join("'), ('") ~ "')) as touched (partition)"
+        )) -%}
+    {%- endif -%}
+    {{ return(found | unique | list) }}
+{% endmacro %}
+
+{# Whether the columns are not the same any more. #}
+{% macro orchestra_reshaped(existing, staged) %}
+    {%- set shape = "select string_agg(column_name || ' ' || column_type, ', ' order by column_name) from (describe " -%}
+    {{ return(orchestra_value(shape ~ existing ~ ')') != orchestra_value(shape ~ staged ~ ')')) }}
+{% endmacro %}
+
+{# The partitions whose content differs between what stands and what was staged; ['whole'] for a model without partition. #}
+{% macro orchestra_changed(existing, staged, partition, scope) %}
+    {%- set unit = partition ~ '::varchar' if partition else "'whole'" -%}
+    {%- set columns = adapter.get_columns_in_relation(existing) | map(attribute='quoted') | join(', ') -%}
+    {%- set digest = 'count(*) as row_count, sum(hash(' ~ columns ~ ')::hugeint) as digest' -%}
+    {{ return(orchestra_list(
+        'with old as (select ' ~ unit ~ ' as unit, ' ~ digest ~ ' from ' ~ existing ~ ' where ' ~ scope ~ ' group by all), '
+        ~ 'new as (select ' ~ unit ~ ' as unit, ' ~ digest ~ ' from ' ~ staged ~ ' group by all) '
+        ~ 'select coalesce(old.unit, new.unit) as unit from old full join new on old.unit is not distinct from new.unit '
+        ~ 'where old.row_count is distinct from new.row_count or old.digest is distinct from new.digest order by unit'
+    )) }}
+{% endmacro %}
+
+{# Say, in the transaction of the content, what seq it has reached and what it touched ('*': everything). #}
+{% macro orchestra_book(now, fingerprint, partition, changed) %}
+    {%- set name = "'" ~ model.unique_id ~ "'" -%}
+    {%- set is_changed = changed is none or changed -%}
+    {% call statement('book') %}
+        {% if is_changed and partition %}
+        insert into meta.touched select {{ name }}, unnest(['{{ ['*'] | join if changed is none else changed | join("', '") }}']), {{ now[1] }};
+        {% endif %}
+        create or replace temp table booked as
+        select coalesce(max(content_run), {{ now[1] }}) as content_run from meta.built where model = {{ name }};
+        delete from meta.built where model = {{ name }};
+        insert into meta.built
+        select {{ name }}, {{ now[0] }}, {{ now[1] }}, {{ now[1] if is_changed else 'content_run' }}, '{{ fingerprint }}' from booked;
+    {% endcall %}
+{% endmacro %}

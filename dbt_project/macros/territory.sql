@@ -1,0 +1,24 @@
+{# The values of territory.yml, which reach models through these macros only. #}
+
+{% macro time_zone() %}{{ return(var('time_zone')) }}{% endmacro %}
+
+{% macro epci_code() -%}'{{ var('epci_code') }}'{%- endmacro %}
+
+{% macro reference_year() -%}{{ var('reference_year') }}{%- endmacro %}
+
+{% macro reference_station() -%}'{{ var('reference_station') }}'{%- endmacro %}
+
+{# A relation of 12 rows: month_number, reference_degree_days. #}
+{% macro reference_degree_days() -%}
+    (
+        select
+            cast(month_number as bigint) as month_number,
+            cast(reference_degree_days as double) as reference_degree_days
+        from (
+            values
+            {%- for degree_days in var('reference_degree_days') %}
+            ({{ loop.index }}, {{ degree_days }}){{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as months (month_number, reference_degree_days)
+    )
+{%- endmacro %}

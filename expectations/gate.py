@@ -1,0 +1,255 @@
+"""Judge sets of rows: defaults drawn from what came before, and the expectations that a steward wrote in a YAML."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import statistics
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import yaml
+
+from ingestion.lake import Lake, listed, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from ingestion.brick import Brick, Table
+    from ingestion.journal import Entry, Journal
+
+ROOM = Path(__file__).resolve().parent
+HISTORY = 10  # accepted loads that a load is compared with
+
+# What the defaults tolerate; a table's YAML may override each under `defaults`.
+LANDED = {
+    "refused_share": 0.2,  # rows refused, at most
+    "key_share": 0.9,  # distinct keys among rows, at least: below, a page was repeated
+    "volume": (0.5, 3.0),  # rows of the fullest day (changes) or of the photo (whole), as multiples of those before
+    "coverage": 0.5,  # distinct values of the first key column, as a share of those before
+    "filled": 20,  # values that a column should have held, from what came before, for it to be all null
+}
+MART = {
+    "volume": (0.9, 10.0),  # rows, as multiples of the last publication's
+    "filled": 20,
+}
+
+
+class Expectation(TypedDict, total=False):
+    """One line of a steward's file, in the words of Great Expectations."""
+
+    type: str
+    kwargs: dict[str, Any]
+    severity: str
+    reason: str
+
+
+def judge_load(
+    lake: Lake,
+    journal: Journal,
+    brick: Brick,
+    staged: dict[str, tuple[list[Path], dict[str, Any]]],
+    read_at: dt.datetime,
+) -> list[str]:
+    """Judge the files of a load before it is seen; give why it is refused, nothing when it is accepted.
+
+    Each table's record gains `profile`, which later loads are compared with.
+    """
+    suites = _suites(ROOM / "landed" / f"{brick.name}.yml", "tables")
+    history = [load for load in journal.accepted(brick.name) if load["read_at"] < read_at.isoformat()][-HISTORY:]
+    connection = lake.connect(is_private=brick.has_personal)
+    checks: list[tuple[str, str, list[Expectation]]] = []
+    for number, (name, (files, record)) in enumerate(staged.items()):
+        if not files:
+            continue
+        table = brick.table(name)
+        rows = f"(select * from read_parquet({listed([str(file) for file in files])}, union_by_name = true) where _refused is null)"
+        profile = _profile(connection, rows, [c.name for c in table.columns if c.is_landed], list(table.meta.key), _clock(table))
+        profile["refused_share"] = record["refused"] / max(1, record["kept"] + record["refused"])
+        record["profile"] = profile
+        before = [load for load in history if name in load["tables"]]
+        suite = suites.get(name, {})
+        tolerated = {**LANDED, **suite.get("defaults", {})}
+        expectations = _of_load(table, profile, before, read_at, tolerated)
+        checks.append((name, _set_view(connection, number, profile), expectations))
+        if suite.get("expectations"):
+            connection.execute(f"create view rows_{number} as select * from {rows}")
+            checks.append((name, f"rows_{number}", suite["expectations"]))
+    reasons = _judge(connection, checks, is_private=brick.has_personal)
+    connection.close()
+    return reasons
+
+
+def judge_mart(lake: Lake, mart: str, files: list[str], columns: list[str], key: list[str], before: dict[str, Any] | None) -> tuple[list[str], dict[str, Any]]:
+    """Judge the files of a mart before readers see them; give why it is withheld, and its profile.
+
+    `before` is the profile of the last publication, None for a first one.
+    """
+    suite = _suites(ROOM / "marts" / f"{mart}.yml", None)
+    tolerated = {**MART, **suite.get("defaults", {})}
+    connection = lake.connect()
+    rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
+    profile = _profile(connection, rows, columns, key, None)
+    expectations = [_between("row_count", 1, None, "the mart is empty")]
+    if before:
+        low, high = tolerated["volume"]
+        told = f"rows: {profile['row_count']} against {before['row_count']} published"
+        expectations.append(_between("row_count", before["row_count"] * low, before["row_count"] * high, told))
+        expectations += _filled(profile, [before], tolerated["filled"])
+    checks = [(mart, _set_view(connection, 0, profile), expectations)]
+    if suite.get("expectations"):
+        connection.execute(f"create view rows_0 as select * from {rows}")
+        checks.append((mart, "rows_0", suite["expectations"]))
+    reasons = _judge(connection, checks, is_private=False)
+    connection.close()
+    return reasons, profile
+
+
+def _clock(table: Table) -> str | None:
+    """Name the column that dates a row: the cursor, else the first dated column of the key."""
+    dated = {column.name for column in table.columns if column.data_type in ("date", "timestamptz")}
+    names = [table.meta.cursor, *table.meta.key]
+    return next((name for name in names if name in dated), None)
+
+
+def _profile(connection: duckdb.DuckDBPyConnection, rows: str, columns: list[str], key: list[str], clock: str | None) -> dict[str, Any]:
+    """Sum up a set in one pass: rows, distinct keys, values held by column, newest row, rows of the fullest day."""
+    keys = ", ".join(quoted(name) for name in key)
+    held = ", ".join(f"count({quoted(name)})" for name in columns)
+    newest = f"max({quoted(clock)})::timestamptz::varchar" if clock else "null"
+    sql = f"select count(*), count(distinct ({keys})), count(distinct {quoted(key[0])}), {newest}, {held} from {rows}"
+    row_count, key_count, coverage, newest_at, *counts = connection.execute(sql).fetchall()[0]
+    peak = row_count
+    if clock:
+        days = f"select count(*) as rows from {rows} group by {quoted(clock)}::date"
+        peak = connection.execute(f"select coalesce(max(rows), 0) from ({days})").fetchall()[0][0]
+    return {
+        "row_count": row_count,
+        "key_share": key_count / max(1, row_count),
+        "coverage": coverage,
+        "peak_day_rows": peak,
+        "newest_at": newest_at,
+        "filled": {name: round(count / max(1, row_count), 4) for name, count in zip(columns, counts, strict=True)},
+    }
+
+
+def _of_load(
+    table: Table, profile: dict[str, Any], history: list[Entry], read_at: dt.datetime, tolerated: dict[str, Any]
+) -> list[Expectation]:
+    """Write the defaults of a table as expectations on its one-row profile."""
+    expectations = [
+        _between("row_count", 1, None, "no row was kept"),
+        _between("refused_share", 0, tolerated["refused_share"], f"refused rows: {profile['refused_share']:.0%}"),
+    ]
+    if profile["row_count"] >= 20:
+        told = f"distinct keys: {profile['key_share']:.0%} of the rows, a page was repeated"
+        expectations.append(_between("key_share", tolerated["key_share"], None, told))
+    if profile["newest_at"]:
+        age = (read_at - dt.datetime.fromisoformat(profile["newest_at"])).total_seconds() / 86400
+        profile["age_days"] = round(age, 4)
+        expectations.append(_between("age_days", -1.5, None, f"the newest row is dated {profile['newest_at']}, after the reading"))
+    profiles = [load["tables"][table.name]["profile"] for load in history if "profile" in load["tables"][table.name]]
+    if not profiles:
+        return expectations
+    is_whole = table.meta.delivers == "whole"
+    elapsed = (read_at - dt.datetime.fromisoformat(history[-1]["read_at"])).total_seconds() / 86400
+    # A load of a few hours says nothing of a day's volume.
+    is_comparable = is_whole or (elapsed >= 0.9 and len(profiles) >= 3)
+    if tolerated["volume"] and is_comparable:
+        low, high = tolerated["volume"]
+        counts = [p["peak_day_rows"] for p in profiles]
+        least, most = (statistics.median(counts),) * 2 if is_whole else (min(counts), max(counts))
+        told = f"rows of the fullest day: {profile['peak_day_rows']}, {least:.0f} to {most:.0f} before"
+        expectations.append(_between("peak_day_rows", least * low, most * high, told))
+        usual = statistics.median(p["coverage"] for p in profiles)
+        told = f"distinct values of {table.meta.key[0]}: {profile['coverage']}, {usual:.0f} before"
+        expectations.append(_between("coverage", usual * tolerated["coverage"], None, told))
+    newest = [p["newest_at"] for p in profiles if p["newest_at"]]
+    if profile["newest_at"] and newest and elapsed >= 0.9:
+        profile["moved_days"] = (
+            dt.datetime.fromisoformat(profile["newest_at"]) - dt.datetime.fromisoformat(max(newest))
+        ).total_seconds() / 86400
+        told = f"stale: the newest row is still {profile['newest_at']}, {elapsed:.1f} days after the last load"
+        expectations.append(_between("moved_days", 0, None, told, is_strict=True))
+    return expectations + _filled(profile, profiles, tolerated["filled"])
+
+
+def _filled(profile: dict[str, Any], before: list[dict[str, Any]], enough: int) -> list[Expectation]:
+    """Expect of each column that usually holds values that it is not all null."""
+    expectations = []
+    for name, share in profile["filled"].items():
+        usual = min((p["filled"].get(name, 0.0) for p in before), default=0.0)
+        if usual * profile["row_count"] >= enough:
+            profile[f"filled_{name}"] = share
+            told = f"column {name} is all null, {usual:.0%} filled before"
+            expectations.append(_between(f"filled_{name}", 0, None, told, is_strict=True))
+    return expectations
+
+
+def _between(column: str, low: float | None, high: float | None, reason: str, *, is_strict: bool = False) -> Expectation:
+    kwargs = {"column": column, "min_value": low, "max_value": high, "strict_min": is_strict}
+    return {"type": "expect_column_values_to_be_between", "kwargs": kwargs, "severity": "critical", "reason": reason}
+
+
+def _set_view(connection: duckdb.DuckDBPyConnection, number: int, profile: dict[str, Any]) -> str:
+    """Make the one-row view that holds the figures of a profile."""
+    figures = {name: value for name, value in profile.items() if isinstance(value, int | float)}
+    columns = ", ".join(f"{value}::double as {quoted(name)}" for name, value in figures.items())
+    connection.execute(f"create view set_{number} as select {columns}")
+    return f"set_{number}"
+
+
+def _suites(path: Path, field: str | None) -> Any:
+    if folder := os.environ.get("ORCHESTRA_EXPECTATIONS"):
+        path = Path(folder) / path.relative_to(ROOM)
+    if not path.exists():
+        return {}
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return content.get(field, {}) if field else content
+
+
+def _judge(connection: duckdb.DuckDBPyConnection, checks: list[tuple[str, str, list[Expectation]]], *, is_private: bool) -> list[str]:
+    """Have Great Expectations judge each view; give the reasons of the critical expectations that fail."""
+    if not checks:
+        return []
+    os.environ["TQDM_DISABLE"] = "1"
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    import great_expectations as gx
+    import sqlalchemy
+    from duckdb_engine import ConnectionWrapper
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    from expectations import buffered_dialect  # noqa: F401  (registers duckdb+buffered)
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
+    source = context.data_sources.add_sql(
+        name="set",
+        connection_string="duckdb+buffered:///:memory:",
+        kwargs={"creator": lambda: ConnectionWrapper(connection), "poolclass": sqlalchemy.pool.StaticPool},
+    )
+    reasons = []
+    for number, (name, view, expectations) in enumerate(checks):
+        asset = source.add_table_asset(name=f"{view}_{number}", table_name=view)
+        batch = asset.add_batch_definition_whole_table(f"{view}_{number}").get_batch()
+        suite = gx.ExpectationSuite(name=f"{view}_{number}")
+        for expectation in expectations:
+            told = {"reason": expectation.get("reason"), "severity": expectation.get("severity", "critical")}
+            configuration = ExpectationConfiguration(type=expectation["type"], kwargs=expectation["kwargs"], meta=told)
+            suite.add_expectation_configuration(configuration)
+        format_: Any = "BOOLEAN_ONLY" if is_private else {"result_format": "BASIC", "partial_unexpected_count": 3}
+        for result in batch.validate(suite, result_format=format_).results:
+            configuration = result.expectation_config  # type: ignore[assignment]
+            if not result.success and configuration.meta["severity"] == "critical":  # type: ignore[index]
+                reasons.append(f"{name}: {configuration.meta['reason'] or _told(configuration, result)}")  # type: ignore[index]
+    return reasons
+
+
+def _told(configuration: Any, result: Any) -> str:
+    """Say a failed expectation in words: what was expected, and what was seen."""
+    if result.exception_info.get("exception_message"):
+        return f"{configuration.type} could not be judged: {result.exception_info['exception_message']}"
+    kwargs = {name: value for name, value in configuration.kwargs.items() if name not in ("batch_id", "result_format")}
+    seen = {name: value for name, value in (result.result or {}).items() if name in ("observed_value", "unexpected_count", "partial_unexpected_list")}
+    return f"{configuration.type} {kwargs}" + (f", seen {seen}" if seen else "")

@@ -1,0 +1,1 @@
+"""What runs the rooms in order: steps, schedule, report, command line."""

@@ -1,0 +1,441 @@
+"""The identity of a source: one YAML per brick, read by dbt and by ingestion alike, checked here."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Annotated
+
+from ingestion.connectors import CONNECTORS, connector
+
+PROJECT = Path(__file__).resolve().parent.parent
+BRICKS = Path(__file__).resolve().parent / "bricks"
+
+# Names that landing adds beside the declared columns.
+RESERVED = ("_file", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SECRET = re.compile(
+    r"://[^/\s:@]+:[^/\s@]+@|[?&](?:api_?key|token|password|secret)=|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.", re.I
+)
+DataType = Literal["string", "bigint", "double", "boolean", "date", "timestamptz", "json"]
+UseCase = Literal["energy", "resources", "health", "climate"]
+AccessClass = Literal["open", "partner", "internal", "restricted"]
+
+
+class BrickError(Exception):
+    """Bricks that are not what the contract asks; the message has one line per fault: file, line, field, mend."""
+
+
+def _snake_case(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"'{name}' must be snake_case: lower-case letters, digits and underscores, a letter first")
+    return name
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"'{name}' is no time zone of the tz database (Europe/Paris, UTC, ...)") from error
+    return name
+
+
+Name = Annotated[str, AfterValidator(_snake_case)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Period(_Strict):
+    """A length of time."""
+
+    count: int = Field(gt=0)
+    period: Literal["minute", "hour", "day", "week", "month", "year"]
+
+    @property
+    def days(self) -> float:
+        """Length in days, a month being 30 and a year 365."""
+        return self.count * {"minute": 1 / 1440, "hour": 1 / 24, "day": 1, "week": 7, "month": 30, "year": 365}[self.period]
+
+
+class Freshness(_Strict):
+    """When dbt says that a source is late."""
+
+    warn_after: Period
+    error_after: Period
+
+
+class ColumnMeta(_Strict):
+    """What ingestion must know of a column: how its text is read, and what of it may land."""
+
+    format: str | None = None
+    optional: bool = False
+    formerly: tuple[str, ...] = ()
+    personal: bool = False
+    mask: Literal["drop", "pseudonym", "zone"] | None = None
+    position: tuple[str, str] | None = Field(None, description="longitude and latitude that a zone is made of")
+    unit: str | None = None
+
+    @model_validator(mode="after")
+    def _mask_is_whole(self) -> ColumnMeta:
+        if self.personal and not self.mask:
+            raise ValueError("a personal column needs a mask: drop, pseudonym or zone")
+        if self.mask and not self.personal:
+            raise ValueError("a mask is for a column that says `personal: true`")
+        if (self.mask == "zone") != (self.position is not None):
+            raise ValueError("mask zone goes with `position: [longitude column, latitude column]`, and only with it")
+        return self
+
+
+class ColumnConfig(_Strict):
+    """dbt's `config` of a column."""
+
+    meta: ColumnMeta = ColumnMeta()
+
+
+class Column(_Strict):
+    """A column as the producer names it."""
+
+    name: str = Field(min_length=1)
+    data_type: DataType
+    description: str
+    config: ColumnConfig = ColumnConfig()
+    data_tests: list[Any] = []
+
+    @property
+    def meta(self) -> ColumnMeta:
+        """Shorthand for `config.meta`."""
+        return self.config.meta
+
+    @property
+    def is_landed(self) -> bool:
+        """Whether the column reaches the lake."""
+        return self.meta.mask != "drop"
+
+    @model_validator(mode="after")
+    def _is_landable(self) -> Column:
+        if self.name in RESERVED:
+            raise ValueError(f"'{self.name}' is a name that landing uses")
+        if self.meta.mask in ("pseudonym", "zone") and self.data_type != "string":
+            raise ValueError(f"a column masked by {self.meta.mask} lands as a string: declare `data_type: string`")
+        return self
+
+
+class TableMeta(_Strict):
+    """What a table delivers and how it is read."""
+
+    delivers: Literal["changes", "whole"]
+    options: dict[str, Any] = {}
+    key: tuple[str, ...] = Field(min_length=1)
+    cursor: str | None = None
+    lookback: Period | None = None
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    crs: str | None = None
+
+
+class TableConfig(_Strict):
+    """dbt's `config` of a source table."""
+
+    meta: TableMeta
+    freshness: Freshness | None = None
+    loaded_at_field: str | None = None
+
+
+class Table(_Strict):
+    """What a brick delivers."""
+
+    name: Name
+    description: str
+    config: TableConfig
+    columns: tuple[Column, ...] = Field(min_length=1)
+
+    @property
+    def meta(self) -> TableMeta:
+        """Shorthand for `config.meta`."""
+        return self.config.meta
+
+    @property
+    def has_personal(self) -> bool:
+        """Whether a column of the table is personal."""
+        return any(column.meta.personal for column in self.columns)
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """Names that the source must give; a zone is made of the two columns of its position."""
+        names = [name for column in self.columns if not column.meta.optional for name in column.meta.position or (column.name,)]
+        return tuple(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Table:
+        names = [column.name for column in self.columns]
+        for name in {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"table {self.name} declares column '{name}' twice")
+        wanted = {"key": list(self.meta.key), "cursor": [self.meta.cursor] if self.meta.cursor else []}
+        for field, columns in wanted.items():
+            for name in columns:
+                if name not in names and not (field == "cursor" and name == "folder_date"):
+                    raise ValueError(f"{field} '{name}' of table {self.name} is not one of its columns: {', '.join(names)}")
+        hidden = [column.name for column in self.columns if not column.is_landed and column.name in self.meta.key]
+        if hidden:
+            raise ValueError(f"key {hidden} of table {self.name} is dropped by its mask: use mask pseudonym")
+        return self
+
+    def contract(self) -> tuple[str, dict[str, Any]]:
+        """Give the version (a hash) and the declaration under which rows of this table land."""
+        declaration = {
+            "columns": [
+                {"name": c.name, "data_type": c.data_type, **c.meta.model_dump(exclude_defaults=True, exclude={"unit"})}
+                for c in self.columns
+            ],
+            "key": list(self.meta.key),
+            "delivers": self.meta.delivers,
+            "time_zone": self.meta.time_zone,
+        }
+        text = json.dumps(declaration, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12], json.loads(text)
+
+
+class BrickMeta(_Strict):
+    """The identity card of a brick."""
+
+    title_fr: str
+    title_en: str
+    kind: Literal["source", "processing", "storage", "redistribution"]
+    producer: str
+    steward: str
+    use_cases: tuple[UseCase, ...]
+    status: Literal["candidate", "tested", "adopted", "retired"]
+    licence: str
+    homepage: str | None = None
+    access_class: AccessClass
+    legal_basis: str | None = None
+    purpose: str | None = None
+    dpia_ref: str | None = None
+    pseudonym_domain: Name | None = None
+    authoritative_for: tuple[Name, ...] = ()
+    connector: str
+    options: dict[str, Any] = {}
+    endpoint: str | None
+    endpoint_reason: str | None = None
+    cadence: Literal["hourly", "daily", "weekly", "monthly"] | Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]
+    retention: Period
+
+    @model_validator(mode="after")
+    def _endpoint_is_explained(self) -> BrickMeta:
+        if self.endpoint is None and not self.endpoint_reason:
+            raise ValueError("endpoint is null: say why in `endpoint_reason`")
+        if self.connector not in CONNECTORS:
+            raise ValueError(f"connector '{self.connector}' is not one of {', '.join(CONNECTORS)}")
+        return self
+
+
+class BrickConfig(_Strict):
+    """dbt's `config` of a source."""
+
+    meta: BrickMeta
+    freshness: Freshness
+    loaded_at_field: Literal["_read_at"]
+
+
+class Brick(_Strict):
+    """A system that holds or moves the territory's data."""
+
+    name: Name
+    description: str
+    config: BrickConfig
+    tables: tuple[Table, ...] = Field(min_length=1)
+
+    @property
+    def meta(self) -> BrickMeta:
+        """Shorthand for `config.meta`."""
+        return self.config.meta
+
+    @property
+    def has_personal(self) -> bool:
+        """Whether a column of the brick is personal."""
+        return any(table.has_personal for table in self.tables)
+
+    def table(self, name: str) -> Table:
+        """Give a table by name; KeyError when the brick has none of that name."""
+        return {table.name: table for table in self.tables}[name]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Brick:
+        module = connector(self.meta.connector)
+        _options(module.BrickOptions, self.meta.options, "config.meta.options")
+        for table in self.tables:
+            _options(module.TableOptions, table.meta.options, f"tables.{table.name}.config.meta.options")
+        if self.has_personal:
+            if not (self.meta.legal_basis and self.meta.purpose):
+                raise ValueError("a brick with personal columns needs `legal_basis` and `purpose`")
+            if self.meta.status == "adopted" and not self.meta.dpia_ref:
+                raise ValueError("a brick with personal columns cannot be adopted without `dpia_ref`")
+            masks = {column.meta.mask for table in self.tables for column in table.columns}
+            if "pseudonym" in masks and not self.meta.pseudonym_domain:
+                raise ValueError("mask pseudonym needs the brick's `pseudonym_domain`")
+        return self
+
+
+def endpoint_of(brick: Brick) -> str:
+    """Give the address to read a brick at: its variable, else the general one, else the YAML's.
+
+    Raises BrickError when there is none.
+    """
+    own = f"ORCHESTRA_ENDPOINT_{brick.name.upper()}"
+    general = os.environ.get("ORCHESTRA_ENDPOINT", "").replace("{brick}", brick.name)
+    endpoint = os.environ.get(own) or general or brick.meta.endpoint
+    if not endpoint:
+        raise BrickError(f"{brick.name}: no endpoint ({brick.meta.endpoint_reason}) Mend: set {own} to a URL or a folder.")
+    return endpoint.rstrip("/")
+
+
+def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
+    """Read every brick of `folder` (ORCHESTRA_BRICKS, else the project's) by name.
+
+    Raises BrickError with one line per fault of any file: file, line, field, what is accepted.
+    """
+    folder = folder or Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS))
+    bricks: dict[str, Brick] = {}
+    faults: list[str] = []
+    for path in sorted(folder.glob("*.yml")):
+        try:
+            brick = read_brick(path)
+        except BrickError as error:
+            faults.append(str(error))
+        else:
+            bricks[brick.name] = brick
+    claims: dict[str, str] = {}
+    for brick in bricks.values():
+        for dataset in brick.meta.authoritative_for:
+            other = claims.setdefault(dataset, brick.name)
+            if other != brick.name:
+                faults.append(
+                    f"{brick.name}.yml: `authoritative_for: {dataset}` is already claimed by {other}. "
+                    "Mend: keep it in the one brick that decides."
+                )
+    if faults:
+        raise BrickError("\n".join(faults))
+    return bricks
+
+
+def read_brick(path: Path) -> Brick:
+    """Read one brick; raises BrickError naming file, line, field and what is accepted."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BrickError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
+    faults = [
+        f"{path.name}:{text[: match.start()].count(chr(10)) + 1}: looks like a secret. "
+        "Mend: keep it in an environment variable and name that variable here."
+        for match in _SECRET.finditer(text)
+    ]
+    sources = document.get("sources") if isinstance(document, dict) else None
+    if not isinstance(sources, list) or len(sources) != 1:
+        raise BrickError(f"{path.name}: must hold exactly one entry under `sources:`")
+    extra = set(document) - {"version", "sources"}
+    faults += [f"{path.name}: `{name}` is no field of a brick file (version, sources)" for name in sorted(map(str, extra))]
+    try:
+        brick = Brick.model_validate(sources[0])
+        if brick.name != path.stem:
+            faults.append(f"{path.name}: `name: {brick.name}` must be the file's own name, {path.stem}")
+    except ValidationError as error:
+        faults += [_fault(path, root, fault) for fault in error.errors()]
+    if faults:
+        raise BrickError("\n".join(faults))
+    return brick
+
+
+def _options(model: type[BaseModel], values: dict[str, Any], where: str) -> None:
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        details = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            + (f" (accepted: {', '.join(model.model_fields)})" if fault["type"] == "extra_forbidden" else "")
+            for fault in error.errors()
+        )
+        raise ValueError(f"{where}: {details}") from error
+
+
+def _fault(path: Path, root: yaml.Node, fault: Any) -> str:
+    """Say one fault of pydantic in terms of the file: line, field, accepted values."""
+    node: yaml.Node = root
+    steps: tuple[Any, ...] = ("sources", 0, *fault["loc"])
+    names: list[str] = []
+    for step in steps:
+        found = _child(node, step)
+        if found is None:
+            break
+        node = found
+        names.append(str(step))
+    missing = [str(step) for step in steps[len(names) :] if not str(step).startswith(("function-", "literal", "constrained"))]
+    field = ".".join(names[2:] + (missing if fault["type"] in ("missing", "extra_forbidden") else []))
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = f"unknown field (accepted: {', '.join(_accepted(fault['loc']))})"
+    value = f", not {fault['input']!r}" if fault["type"] == "literal_error" else ""
+    return f"{path.name}:{node.start_mark.line + 1}: {field or 'brick'}: {message}{value}"
+
+
+def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step]
+    return None
+
+
+def _accepted(location: tuple[str | int, ...]) -> list[str]:
+    """Name the fields of the model that stands at a location of the contract."""
+    names = [str(step) for step in location[:-1] if isinstance(step, str)]
+    models: dict[tuple[str, ...], type[BaseModel]] = {
+        (): Brick,
+        ("config",): BrickConfig,
+        ("config", "meta"): BrickMeta,
+        ("tables",): Table,
+        ("tables", "config"): TableConfig,
+        ("tables", "config", "meta"): TableMeta,
+        ("tables", "columns"): Column,
+        ("tables", "columns", "config"): ColumnConfig,
+        ("tables", "columns", "config", "meta"): ColumnMeta,
+    }
+    model = models.get(tuple(names)) or (Freshness if names[-1] == "freshness" else Period)
+    return list(model.model_fields)
+
+
+class Territory(_Strict):
+    """What belongs to the territory: `territory.yml`."""
+
+    name: str
+    epci_code: str
+    crs: str
+    time_zone: Annotated[str, AfterValidator(_time_zone)]
+    languages: tuple[str, ...]
+    reference_year: int
+    reference_station: str
+    reference_degree_days: tuple[float, ...] = Field(min_length=12, max_length=12)
+    zones: str | None = None
+
+
+@functools.cache
+def read_territory(path: Path | None = None) -> Territory:
+    """Read `territory.yml` (ORCHESTRA_TERRITORY, else the project's); raises BrickError naming the field."""
+    path = path or Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))
+    text = path.read_text(encoding="utf-8")
+    try:
+        return Territory.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        faults = [f"{path.name}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise BrickError("\n".join(faults)) from error

@@ -1,0 +1,99 @@
+"""What a connector gives to landing, and the one list of the protocols that are spoken."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import duckdb
+
+# A protocol is a module with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML may
+# say under `options`), and `read(request) -> Reading`.
+CONNECTORS = {
+    "files": "ingestion.connectors.files",
+    "opendatasoft": "ingestion.connectors.opendatasoft",
+}
+
+
+class SourceError(Exception):
+    """A source that cannot be read; the message names the brick, the address and the mend."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One table to read, from where the journal says that we are.
+
+    `position` is what the last `Reading.position` of the table held ({} the first time); `known` maps the name of each
+    file already opened within the position's reach to its signature. `spool` is an empty folder of this load's own, or
+    None for a brick with personal columns, whose downloads must stay in memory.
+    """
+
+    brick: str
+    table: str
+    endpoint: str
+    brick_options: Any
+    table_options: Any
+    columns: tuple[str, ...]
+    cursor: str | None
+    lookback_days: float
+    position: dict[str, Any]
+    known: dict[str, str]
+    connection: duckdb.DuckDBPyConnection
+    spool: Path | None
+    whole: bool
+    progress: Callable[[int], None]
+
+
+@dataclass
+class Part:
+    """Rows of source files of one shape, as a relation that landing selects from, once.
+
+    With `columns`, the relation has these columns (as text unless `is_typed`) and `_file`; without, it has `_doc` (the
+    text of one JSON object a row) and `_file`. `counted` is the number of records counted in the source apart from the
+    reader that parses them. `rejects` names the DuckDB tables (scans, errors) that hold the lines the reader could not
+    parse.
+    """
+
+    relation: str
+    files: tuple[str, ...]
+    columns: tuple[str, ...] | None = None
+    is_typed: bool = False
+    counted: int | None = None
+    rejects: tuple[str, str] | None = None
+
+
+@dataclass
+class Reading:
+    """What a source gave for one table: no part when nothing is new.
+
+    `position` is JSON and goes to the journal; `opened` are the files that this reading opened, by signature, and that a
+    later reading may meet again; `refused_files` are (name, reason). `count_method` is `counted`, `announced` or `none`,
+    `announced` the number of records that the source said it would give. `read_at` is in UTC, and is the source's own
+    clock for a sandbox. `held` keeps what the parts are read from for as long as the reading is referred to.
+    """
+
+    read_at: datetime
+    position: dict[str, Any]
+    parts: list[Part] = field(default_factory=list)
+    opened: dict[str, str] = field(default_factory=dict)
+    refused_files: list[tuple[str, str]] = field(default_factory=list)
+    count_method: str = "none"
+    announced: int | None = None
+    bytes_read: int = 0
+    request_count: int = 0
+    available_at: datetime | None = None
+    is_synthetic: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+    held: Any = field(default=None, repr=False, compare=False)
+
+
+def connector(protocol: str) -> ModuleType:
+    """Give the module that speaks `protocol`; KeyError when no connector does."""
+    return importlib.import_module(CONNECTORS[protocol])

@@ -1,0 +1,157 @@
+"""The journal: the one commit of the house, a dense sequence of entries that nothing edits."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ingestion.lake import Lake, LakeError
+
+FORMAT = 1
+# `expire` and `compact` are reserved: no command writes them yet.
+KINDS = ("lake", "load", "drop", "erase", "expire", "compact", "publication")
+Entry = dict[str, Any]
+
+
+@dataclass
+class Position:
+    """Where we are in a table: what its last reading said, and the files it may meet again, by signature."""
+
+    at: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, str] = field(default_factory=dict)
+
+
+class Journal:
+    """Entries of a lake, read once and caught up with `refresh`; `append` is the only way to add one."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self.entries: list[Entry] = []
+        self.refresh()
+
+    @property
+    def seq(self) -> int:
+        """Number of the last entry read; 0 for a lake that holds nothing."""
+        return len(self.entries)
+
+    def refresh(self) -> None:
+        """Read the entries that followed; raises LakeError for an entry of a newer format."""
+        if self.lake.is_s3 and not self.entries:
+            self._recall()
+        known = self.seq
+        while (content := self.lake.read(_name(self.seq + 1))) is not None:
+            self.entries.append(json.loads(content))
+        if self.entries and self.entries[0]["format"] > FORMAT:
+            raise LakeError(f"{self.lake.root} has format {self.entries[0]['format']}, this version reads {FORMAT}: upgrade")
+        if self.lake.is_s3 and self.seq > known:
+            self._remember()
+
+    def append(self, kind: str, **body: Any) -> int:
+        """Add an entry and give its number; when another process took the number, the next one is tried."""
+        if kind not in KINDS:
+            raise ValueError(f"'{kind}' is no kind of entry: {', '.join(KINDS)}")
+        while True:
+            seq = self.seq + 1
+            entry = {"seq": seq, "kind": kind, "at": datetime.now(UTC).isoformat(), **body}
+            if self.lake.create(_name(seq), json.dumps(entry, ensure_ascii=False, sort_keys=True).encode()):
+                self.entries.append(json.loads(json.dumps(entry)))
+                return seq
+            self.refresh()
+
+    def found(self, territory: str, *, is_synthetic: bool) -> None:
+        """Write entry 1 of a new lake; raises LakeError when the lake is another territory's, or of another nature."""
+        if not self.entries:
+            content = {"lake_id": secrets.token_hex(8), "format": FORMAT, "territory": territory, "is_synthetic": is_synthetic}
+            entry = {"seq": 1, "kind": "lake", "at": datetime.now(UTC).isoformat(), **content}
+            self.lake.create(_name(1), json.dumps(entry, ensure_ascii=False, sort_keys=True).encode())
+            self.refresh()
+        first = self.entries[0]
+        if first["territory"] != territory:
+            raise LakeError(f"{self.lake.root} is the lake of {first['territory']}, not of {territory}: set ORCHESTRA_LAKE")
+        if first["is_synthetic"] != is_synthetic:
+            natures = {True: "synthetic (sandbox)", False: "real"}
+            raise LakeError(
+                f"{self.lake.root} holds {natures[first['is_synthetic']]} data and the source gives "
+                f"{natures[is_synthetic]} data: they never mix. Mend: set ORCHESTRA_LAKE to a lake of its own."
+            )
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the lake holds sandbox data; False for a lake that holds nothing."""
+        return bool(self.entries) and self.entries[0]["is_synthetic"]
+
+    def of(self, kind: str, brick: str | None = None) -> Iterator[Entry]:
+        """Give the entries of a kind, oldest first."""
+        return (e for e in self.entries if e["kind"] == kind and (brick is None or e.get("brick") == brick))
+
+    def loads(self, brick: str | None = None) -> dict[str, Entry]:
+        """Give the loads by id, each as its last entry says it (a load accepted later has a second entry), dropped left out."""
+        loads = {entry["load_id"]: entry for entry in self.of("load", brick)}
+        for drop in self.of("drop", brick):
+            loads.pop(drop["load_id"], None)
+        return loads
+
+    def accepted(self, brick: str | None = None) -> list[Entry]:
+        """Give the loads that readers see, in the order in which they became visible."""
+        return sorted((load for load in self.loads(brick).values() if load["verdict"] == "accepted"), key=lambda e: e["seq"])
+
+    def named_files(self, brick: str) -> set[str]:
+        """Give the names of every landed file that a load of the brick names; any other does not exist."""
+        loads = self.loads(brick).values()
+        return {name for load in loads for table in load["tables"].values() for name in table["files"]}
+
+    def position(self, brick: str, table: str) -> Position:
+        """Give where the next reading of a table starts: a refusal moves it, a drop with refetch puts it back."""
+        position = Position()
+        before: dict[str, Position] = {}
+        back: str | None = None  # the load that a drop has put us back to, until a load follows
+        for entry in self.of_brick(brick):
+            load_id = entry["load_id"]
+            if entry["kind"] == "load" and load_id not in before and table in entry["tables"]:
+                landed = entry["tables"][table]
+                before[load_id] = position
+                position = Position(landed["position"], {**position.known, **landed["opened"]})
+                back = None
+            elif entry["kind"] == "drop" and entry["refetch"] and load_id in before:
+                order = list(before)
+                back = load_id if back is None else min(load_id, back, key=order.index)
+                opened = next(e["tables"][table]["opened"] for e in self.of("load", brick) if e["load_id"] == load_id)
+                position = Position(before[back].at, {k: v for k, v in position.known.items() if k not in opened})
+        return position
+
+    def of_brick(self, brick: str) -> Iterator[Entry]:
+        """Give the loads and the drops of a brick, oldest first."""
+        return (e for e in self.entries if e["kind"] in ("load", "drop") and e["brick"] == brick)
+
+    def as_of(self) -> str | None:
+        """Give the greatest instant at which an accepted load was read (ISO, UTC); the house's only clock."""
+        return max((load["read_at"] for load in self.accepted()), default=None)
+
+    def _recall(self) -> None:
+        """Read the local copy of the journal of a lake on S3, when it is the copy of this lake."""
+        copy = self.lake.state_path("journal.ndjson")
+        first = self.lake.read(_name(1))
+        if first is None or not copy.exists():
+            return
+        for line in copy.read_bytes().splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break
+            if entry["seq"] != self.seq + 1 or (entry["seq"] == 1 and entry != json.loads(first)):
+                break
+            self.entries.append(entry)
+
+    def _remember(self) -> None:
+        copy = self.lake.state_path("journal.ndjson")
+        beside = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}")
+        beside.write_text("".join(json.dumps(entry) + "\n" for entry in self.entries), encoding="utf-8")
+        beside.replace(copy)
+
+
+def _name(seq: int) -> str:
+    return f"journal/{seq:012d}.json"

@@ -1,0 +1,310 @@
+"""Places of the lake, writes that happen once, locks that die with their process, DuckDB connections with limits."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+# No library of the house phones home, whatever started it.
+TELEMETRY_OFF = {
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    "DO_NOT_TRACK": "1",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    "GX_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+os.environ.update(TELEMETRY_OFF)
+
+
+class LakeError(Exception):
+    """A lake that cannot be used; the message says which, why, and the mend."""
+
+
+class Busy(LakeError):
+    """Another process holds the lock."""
+
+
+class Lake:
+    """One lake: `root` holds objects (an absolute folder or s3://bucket/prefix), `state` is local and disposable."""
+
+    def __init__(self, root: str | None = None, state: str | None = None) -> None:
+        root = root or os.environ.get("ORCHESTRA_LAKE") or str(PROJECT / "lake")
+        self.is_s3 = root.startswith("s3://")
+        state = state or os.environ.get("ORCHESTRA_STATE")
+        if self.is_s3 and not state:
+            raise LakeError(f"the lake {root} is on S3: set ORCHESTRA_STATE to a local folder")
+        self.root = root.rstrip("/") if self.is_s3 else str(Path(root).absolute())
+        self.state = Path(state).absolute() if state else Path(self.root) / "state"
+        self._client: Any = None
+
+    def path(self, *parts: str) -> str:
+        """Give the absolute address of an object of the lake."""
+        return "/".join((self.root, *parts))
+
+    def state_path(self, *parts: str) -> Path:
+        """Give a path under the local state, whose folder exists."""
+        path = self.state.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    # Objects -----------------------------------------------------------------------------------------------------
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write an object that must not exist yet; False when it does. What is seen is always whole."""
+        if self.is_s3:
+            from botocore.exceptions import ClientError
+
+            try:
+                self.s3.put_object(**self._key(name), Body=content, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                    return False
+                raise
+            return True
+        path = Path(self.path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _written_beside(path, content) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+        _sync(path.parent)
+        return True
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write an object over whatever stands there; what is seen is always whole."""
+        if self.is_s3:
+            self.s3.put_object(**self._key(name), Body=content)
+            return
+        path = Path(self.path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        temporary.write_bytes(content)
+        temporary.replace(path)
+
+    def read(self, name: str) -> bytes | None:
+        """Read an object; None when there is none of that name."""
+        if self.is_s3:
+            from botocore.exceptions import ClientError
+
+            try:
+                return self.s3.get_object(**self._key(name))["Body"].read()
+            except ClientError as error:
+                if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                    return None
+                raise
+        try:
+            return Path(self.path(name)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """List the names of every object under a folder, relative to the lake, sorted."""
+        if self.is_s3:
+            prefix = self._key(folder + "/")["Key"]
+            pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+            skip = len(self._key("")["Key"])
+            return sorted(key[skip:] for key in keys)
+        base = Path(self.root)
+        return sorted(str(path.relative_to(base)) for path in (base / folder).rglob("*") if path.is_file())
+
+    def delete(self, names: list[str]) -> None:
+        """Delete objects; those already gone are no error. Folders left empty go too."""
+        for name in names:
+            if self.is_s3:
+                self.s3.delete_object(**self._key(name))
+                continue
+            path = Path(self.path(name))
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                while path.parent != Path(self.root):
+                    path = path.parent
+                    path.rmdir()
+
+    def upload(self, local: Path, name: str) -> None:
+        """Move a local file into the lake under a new name; what is seen is always whole."""
+        if self.is_s3:
+            self.s3.upload_file(str(local), self._bucket, self._key(name)["Key"])
+            local.unlink()
+            return
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(local, target)
+        except OSError:
+            temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+            shutil.copyfile(local, temporary)
+            os.replace(temporary, target)
+            local.unlink()
+
+    def link(self, name: str, alias: str) -> None:
+        """Make `alias` another name of an object, swapping what was there: a hard link on disk, a copy on S3."""
+        if self.is_s3:
+            source = {"Bucket": self._bucket, "Key": self._key(name)["Key"]}
+            self.s3.copy_object(**self._key(alias), CopySource=source)
+            return
+        target = Path(self.path(alias))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        os.link(self.path(name), temporary)
+        os.replace(temporary, target)
+
+    @property
+    def s3(self) -> Any:
+        """The S3 client of this lake, from the standard AWS variables."""
+        if self._client is None:
+            import botocore.session
+            from botocore.config import Config
+            from s3transfer.manager import TransferManager
+
+            client: Any = botocore.session.get_session().create_client(
+                "s3",
+                endpoint_url=os.environ.get("AWS_ENDPOINT_URL"),
+                region_name=os.environ.get("AWS_REGION", "us-east-1"),
+                config=Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"}),
+            )
+
+            def upload_file(path: str, bucket: str, key: str) -> None:
+                with TransferManager(client) as transfers:
+                    transfers.upload(path, bucket, key).result()
+
+            client.upload_file = upload_file
+            self._client = client
+        return self._client
+
+    @property
+    def _bucket(self) -> str:
+        return self.root.removeprefix("s3://").partition("/")[0]
+
+    def _key(self, name: str) -> dict[str, str]:
+        prefix = self.root.removeprefix("s3://").partition("/")[2]
+        return {"Bucket": self._bucket, "Key": f"{prefix}/{name}" if prefix else name}
+
+    # Processes ---------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self, name: str, wait: float = 0) -> Iterator[None]:
+        """Hold a lock of this lake; it dies with its process. Raises Busy, naming the holder, after `wait` seconds."""
+        path = self.state_path("locks", f"{name}.lock")
+        with path.open("a+") as file:
+            deadline = time.monotonic() + wait
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        file.seek(0)
+                        raise Busy(f"{name} is already being run by process {file.read().strip() or '?'}") from None
+                    time.sleep(0.2)
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    @contextlib.contextmanager
+    def workspace(self, name: str, *, lasting: bool = False) -> Iterator[Path]:
+        """Give an empty local folder, removed at the end; one that a kill left behind is removed at the start."""
+        path = self.state_path("work", name)
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        try:
+            yield path
+        finally:
+            if not lasting:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def connect(self, database: str = ":memory:", *, is_private: bool = False) -> duckdb.DuckDBPyConnection:
+        """Open DuckDB with its limits set; `is_private` encrypts what it spills to disk."""
+        import duckdb
+
+        connection = duckdb.connect(database)
+        configure(connection, self, is_private=is_private)
+        return connection
+
+
+def configure(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_private: bool = False) -> None:
+    """Set the limits of a connection (ORCHESTRA_MEMORY, ORCHESTRA_THREADS), UTC, and the lake's S3 access."""
+    spill = lake.state_path("spill", "x").parent
+    connection.execute(f"set temp_directory = '{spill}'")
+    connection.execute(f"set temp_file_encryption = {str(is_private).lower()}")
+    connection.execute(f"set memory_limit = '{os.environ.get('ORCHESTRA_MEMORY', '700MB')}'")
+    connection.execute(f"set threads = {int(os.environ.get('ORCHESTRA_THREADS', min(4, os.cpu_count() or 1)))}")
+    connection.execute("set TimeZone = 'UTC'")
+    connection.execute("set autoinstall_known_extensions = false")
+    if lake.is_s3:
+        load_extension(connection, "httpfs")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+        host = endpoint.partition("://")[2].rstrip("/")
+        for name, value in {
+            "s3_access_key_id": os.environ.get("AWS_ACCESS_KEY_ID", ""),
+            "s3_secret_access_key": os.environ.get("AWS_SECRET_ACCESS_KEY", ""),
+            "s3_region": os.environ.get("AWS_REGION", "us-east-1"),
+            **({"s3_endpoint": host, "s3_url_style": "path", "s3_use_ssl": str(endpoint.startswith("https"))} if host else {}),
+        }.items():
+            connection.execute(f"set global {name} = ?".replace("?", "'" + value.replace("'", "''") + "'"))
+
+
+def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load a DuckDB extension from its wheel; never from the network."""
+    import importlib.util
+
+    import duckdb
+
+    found = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if found is None or found.origin is None:
+        raise LakeError(f"DuckDB's extension {name} is not installed: pip install duckdb-extension-{name}=={duckdb.__version__}")
+    file = next(Path(found.origin).parent.glob(f"extensions/v{duckdb.__version__}/{name}.duckdb_extension"))
+    connection.execute(f"load '{file}'")
+
+
+def quoted(name: str) -> str:
+    """Quote an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """Quote an SQL text."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def listed(values: list[str]) -> str:
+    """Write a list of texts in SQL."""
+    return "[" + ", ".join(literal(value) for value in values) + "]"
+
+
+@contextlib.contextmanager
+def _written_beside(path: Path, content: bytes) -> Iterator[str]:
+    """Write content to a temporary file of the same folder, synced, and remove it in the end."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        os.unlink(temporary)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,495 @@
+"""Land a brick: one SELECT per set of files casts, masks and refuses; dlt books the Parquet in; one journal entry commits."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingestion import privacy
+from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_territory
+from ingestion.connectors import Part, Reading, Request, connector
+from ingestion.footprint import Footprint
+from ingestion.journal import Entry, Journal
+from ingestion.lake import Lake, literal, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+SQL_TYPES = {"string": "varchar", "json": "varchar"}
+DLT_TYPES = {"string": "text", "json": "text", "boolean": "bool", "timestamptz": "timestamp"}
+
+# (lake, journal, brick, {table: (staged files, record)}, read_at) -> why the load is refused.
+Judge = Callable[[Lake, Journal, Brick, dict[str, tuple[list[Path], dict[str, Any]]], dt.datetime], list[str]]
+
+
+@dataclass
+class Landed:
+    """What landing a brick did: the journal's entry, or None when its source had nothing new."""
+
+    brick: str
+    entry: Entry | None = None
+    footprint: dict[str, float] = field(default_factory=dict)
+    request_count: int = 0
+    bytes_read: int = 0
+
+
+@dataclass
+class _Staged:
+    """One table on its way: local Parquet files, and what the journal will say of them."""
+
+    table: Table
+    record: dict[str, Any]
+    files: list[Path] = field(default_factory=list)
+
+
+def land_brick(
+    lake: Lake,
+    journal: Journal,
+    brick: Brick,
+    run_id: str,
+    judge: Judge,
+    progress: Callable[[str, int], None] | None = None,
+) -> Landed:
+    """Read what is new of a brick and land it as one load, accepted or refused as one.
+
+    `judge` is the landed gate: it gives why a load is refused. `progress` is called with (table, bytes read so far). Raises BrickError, SourceError or LakeError, and then nothing is
+    visible and nothing is to be cleaned by hand.
+    """
+    meter = Footprint()
+    with lake.lock(f"landing-{brick.name}"), lake.workspace(f"landing-{brick.name}") as work:
+        journal.refresh()
+        connection = lake.connect(is_private=brick.has_personal)
+        privacy.prepare(connection, brick)
+        _refuse_clear_history(journal, brick)
+        now = dt.datetime.now(dt.UTC)
+        load_id = f"{now:%Y%m%dT%H%M%S%fZ}-{brick.name}"
+        readings: dict[str, Reading] = {}
+        staged: list[_Staged] = []
+        for table in brick.tables:
+            reading = _read(journal, brick, table, connection, work, progress)
+            readings[table.name] = reading
+            if reading.parts or reading.refused_files:
+                read_at = next(iter(readings.values())).read_at
+                staged.append(_stage(connection, brick, table, reading, work, read_at, journal))
+        outcome = Landed(
+            brick.name,
+            request_count=sum(reading.request_count for reading in readings.values()),
+            bytes_read=sum(reading.bytes_read for reading in readings.values()),
+        )
+        if staged:
+            read_at = next(iter(readings.values())).read_at
+            journal.found(read_territory().name, is_synthetic=any(reading.is_synthetic for reading in readings.values()))
+            reasons = [reason for table in staged for reason in _refusals(table)]
+            reasons += judge(lake, journal, brick, {t.table.name: (t.files, t.record) for t in staged}, read_at)
+            sweep(lake, journal, brick)
+            book(lake, brick, load_id, staged, work)
+            contract = {table.table.name: table.table.contract()[0] for table in staged}
+            journal.append(
+                "load",
+                brick=brick.name,
+                load_id=load_id,
+                run_id=run_id,
+                verdict="refused" if reasons else "accepted",
+                reasons=reasons,
+                read_at=read_at.isoformat(),
+                available_at=max((r.available_at.isoformat() for r in readings.values() if r.available_at), default=None),
+                contract=contract,
+                declarations=_new_declarations(journal, brick, contract),
+                tables={table.table.name: table.record for table in staged},
+                metadata={name: reading.metadata for name, reading in readings.items() if reading.metadata},
+                bytes_read=outcome.bytes_read,
+                request_count=outcome.request_count,
+                footprint=meter.read(),
+            )
+            outcome.entry = journal.entries[-1]
+        connection.close()
+    outcome.footprint = meter.read()
+    return outcome
+
+
+def sweep(lake: Lake, journal: Journal, brick: Brick) -> list[str]:
+    """Delete the landed files of a brick that no entry names (what a killed run left), and give their names."""
+    named = journal.named_files(brick.name)
+    orphans = [name for name in lake.names(f"landed/{brick.name}") if name not in named and not name.endswith("/init")]
+    lake.delete(orphans)
+    return orphans
+
+
+def book(lake: Lake, brick: Brick, load_id: str, staged: list[_Staged], work: Path) -> None:
+    """Have dlt move the staged files into the lake under `landed/<brick>/<table>/load_id=<id>/`, and record their names."""
+    tables = [table for table in staged if table.files]
+    if not tables:
+        return
+    import dlt
+
+    settings = {"runtime.dlthub_telemetry": False, "runtime.log_level": "ERROR", "load.delete_completed_jobs": True}
+    for name, value in settings.items():
+        dlt.config[name] = value
+
+    def resource(table: _Staged) -> Any:
+        hints = {name: {"data_type": DLT_TYPES.get(kind, kind)} for name, kind in table.record["columns"].items()}
+
+        @dlt.resource(name=table.table.name, write_disposition="append", file_format="parquet", columns=hints)
+        def files() -> Any:
+            for file in table.files:
+                yield dlt.mark.with_file_import(str(file), "parquet", items_count=0)
+
+        return files()
+
+    destination = dlt.destinations.filesystem(
+        bucket_url=lake.path("landed") if lake.is_s3 else Path(lake.path("landed")).as_uri(),
+        layout="{table_name}/load_id=" + load_id + "/{file_id}.{ext}",
+        **({"credentials": _s3_credentials()} if lake.is_s3 else {}),
+    )
+    pipeline = dlt.pipeline(
+        brick.name, pipelines_dir=str(work / "dlt"), dataset_name=brick.name, destination=destination, progress=None
+    )
+    # The contract of dlt comes second: the SELECT has cast to the declared types before.
+    contract: Any = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
+    pipeline.extract([resource(table) for table in tables], schema_contract=contract)
+    pipeline.normalize()
+    pipeline.load(raise_on_failed_jobs=True)
+    for table in tables:
+        table.record["files"] = lake.names(f"landed/{brick.name}/{table.table.name}/load_id={load_id}")
+        if len(table.record["files"]) != len(table.files):
+            raise BrickError(f"{brick.name}.{table.table.name}: dlt booked {len(table.record['files'])} of {len(table.files)} files")
+
+
+def _s3_credentials() -> dict[str, str | None]:
+    names = ("aws_access_key_id", "aws_secret_access_key")
+    return {
+        **{name: os.environ.get(name.upper()) for name in names},
+        "endpoint_url": os.environ.get("AWS_ENDPOINT_URL"),
+        "region_name": os.environ.get("AWS_REGION", "us-east-1"),
+    }
+
+
+def _read(
+    journal: Journal,
+    brick: Brick,
+    table: Table,
+    connection: duckdb.DuckDBPyConnection,
+    work: Path,
+    progress: Callable[[str, int], None] | None,
+) -> Reading:
+    position = journal.position(brick.name, table.name)
+    spool = work / "spool" / table.name
+    spool.mkdir(parents=True)
+    module = connector(brick.meta.connector)
+    return module.read(
+        Request(
+            brick=brick.name,
+            table=table.name,
+            endpoint=endpoint_of(brick),
+            brick_options=module.BrickOptions.model_validate(brick.meta.options),
+            table_options=module.TableOptions.model_validate(table.meta.options),
+            columns=table.source_columns,
+            cursor=table.meta.cursor,
+            lookback_days=table.meta.lookback.days if table.meta.lookback else 0.0,
+            position=position.at,
+            known=position.known,
+            connection=connection,
+            spool=None if brick.has_personal else spool,
+            whole=table.meta.delivers == "whole",
+            progress=lambda count: progress(table.name, count) if progress else None,
+        )
+    )
+
+
+def _stage(
+    connection: duckdb.DuckDBPyConnection,
+    brick: Brick,
+    table: Table,
+    reading: Reading,
+    work: Path,
+    read_at: dt.datetime,
+    journal: Journal,
+) -> _Staged:
+    """Write every part of a reading as Parquet, and count what was kept and refused."""
+    since = _cursor_from(journal.position(brick.name, table.name).at, table)
+    connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")
+    staged = _Staged(table, {})
+    columns: dict[str, str] = {}
+    new_columns: set[str] = set()
+    skipped, unreadable = 0, 0
+    for number, part in enumerate(reading.parts):
+        select = _Select(brick, table, part, reading, read_at, since)
+        file = work / f"{table.name}-{number}.parquet"
+        _copy(connection, select.sql(), file)
+        staged.files.append(file)
+        skipped += connection.execute(select.skipped_sql()).fetchall()[0][0] if since and part.columns else 0
+        if part.rejects:
+            unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
+        columns |= {name: kind for name, kind in _schema(connection, file).items() if name not in ("_file", "_refused", "_read_at")}
+        new_columns |= select.new_columns() | _extra_keys(connection, file)
+    connection.execute("set TimeZone = 'UTC'")
+    counted = [part.counted for part in reading.parts]
+    rows, refused, newest, oldest = _count(connection, staged.files, table)
+    announced = reading.announced if reading.count_method == "announced" else None
+    source_count = announced if announced is not None else sum(c for c in counted if c is not None) - skipped
+    method = reading.count_method if announced is not None or None not in counted else "none"
+    staged.record = {
+        "files": [],
+        "kept": rows - refused,
+        "refused": refused,
+        "source_count": rows if method == "none" else source_count,
+        "count_method": method,
+        "unreadable": unreadable,
+        "before_cursor": skipped,
+        "position": _position_after(reading, table, newest, journal.position(brick.name, table.name).at),
+        "opened": reading.opened,
+        "measured": [oldest, newest],
+        "columns": columns,
+        "new_columns": sorted(new_columns),
+        "refused_files": [list(refusal) for refusal in reading.refused_files],
+    }
+    return staged
+
+
+class _Select:
+    """The one SELECT that lands a part: casts, masks, refusals."""
+
+    def __init__(self, brick: Brick, table: Table, part: Part, reading: Reading, read_at: dt.datetime, since: str | None) -> None:
+        self.brick, self.table, self.part, self.since = brick, table, part, since
+        self.read_at = read_at
+        self.options = reading
+        self.is_private = brick.has_personal
+        options = connector(brick.meta.connector).TableOptions.model_validate(table.meta.options)
+        self.decimal = getattr(options, "decimal", ".")
+        self.thousands = getattr(options, "thousands", None)
+        self.landed = [column for column in table.columns if column.is_landed]
+        names = [name for column in table.columns for name in column.meta.position or (column.name,)]
+        self.asked = list(dict.fromkeys(names))
+        self.text = {name: self._text(name) for name in self.asked}
+        self.extra = [name for name in part.columns or () if name not in self.asked and not self.is_private]
+
+    def sql(self) -> str:
+        """Give the SELECT."""
+        is_refused = f"({self._refusal()}) is not null"
+        columns = []
+        for column in self.landed:
+            value = self._value(column)
+            value = f"case when {is_refused} then null else {value} end" if self.is_private else value
+            columns.append(f"{value} as {quoted(column.name)}")
+        columns += [f"{quoted(name)}::varchar as {quoted(name)}" for name in self.extra]
+        if self.part.columns is None:
+            columns.append(f"{self._others()} as _extra")
+        where = f" where not coalesce({self._before_cursor()}, false)" if self.since else ""
+        return f"select {', '.join(columns)}, {self._marks('_file', self._refusal())} from {self._source()}{where}"
+
+    def skipped_sql(self) -> str:
+        """Give the count of rows that stand before the cursor and were landed by an earlier load."""
+        return f"select count(*) from {self._source()} where {self._before_cursor()}"
+
+    def unreadable_sql(self) -> str:
+        """Give the rows that the reader itself could not parse, as refused rows of the same shape."""
+        scans, errors = self.part.rejects or ("", "")
+        names = self.part.files
+        file = literal(names[0]) if len(names) == 1 else f"list_filter({_list(names)}, name -> ends_with(scans.file_path, name))[1]"
+        content = "" if self.is_private else " || ': ' || coalesce(left(any_value(errors.csv_line), 500), '')"
+        reason = f"'line ' || errors.line || ' is unreadable (' || lower(replace(any_value(errors.error_type), '_', ' ')) || ')'{content}"
+        columns = [f"null::{_sql_type(column)} as {quoted(column.name)}" for column in self.landed]
+        columns += [f"null::varchar as {quoted(name)}" for name in self.extra]
+        return (
+            f"select {', '.join(columns)}, {self._marks('any_value(' + file + ')', reason)} from {errors} as errors "
+            f"inner join {scans} as scans using (scan_id, file_id) group by errors.file_id, errors.line order by errors.line"
+        )
+
+    def new_columns(self) -> set[str]:
+        """Name the columns of the source that the brick does not declare."""
+        return {name for name in self.part.columns or () if name not in self.asked}
+
+    def _marks(self, file: str, refusal: str) -> str:
+        return f"{file} as _file, {refusal} as _refused, {literal(self.read_at.isoformat())}::timestamptz as _read_at"
+
+    def _source(self) -> str:
+        if self.part.columns is not None:
+            return f"({self.part.relation})"
+        shape = {name: "JSON" if self._declared(name) == "json" else "VARCHAR" for name in self.asked}
+        import json
+
+        transform = literal(json.dumps(shape))
+        return f"(select _file, _doc, try(json_transform(_doc, {transform})) as doc from ({self.part.relation}))"
+
+    def _declared(self, name: str) -> str | None:
+        return next((column.data_type for column in self.table.columns if column.name == name), None)
+
+    def _text(self, name: str) -> str:
+        """Write the text of a source column, empty being NULL."""
+        if self.part.columns is None:
+            return f"doc.{quoted(name)}"
+        if name not in self.part.columns:
+            return "null::varchar"
+        if self.part.is_typed:
+            is_nested = f"typeof({quoted(name)}) like 'STRUCT%' or typeof({quoted(name)}) like '%[]' or typeof({quoted(name)}) like 'MAP%'"
+            return f"case when {is_nested} then to_json({quoted(name)})::varchar else {quoted(name)}::varchar end"
+        return f"nullif({quoted(name)}, '')"
+
+    def _value(self, column: Column) -> str:
+        """Write the value of a column, NULL when its text is not what the brick declares."""
+        if column.meta.mask:
+            return privacy.masked(column, self.text)
+        text = self.text[column.name]
+        if column.data_type == "string":
+            return text
+        if column.data_type == "json":
+            return f"case when json_valid({text}) then {text} end"
+        if column.meta.format:
+            moment = f"try_strptime(trim({text}), {literal(column.meta.format)})"
+            return f"try_cast({moment} as {column.data_type})"
+        if column.data_type == "double":
+            number = f"try_cast({self._number(text)} as double)"
+            return f"case when isfinite({number}) then {number} end"
+        if column.data_type == "bigint":
+            number = self._number(text)
+            whole = f"try_cast({number} as double) = trunc(try_cast({number} as double))"
+            return f"case when not regexp_matches({number}, '[.eE]') or {whole} then try_cast({number} as bigint) end"
+        return f"try_cast({text} as {column.data_type})"
+
+    def _number(self, text: str) -> str:
+        if self.thousands is not None:
+            for blank in dict.fromkeys((self.thousands, "\u00a0", "\u202f")):
+                text = f"replace({text}, {literal(blank)}, '')"
+        return f"replace({text}, ',', '.')" if self.decimal == "," else text
+
+    def _refusal(self) -> str:
+        """Write why a row is refused, NULL when it is kept; the value is told unless the brick has personal columns."""
+        cases = []
+        if self.part.columns is None:
+            content = "" if self.is_private else " || coalesce(': ' || left(_doc, 500), '')"
+            cases.append(f"when doc is null then 'not a JSON object'{content}")
+        for column in self.landed:
+            value = self._value(column)
+            if column.name in self.table.meta.key:
+                missing = f"trim({self.text[column.name]}) = '' or {self.text[column.name]} is null" if not column.meta.position else f"{value} is null"
+                cases.append(f"when {missing} then {literal(column.name + ' is missing, and is in the key')}")
+            if column.data_type != "string":
+                text = self.text[column.name]
+                told = literal(f"{column.name} is not a {column.data_type}")
+                if column.meta.format:
+                    told = literal(f"{column.name} is not a {column.data_type} written {column.meta.format}")
+                told += "" if self.is_private else f" || ': ' || left({text}, 200)"
+                cases.append(f"when {value} is null and trim({text}) <> '' then {told}")
+        return f"case {' '.join(cases)} end" if cases else "null::varchar"
+
+    def _others(self) -> str:
+        """Write the keys of a document that the brick does not declare, as JSON; NULL when there is none."""
+        if self.is_private:
+            return "null::varchar"
+        import json
+
+        present = " + ".join(f"(doc.{quoted(name)} is not null)::int" for name in self.asked)
+        patch = literal(json.dumps(dict.fromkeys(self.asked)))
+        others = f"nullif(try(json_merge_patch(_doc, {patch}))::varchar, '{{}}')"
+        return f"case when doc is not null and len(json_keys(_doc)) > {present} then {others} end"
+
+    def _before_cursor(self) -> str:
+        column = next(column for column in self.table.columns if column.name == self.table.meta.cursor)
+        return f"{self._value(column)} < {literal(str(self.since))}::{column.data_type}"
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, select: str, file: Path) -> None:
+    connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd)")
+
+
+def _stage_unreadable(connection: duckdb.DuckDBPyConnection, select: _Select, staged: _Staged, file: Path) -> int:
+    """Write the lines that the reader could not parse as a file of refused rows, when there are any."""
+    errors = (select.part.rejects or ("", ""))[1]
+    if not connection.execute(f"select count(*) from {errors}").fetchall()[0][0]:
+        return 0
+    _copy(connection, select.unreadable_sql(), file)
+    staged.files.append(file)
+    return int(connection.execute(f"select count(*) from read_parquet({literal(str(file))})").fetchall()[0][0])
+
+
+def _schema(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
+    rows = connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()
+    kinds = {"VARCHAR": "string", "TIMESTAMP WITH TIME ZONE": "timestamptz"}
+    return {row[0]: kinds.get(row[1], row[1].lower()) for row in rows}
+
+
+def _extra_keys(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
+    if "_extra" not in _schema(connection, file):
+        return set()
+    keys = f"select distinct unnest(json_keys(_extra)) from read_parquet({literal(str(file))}) where _extra is not null"
+    return {row[0] for row in connection.execute(keys).fetchall()}
+
+
+def _count(connection: duckdb.DuckDBPyConnection, files: list[Path], table: Table) -> tuple[int, int, str | None, str | None]:
+    """Count rows and refused rows, and give the newest and oldest value of the cursor."""
+    if not files:
+        return 0, 0, None, None
+    cursor = quoted(table.meta.cursor) if table.meta.cursor and table.meta.cursor != "folder_date" else "null"
+    sql = f"select count(*), count(_refused), max({cursor})::varchar, min({cursor})::varchar from read_parquet({_list(files)}, union_by_name = true)"
+    rows, refused, newest, oldest = connection.execute(sql).fetchall()[0]
+    return rows, refused, newest, oldest
+
+
+def _position_after(reading: Reading, table: Table, newest: str | None, before: dict[str, Any]) -> dict[str, Any]:
+    if table.meta.cursor in (None, "folder_date"):
+        return reading.position
+    cursors = [value for value in (newest, before.get("cursor")) if value is not None]
+    return {**reading.position, **({"cursor": max(cursors)} if cursors else {})}
+
+
+def _cursor_from(position: dict[str, Any], table: Table) -> str | None:
+    """Give the value of the cursor column from which rows are landed: the last one less the lookback."""
+    if table.meta.cursor in (None, "folder_date") or "cursor" not in position:
+        return None
+    column = next(column for column in table.columns if column.name == table.meta.cursor)
+    if column.data_type not in ("date", "timestamptz") or not table.meta.lookback:
+        return str(position["cursor"])
+    moment = dt.datetime.fromisoformat(position["cursor"]) - dt.timedelta(days=table.meta.lookback.days)
+    return moment.isoformat() if column.data_type == "timestamptz" else moment.date().isoformat()
+
+
+def _refusals(staged: _Staged) -> list[str]:
+    """Say why a load is refused before any expectation: no file left, or a count that does not fit."""
+    record, name = staged.record, staged.table.name
+    reasons = []
+    if not staged.files:
+        told = "; ".join(f"{file}: {reason}" for file, reason in record["refused_files"][:3])
+        reasons.append(f"{name}: no file is left ({told})")
+    elif record["count_method"] == "counted" and record["source_count"] != record["kept"] + record["refused"]:
+        reasons.append(
+            f"{name}: the source holds {record['source_count']} rows, {record['kept']} were kept and {record['refused']} refused: "
+            "some were lost on the way"
+        )
+    return reasons
+
+
+def _refuse_clear_history(journal: Journal, brick: Brick) -> None:
+    """Refuse to land while older loads hold in clear a column that has become personal."""
+    for load in journal.loads(brick.name).values():
+        for table in brick.tables:
+            landed = load["tables"].get(table.name, {}).get("columns", {})
+            masks = {c["name"]: c.get("mask") for c in _declaration(journal, load, table)["columns"]} if landed else {}
+            clear = [c.name for c in table.columns if c.meta.mask and c.name in landed and masks.get(c.name) != c.meta.mask]
+            if clear:
+                raise BrickError(
+                    f"{brick.name}.{table.name}: {', '.join(clear)} became personal, and load {load['load_id']} holds it in clear. "
+                    f"Mend: orchestra loads drop {load['load_id']} --refetch"
+                )
+
+
+def _declaration(journal: Journal, load: Entry, table: Table) -> Any:
+    version = load["contract"][table.name]
+    return next(e["declarations"][version] for e in journal.of("load", load["brick"]) if version in e["declarations"])
+
+
+def _new_declarations(journal: Journal, brick: Brick, contract: dict[str, str]) -> dict[str, Any]:
+    """Give the declarations that no earlier entry of the brick holds: a changed one starts a contract version."""
+    known = {version for entry in journal.of("load", brick.name) for version in entry["declarations"]}
+    return {v: brick.table(name).contract()[1] for name, v in contract.items() if v not in known}
+
+
+def _sql_type(column: Column) -> str:
+    return SQL_TYPES.get(column.data_type, column.data_type)
+
+
+def _list(values: Any) -> str:
+    return "[" + ", ".join(literal(str(value)) for value in values) + "]"

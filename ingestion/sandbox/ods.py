@@ -1,0 +1,217 @@
+"""Answers as the Explore API v2.1 of Opendatasoft does, on the tables of the department of buildings.
+
+Read in recorded answers: error bodies of `limit` and of ODSQL, the cap of 10,000 on offset + limit, date32 and UTC
+timestamps in Parquet, ISO instants with offset in JSON. From memory: the messages of the other errors, the BOM of CSV.
+"""
+
+import datetime as dt
+import hmac
+import io
+import json
+import re
+import threading
+from typing import Any
+from urllib.parse import parse_qs
+
+from ingestion.sandbox.world import IN_PLACE, World
+
+_DATASETS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "batiments-publics": ("buildings", "Bâtiments publics (données fictives)", {
+        "building_id": "text", "name": "text", "use": "text", "floor_area_m2": "double", "commune_code": "text",
+        "longitude": "double", "latitude": "double", "heating_energy": "text", "heat_network": "text"}),
+    "compteurs-batiments-publics": ("meters", "Compteurs des bâtiments publics (données fictives)", {
+        "meter_id": "text", "building_id": "text", "deveui": "text", "energy": "text", "subscribed_power_kva": "double",
+        "valid_from": "datetime", "valid_to": "datetime"}),
+    "index-releves-compteurs": ("declared_indexes", "Index relevés des compteurs (données fictives)", {
+        "meter_id": "text", "measure_name": "text", "read_on": "datetime", "index_kwh": "double"}),
+    "factures-energie-batiments-publics": ("bills", "Factures d'énergie des bâtiments publics (données fictives)", {
+        "bill_id": "text", "building_id": "text", "energy": "text", "from_date": "date", "to_date": "date",
+        "quantity": "double", "unit": "text", "updated_at": "datetime"}),
+}  # fmt: skip
+_JSON = "application/json; charset=utf-8"
+_TOKEN = re.compile(
+    r"\s*(?:(?P<date>date\s*'[^']*'|date\s*\"[^\"]*\")|(?P<text>'[^']*'|\"[^\"]*\")|(?P<number>-?\d+(?:\.\d+)?)"
+    r"|(?P<op>>=|<=|!=|=|:|>|<)|(?P<word>[a-zA-Z_]\w*))",
+    re.IGNORECASE,
+)
+
+
+class OdsError(Exception):
+    """A refusal in the words of the API: HTTP status, error code, message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        """Keep what the body of the answer says."""
+        super().__init__(message)
+        self.status, self.body = status, {"error_code": code, "message": message}
+
+
+def malformed(text: str) -> OdsError:
+    """The refusal of a clause that the sandbox does not read; it reads less ODSQL than the real API."""
+    return OdsError(400, "ODSQLError", f"ODSQL query is malformed: {text}")
+
+
+def where_sql(clause: str, fields: dict[str, str]) -> str:
+    """DuckDB's condition for `field op literal` joined by and / or; ODSQLError for anything else."""
+    tokens, at = [], 0
+    while clause[at:].strip():
+        found = _TOKEN.match(clause, at)
+        if not found:
+            raise malformed(f"Unexpected character at position {at}: {clause[at:].strip()[:1]}")
+        tokens.append((str(found.lastgroup), str(found.group(str(found.lastgroup)))))
+        at = found.end()
+    parts = []
+    for n, (kind, text) in enumerate(tokens):
+        if n % 4 == 0 and kind == "word" and text in fields:
+            parts.append(f'"{text}"')
+        elif n % 4 == 1 and kind == "op":
+            parts.append("=" if text == ":" else text)
+        elif n % 4 == 2 and kind == "number":
+            parts.append(text)
+        elif n % 4 == 2 and kind in ("date", "text"):
+            literal = re.split(r"['\"]", text)[1].replace("'", "''")
+            parts.append(f"timestamptz '{literal}'" if kind == "date" else f"'{literal}'")
+        elif n % 4 == 3 and text.lower() in ("and", "or"):
+            parts.append(text.lower())
+        else:
+            raise malformed(f"Unknown field: {text}" if kind == "word" and n % 4 == 0 else f"Unexpected: {text}")
+    if len(tokens) % 4 != 3:
+        raise malformed("Unexpected end of clause")
+    return " ".join(parts)
+
+
+class ExploreApi:
+    """The catalogue of the restricted domain: four datasets, their records and their exports."""
+
+    def __init__(self, world: World, key: str | None = None) -> None:
+        """Open when `key` is None, else every request must bear it."""
+        self.world, self.key, self.lock = world, key, threading.Lock()
+        self.tables: dict[str, Any] = {}
+
+    def table(self, name: str) -> Any:
+        """A dataset as an Arrow table in the types of the real Parquet export."""
+        import pyarrow as pa
+
+        source, _, fields = _DATASETS[name]
+        if name not in self.tables:
+            types = {"text": pa.string(), "double": pa.float64(), "date": pa.date32()}
+            types["datetime"] = pa.timestamp("ms", "UTC")
+            schema = pa.schema({field: types[kind] for field, kind in fields.items()})
+            self.tables[name] = pa.Table.from_pylist(getattr(self.world, source), schema=schema)
+        return self.tables[name]
+
+    def select(self, name: str, args: dict[str, str], limit: int, offset: int) -> tuple[Any, int]:
+        """The rows asked for, as Arrow, and how many match in all."""
+        import duckdb
+
+        fields = _DATASETS[name][2]
+        columns = [part.strip() for part in args.get("select", "*").split(",")]
+        columns = [*fields] if columns == ["*"] else columns
+        order = []
+        for part in filter(None, args.get("order_by", "").split(",")):
+            field, _, way = part.strip().partition(" ")
+            if field not in fields or way.strip().lower() not in ("", "asc", "desc"):
+                raise malformed(f"Unknown field: {part.strip()}")
+            order.append(f'"{field}" {way}')
+        for column in columns:
+            if column not in fields:
+                raise malformed(f"Unknown field: {column}")
+        where = where_sql(args["where"], fields) if args.get("where") else "true"
+        with self.lock, duckdb.connect() as con:
+            con.execute("set timezone = 'UTC'; set threads = 1")
+            con.register("dataset", self.table(name))
+            try:
+                counted = con.execute(f"select count(*) from dataset where {where}").fetchone()
+                shown = ", ".join(f'"{column}"' for column in columns)
+                sort = "order by " + ", ".join(order) if order else ""
+                cut = f"limit {limit}" if limit >= 0 else ""
+                query = f"select {shown} from dataset where {where} {sort} {cut} offset {offset}"
+                rows = con.execute(query).to_arrow_table()
+            except duckdb.Error as error:
+                raise malformed(str(error).splitlines()[0]) from error
+        return rows.cast(self.table(name).select(columns).schema), int(counted[0]) if counted else 0
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What the catalogue says of a dataset."""
+        _, title, fields = _DATASETS[name]
+        rows = self.table(name)
+        moments = [rows[k].to_pylist() for k, kind in fields.items() if kind == "datetime"]
+        known = [moment for column in moments for moment in column if moment is not None]
+        modified = max(known, default=dt.datetime.combine(IN_PLACE, dt.time(), dt.UTC)).isoformat()
+        default = {
+            "title": title, "description": "<p>Données fictives du bac à sable City Orchestra.</p>",
+            "license": None, "license_url": None, "publisher": "Rennes Métropole (bac à sable)",
+            "language": "fr", "timezone": "Europe/Paris", "modified": modified, "data_processed": modified,
+            "metadata_processed": modified, "records_count": len(rows),
+        }  # fmt: skip
+        nothing: dict[str, Any] = {"description": None, "annotations": {}}
+        listed = [{"name": field, "label": field, "type": kind} | nothing for field, kind in fields.items()]
+        return {"dataset_id": name, "dataset_uid": f"da_{name}", "has_records": True, "data_visible": True,
+                "features": ["analyze"], "metas": {"default": default}, "fields": listed}  # fmt: skip
+
+    def answer(self, parts: tuple[str, ...], query: str, authorization: str) -> tuple[bytes, str]:
+        """Body and content type of one request, path after /patrimoine_bati; OdsError is its refusal."""
+        args = {k: v[-1] for k, v in parse_qs(query, keep_blank_values=True).items()}
+        given = args.get("apikey") or (authorization[7:].strip() if authorization[:7].lower() == "apikey " else "")
+        if self.key is not None and not hmac.compare_digest(given.encode(), self.key.encode()):
+            raise OdsError(401, "AuthenticationRequired", "Restricted domain: the API key is missing or unknown.")
+        if parts[:5] != ("api", "explore", "v2.1", "catalog", "datasets"):
+            raise OdsError(404, "ResourceNotFoundError", f"Unknown resource: /{'/'.join(parts)}")
+        name, rest = (parts[5] if len(parts) > 5 else ""), parts[6:]
+        if not name:
+            listed = [self.describe(each) for each in _DATASETS]
+            return json.dumps({"total_count": len(listed), "results": listed}).encode(), _JSON
+        if name not in _DATASETS:
+            raise OdsError(404, "DatasetNotFoundError", f"The requested dataset {name} does not exist.")
+        if not rest:
+            return json.dumps(self.describe(name)).encode(), _JSON
+        if rest == ("records",):
+            limit, offset = self.number(args, "limit", 10), self.number(args, "offset", 0)
+            if not -1 <= limit <= 100:
+                raise self.out_of_range("limit", limit, "-1 <= limit <= 100")
+            if offset < 0 or offset + max(limit, 0) > 10_000:
+                raise self.out_of_range("offset", offset, "0 <= offset + limit <= 10000")
+            rows, total = self.select(name, args, 100 if limit == -1 else limit, offset)
+            body = {"total_count": total, "results": self.plain(rows)}
+            return json.dumps(body, ensure_ascii=False).encode(), _JSON
+        if len(rest) == 2 and rest[0] == "exports" and rest[1] in ("parquet", "jsonl", "json", "csv"):
+            rows, _ = self.select(name, args, self.number(args, "limit", -1), 0)
+            return self.export(rows, rest[1])
+        raise OdsError(404, "ResourceNotFoundError", f"Unknown resource: {'/'.join(rest)}")
+
+    def number(self, args: dict[str, str], name: str, default: int) -> int:
+        """An integer parameter; refused when it is none."""
+        try:
+            return int(args.get(name, default))
+        except ValueError:
+            raise self.out_of_range(name, args[name], "an integer") from None
+
+    def out_of_range(self, name: str, value: int | str, expected: str) -> OdsError:
+        """The refusal of a parameter."""
+        text = f"Invalid value for {name} API parameter: {value} was found but {expected} is expected."
+        return OdsError(400, "InvalidRESTParameterError", text)
+
+    def plain(self, rows: Any) -> list[dict[str, Any]]:
+        """Rows for JSON: dates and instants as ISO text, instants with their offset."""
+        return [{k: v.isoformat() if isinstance(v, dt.date) else v for k, v in row.items()} for row in rows.to_pylist()]
+
+    def export(self, rows: Any, form: str) -> tuple[bytes, str]:
+        """All the rows in one file."""
+        if form == "parquet":
+            import pyarrow.parquet as pq
+
+            sink = io.BytesIO()
+            pq.write_table(rows, sink, compression="snappy")
+            return sink.getvalue(), "application/vnd.apache.parquet"
+        listed = self.plain(rows)
+        if form == "csv":
+            import csv
+
+            text = io.StringIO()
+            writer = csv.DictWriter(text, rows.column_names, delimiter=";", lineterminator="\r\n")
+            writer.writeheader()
+            writer.writerows(listed)
+            return text.getvalue().encode("utf-8-sig"), "text/csv; charset=utf-8"
+        if form == "json":
+            return json.dumps(listed, ensure_ascii=False).encode(), _JSON
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in listed)
+        return lines.encode(), "application/jsonl; charset=utf-8"

@@ -1,0 +1,1 @@
+"""Ways out: what readers see of the marts."""

@@ -1,0 +1,327 @@
+"""Publish marts: write the changed ones as files, judge them, commit one journal entry; catalogues and stable files follow."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingestion.journal import Entry, Journal
+from ingestion.lake import Lake, listed, literal, load_extension, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+# From what anybody may see to what few may.
+CLASSES = ("open", "partner", "internal", "restricted")
+KEPT_DAYS = 30  # how long readers can travel back; files go a day later, so that no open reader loses one
+PUBLICATIONS = "seq bigint, mart varchar, verdict varchar, row_count bigint, reasons varchar, run_id varchar, published_at timestamptz"
+
+# (lake, mart, files, columns, key, profile of the last publication) -> (why it is withheld, its profile).
+Judge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None], tuple[list[str], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A decision mart, as the dbt project declares it. `source_class` is the highest class among its sources."""
+
+    name: str
+    relation: str
+    access_class: str
+    source_class: str
+    key: tuple[str, ...]
+    labels: dict[str, str] = field(default_factory=dict)
+    declassified_because: str | None = None
+    position: tuple[str, str] | None = None
+
+    def class_fault(self) -> str | None:
+        """Say why the class cannot stand: lower than the sources' without a reason."""
+        if self.access_class not in CLASSES:
+            return f"access_class '{self.access_class}' is not one of {', '.join(CLASSES)}"
+        is_lower = CLASSES.index(self.access_class) < CLASSES.index(self.source_class)
+        if is_lower and not self.declassified_because:
+            return f"class {self.access_class} is lower than its sources' ({self.source_class}): say why in `declassified_because`"
+        return None
+
+
+def read_marts(manifest: dict[str, Any]) -> list[Mart]:
+    """Read the marts of a dbt manifest: the models of the folder `marts`."""
+    nodes = manifest["nodes"]
+
+    def sources(node_id: str, seen: set[str]) -> set[str]:
+        for parent in nodes.get(node_id, {}).get("depends_on", {}).get("nodes", []):
+            if parent not in seen:
+                seen.add(parent)
+                sources(parent, seen)
+        return {node for node in seen if node.startswith("source.")}
+
+    marts = []
+    for node in nodes.values():
+        if node["resource_type"] != "model" or node["fqn"][1] != "marts":
+            continue
+        meta = node["config"]["meta"]
+        classes = [manifest["sources"][source]["source_meta"]["access_class"] for source in sources(node["unique_id"], set())]
+        position = meta.get("position")
+        marts.append(
+            Mart(
+                name=node["name"],
+                relation=f"{quoted(node['schema'])}.{quoted(node['alias'])}",
+                access_class=meta.get("access_class", "restricted"),
+                source_class=max(classes, key=CLASSES.index, default="open"),
+                key=tuple(meta["key"]),
+                labels={language: meta[f"label_{language}"] for language in ("fr", "en")},
+                declassified_because=meta.get("declassified_because"),
+                position=(position[0], position[1]) if position else None,
+            )
+        )
+    return sorted(marts, key=lambda mart: mart.name)
+
+
+def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge: Judge) -> Entry | None:
+    """Publish the marts whose content differs from the last publication; give its entry, None when nothing differs.
+
+    A mart that its gate fails is withheld: readers keep the last good one, and `publications` says so. Raises LakeError
+    when another process publishes.
+    """
+    with lake.lock("publish", wait=60), lake.workspace("publish") as work:
+        journal.refresh()
+        follow(lake, journal)
+        last = last_published(journal)
+        connection = lake.connect()
+        connection.execute(f"attach {literal(str(lake.state_path('warehouse.duckdb')))} as warehouse (read_only)")
+        published: dict[str, Any] = {}
+        withheld: dict[str, Any] = {}
+        for mart in marts:
+            digest = _digest(connection, mart)
+            before = last.get(mart.name)
+            if before and (before["digest"], before["class"]) == (digest, mart.access_class):
+                continue
+            file = work / f"{mart.name}.parquet"
+            columns = _write(connection, mart, file)
+            fault = mart.class_fault()
+            before_profile = before.get("profile") if before else None
+            reasons, profile = ([fault], {}) if fault else judge(lake, mart.name, [str(file)], columns, list(mart.key), before_profile)
+            record = {"class": mart.access_class, "digest": digest, "row_count": int(digest.partition(":")[0]), "labels": mart.labels}
+            if reasons:
+                withheld[mart.name] = {**record, "reasons": reasons}
+                continue
+            name = f"marts/{mart.access_class}/{mart.name}/{run_id}.parquet"
+            lake.upload(file, name)
+            published[mart.name] = {**record, "files": [name], "profile": profile, "columns": columns}
+        connection.close()
+        already = _last_withheld(journal)
+        news = {name: record for name, record in withheld.items() if already.get(name) != (record["digest"], record["reasons"])}
+        if not published and not news:
+            return None
+        journal.append("publication", run_id=run_id, as_of=journal.as_of(), marts=published, withheld=withheld)
+        follow(lake, journal)
+        return journal.entries[-1]
+
+
+def last_published(journal: Journal) -> dict[str, Any]:
+    """Give, by mart, what the last publication that holds it says."""
+    return {name: record for entry in journal.of("publication") for name, record in entry["marts"].items()}
+
+
+def follow(lake: Lake, journal: Journal, *, is_rebuild: bool = False) -> None:
+    """Bring every catalogue and stable file to the last publication: what a killed run left undone is done here."""
+    for access_class, entries in _by_class(journal).items():
+        _follow_catalogue(lake, entries, access_class, is_rebuild=is_rebuild)
+        _follow_files(lake, journal, access_class, entries[-1]["seq"])
+    _sweep(lake, list(journal.of("publication")))
+
+
+def _by_class(journal: Journal) -> dict[str, list[Entry]]:
+    """Give, by access class, the publications that say something of one of its marts, or take one away from it."""
+    found: dict[str, list[Entry]] = {}
+    classes: dict[str, str] = {}
+    for entry in journal.of("publication"):
+        records = {**entry["withheld"], **entry["marts"]}
+        concerned = {record["class"] for record in records.values()} | {classes[name] for name in entry["marts"] if name in classes}
+        for access_class in sorted(concerned & set(CLASSES)):
+            found.setdefault(access_class, []).append(entry)
+        classes |= {name: record["class"] for name, record in entry["marts"].items()}
+    return found
+
+
+def is_followed(lake: Lake, journal: Journal) -> bool:
+    """Say whether every catalogue and stable file has reached the last publication of its class."""
+    return all(
+        _reached(catalogue(lake, name)) >= entries[-1]["seq"] and _files_seq(lake, name) >= entries[-1]["seq"]
+        for name, entries in _by_class(journal).items()
+    )
+
+
+def catalogue(lake: Lake, access_class: str) -> Path:
+    """Give the path of the DuckLake catalogue of a class."""
+    return lake.state_path("catalogues", f"{access_class}.sqlite")
+
+
+def attach(connection: duckdb.DuckDBPyConnection, lake: Lake, access_class: str, *, is_reader: bool = True) -> None:
+    """Attach the catalogue of a class as `lake`; any number of readers may, one writer."""
+    for extension in ("ducklake", "sqlite_scanner", "spatial"):
+        load_extension(connection, extension)
+    data_path = lake.path("marts", access_class) + "/"
+    options = "read_only, " if is_reader else ""
+    connection.execute(
+        f"attach {literal(f'ducklake:sqlite:{catalogue(lake, access_class)}')} as lake ({options}data_path {literal(data_path)}, "
+        "meta_journal_mode 'WAL', meta_busy_timeout 5000, data_inlining_row_limit 0)"
+    )
+
+
+def _digest(connection: duckdb.DuckDBPyConnection, mart: Mart) -> str:
+    """Sum up the content of a mart, whatever the order of its rows."""
+    columns = connection.execute(f"select column_name from (describe warehouse.{mart.relation}) order by 1").fetchall()
+    names = ", ".join(quoted(row[0]) for row in columns)
+    shape = f"(select string_agg(column_name || column_type, ' ' order by column_name) from (describe warehouse.{mart.relation}))"
+    sql = f"select count(*) || ':' || coalesce(sum(hash({names})::hugeint), 0) || ':' || hash({shape}) from warehouse.{mart.relation}"
+    return str(connection.execute(sql).fetchall()[0][0])
+
+
+def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, file: Path) -> list[str]:
+    """Write a mart as Parquet ordered by its key, with a point when it has a position; give its columns."""
+    point = ""
+    if mart.position:
+        load_extension(connection, "spatial")
+        longitude, latitude = (quoted(name) for name in mart.position)
+        # Longitude first, as GeoParquet and GeoJSON do.
+        point = f", st_point({longitude}, {latitude}) as geometry"
+    order = ", ".join(quoted(name) for name in mart.key)
+    version = ", geoparquet_version 'BOTH'" if point else ""
+    connection.execute(
+        f"copy (select *{point} from warehouse.{mart.relation} order by {order}) to {literal(str(file))} (format parquet, compression zstd{version})"
+    )
+    return [row[0] for row in connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()]
+
+
+def _last_withheld(journal: Journal) -> dict[str, tuple[str, list[str]]]:
+    last: dict[str, tuple[str, list[str]]] = {}
+    for entry in journal.of("publication"):
+        for name in entry["marts"]:
+            last.pop(name, None)
+        last |= {name: (record["digest"], record["reasons"]) for name, record in entry["withheld"].items()}
+    return last
+
+
+def _follow_catalogue(lake: Lake, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
+    path = catalogue(lake, access_class)
+    reached = _reached(path)
+    behind = [entry for entry in entries if entry["seq"] > reached]
+    if behind:
+        connection = lake.connect()
+        attach(connection, lake, access_class, is_reader=False)
+        existing = set(lake.names(f"marts/{access_class}"))
+        for entry in behind:
+            _commit(connection, lake, entry, access_class, existing)
+        if not is_rebuild:
+            _expire(connection)
+        connection.close()
+    _date_snapshots(path, entries)
+
+
+def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, access_class: str, existing: set[str]) -> None:
+    """Make one publication one snapshot of a class: readers see all of it or none."""
+    tables = {row[0] for row in connection.execute("select table_name from duckdb_tables() where database_name = 'lake'").fetchall()}
+    connection.execute("begin")
+    if "publications" not in tables:
+        connection.execute(f"create table lake.main.publications ({PUBLICATIONS})")
+    for name, record in entry["marts"].items():
+        if record["class"] != access_class:
+            if name in tables:  # it has moved to another class
+                connection.execute(f"drop table lake.main.{quoted(name)}")
+            continue
+        if not set(record["files"]) <= existing:
+            continue  # expired since
+        files = [lake.path(file) for file in record["files"]]
+        _shape(connection, name, files, is_new=name not in tables)
+        for file in files:
+            connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {literal(file)})")
+    rows = [
+        (entry["seq"], name, verdict, record["row_count"], "; ".join(record.get("reasons", [])), entry["run_id"], entry["at"])
+        for verdict, marts in (("published", entry["marts"]), ("withheld", entry["withheld"]))
+        for name, record in marts.items()
+        if record["class"] == access_class
+    ]
+    if rows:
+        values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows))
+        connection.execute(f"insert into lake.main.publications values {values}", [value for row in rows for value in row])
+    info = json.dumps({"seq": entry["seq"], "run_id": entry["run_id"]})
+    connection.execute(
+        f"call lake.set_commit_message('city-orchestra', {literal('run ' + entry['run_id'])}, extra_info => {literal(info)})"
+    )
+    connection.execute("commit")
+
+
+def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *, is_new: bool) -> None:
+    """Make the table of a mart ready for its files: emptied, with the columns they have."""
+    table = f"lake.main.{quoted(name)}"
+    relation = f"read_parquet({listed(files)})"
+    wanted = connection.execute(f"select column_name, column_type from (describe from {relation})").fetchall()
+    if not is_new:
+        standing = connection.execute(f"select column_name, column_type from (describe {table})").fetchall()
+        added = [column for column in wanted if column not in standing]
+        is_grown = set(standing) <= set(wanted) and not {name for name, _ in added} & {name for name, _ in standing}
+        if is_grown:
+            for column, kind in added:
+                connection.execute(f"alter table {table} add column {quoted(column)} {kind}")
+            connection.execute(f"delete from {table}")
+            return
+        connection.execute(f"drop table {table}")  # time travel starts anew at another schema
+    connection.execute(f"create table {table} as select * from {relation} limit 0")
+
+
+def _reached(path: Path) -> int:
+    """Read the seq of the last snapshot that says one; 0 for no catalogue."""
+    if not path.exists():
+        return 0
+    with sqlite3.connect(path, timeout=30) as connection:
+        try:
+            rows = connection.execute("select commit_extra_info from ducklake_snapshot_changes").fetchall()
+        except sqlite3.OperationalError:  # killed while it was being made
+            return 0
+    return max((json.loads(info)["seq"] for (info,) in rows if info), default=0)
+
+
+def _date_snapshots(path: Path, entries: list[Entry]) -> None:
+    """Give each snapshot the date of its publication, so that time travel by date is true after a rebuild too."""
+    if not path.exists():
+        return
+    dates = {entry["seq"]: dt.datetime.fromisoformat(entry["at"]).strftime("%Y-%m-%d %H:%M:%S.%f+00") for entry in entries}
+    with sqlite3.connect(path, timeout=30) as connection:
+        rows = connection.execute(
+            "select snapshot_id, snapshot_time, commit_extra_info from ducklake_snapshot "
+            "inner join ducklake_snapshot_changes using (snapshot_id) where commit_extra_info is not null"
+        ).fetchall()
+        wrong = [(date, number) for number, time, info in rows if (date := dates.get(json.loads(info)["seq"])) and date != time]
+        connection.executemany("update ducklake_snapshot set snapshot_time = ? where snapshot_id = ?", wrong)
+
+
+def _expire(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(f"call ducklake_expire_snapshots('lake', older_than => now() - interval {KEPT_DAYS} day)")
+    connection.execute("call ducklake_cleanup_old_files('lake', older_than => now() - interval 1 day)")
+
+
+def _files_seq(lake: Lake, access_class: str) -> int:
+    return int(lake.read(f"files/{access_class}/.seq") or 0)
+
+
+def _follow_files(lake: Lake, journal: Journal, access_class: str, seq: int) -> None:
+    """Make `files/<class>/<mart>.parquet` another name of the last good file of each mart."""
+    if _files_seq(lake, access_class) >= seq:
+        return
+    records = {name: record for name, record in last_published(journal).items() if record["class"] == access_class}
+    for name, record in records.items():
+        lake.link(record["files"][0], f"files/{access_class}/{name}.parquet")
+    stale = [name for name in lake.names(f"files/{access_class}") if name.endswith(".parquet") and Path(name).stem not in records]
+    lake.delete(stale)
+    lake.replace(f"files/{access_class}/.seq", str(seq).encode())
+
+
+def _sweep(lake: Lake, entries: list[Entry]) -> None:
+    """Delete the mart files that no publication names; DuckLake's own, under `main/`, are DuckLake's."""
+    named = {file for entry in entries for record in entry["marts"].values() for file in record["files"]}
+    lake.delete([name for name in lake.names("marts") if name not in named and name.split("/")[2] != "main"])
