@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,7 +150,7 @@ def _by_class(journal: Journal) -> dict[str, list[Entry]]:
 def is_followed(lake: Lake, journal: Journal) -> bool:
     """Say whether every catalogue and stable file has reached the last publication of its class."""
     return all(
-        _reached(catalogue(lake, name)) >= entries[-1]["seq"] and _files_seq(lake, name) >= entries[-1]["seq"]
+        _reached(lake, name) >= entries[-1]["seq"] and _files_seq(lake, name) >= entries[-1]["seq"]
         for name, entries in _by_class(journal).items()
     )
 
@@ -163,7 +162,7 @@ def catalogue(lake: Lake, access_class: str) -> Path:
 
 def attach(connection: duckdb.DuckDBPyConnection, lake: Lake, access_class: str, *, is_reader: bool = True) -> None:
     """Attach the catalogue of a class as `lake`; any number of readers may, one writer."""
-    for extension in ("ducklake", "sqlite_scanner", "spatial"):
+    for extension in ("ducklake", "sqlite_scanner"):
         load_extension(connection, extension)
     data_path = lake.path("marts", access_class) + "/"
     options = "read_only, " if is_reader else ""
@@ -208,19 +207,19 @@ def _last_withheld(journal: Journal) -> dict[str, tuple[str, list[str]]]:
 
 
 def _follow_catalogue(lake: Lake, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
-    path = catalogue(lake, access_class)
-    reached = _reached(path)
+    reached = _reached(lake, access_class)
     behind = [entry for entry in entries if entry["seq"] > reached]
-    if behind:
-        connection = lake.connect()
-        attach(connection, lake, access_class, is_reader=False)
-        existing = set(lake.names(f"marts/{access_class}"))
-        for entry in behind:
-            _commit(connection, lake, entry, access_class, existing)
-        if not is_rebuild:
-            _expire(connection)
-        connection.close()
-    _date_snapshots(path, entries)
+    if not behind:
+        return
+    connection = lake.connect()
+    attach(connection, lake, access_class, is_reader=False)
+    existing = set(lake.names(f"marts/{access_class}"))
+    for entry in behind:
+        _commit(connection, lake, entry, access_class, existing)
+    _date_snapshots(connection, entries)
+    if not is_rebuild:
+        _expire(connection)
+    connection.close()
 
 
 def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, access_class: str, existing: set[str]) -> None:
@@ -274,30 +273,38 @@ def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *
     connection.execute(f"create table {table} as select * from {relation} limit 0")
 
 
-def _reached(path: Path) -> int:
+def _reached(lake: Lake, access_class: str) -> int:
     """Read the seq of the last snapshot that says one; 0 for no catalogue."""
+    path = catalogue(lake, access_class)
     if not path.exists():
         return 0
-    with sqlite3.connect(path, timeout=30) as connection:
-        try:
-            rows = connection.execute("select commit_extra_info from ducklake_snapshot_changes").fetchall()
-        except sqlite3.OperationalError:  # killed while it was being made
-            return 0
+    connection = lake.connect()
+    # Always DuckDB's own SQLite: two copies of SQLite in one process undo each other's locks.
+    load_extension(connection, "sqlite_scanner")
+    connection.execute(f"attach {literal(str(path))} as catalogue (type sqlite, read_only)")
+    try:
+        rows = connection.execute("select commit_extra_info from catalogue.ducklake_snapshot_changes").fetchall()
+    except Exception:  # killed while it was being made
+        return 0
+    finally:
+        connection.close()
     return max((json.loads(info)["seq"] for (info,) in rows if info), default=0)
 
 
-def _date_snapshots(path: Path, entries: list[Entry]) -> None:
+def _date_snapshots(connection: duckdb.DuckDBPyConnection, entries: list[Entry]) -> None:
     """Give each snapshot the date of its publication, so that time travel by date is true after a rebuild too."""
-    if not path.exists():
-        return
-    dates = {entry["seq"]: dt.datetime.fromisoformat(entry["at"]).strftime("%Y-%m-%d %H:%M:%S.%f+00") for entry in entries}
-    with sqlite3.connect(path, timeout=30) as connection:
-        rows = connection.execute(
-            "select snapshot_id, snapshot_time, commit_extra_info from ducklake_snapshot "
-            "inner join ducklake_snapshot_changes using (snapshot_id) where commit_extra_info is not null"
-        ).fetchall()
-        wrong = [(date, number) for number, time, info in rows if (date := dates.get(json.loads(info)["seq"])) and date != time]
-        connection.executemany("update ducklake_snapshot set snapshot_time = ? where snapshot_id = ?", wrong)
+    snapshots = "__ducklake_metadata_lake.ducklake_snapshot"
+    rows = connection.execute(
+        f"select snapshot_id, commit_extra_info from {snapshots} inner join {snapshots}_changes using (snapshot_id) "
+        "where commit_extra_info is not null"
+    ).fetchall()
+    dates = {entry["seq"]: entry["at"] for entry in entries}
+    for number, info in rows:
+        if date := dates.get(json.loads(info)["seq"]):
+            connection.execute(
+                f"update {snapshots} set snapshot_time = ?::timestamptz where snapshot_id = ? and snapshot_time != ?::timestamptz",
+                [date, number, date],
+            )
 
 
 def _expire(connection: duckdb.DuckDBPyConnection) -> None:

@@ -1,0 +1,51 @@
+# Targets of the house; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A demo keeps to a lake of its own: synthetic and real data never mix.
+DEMO := lake/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test soak check up bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+venv: $(VENV)/.made ## make the virtual environment from requirements.lock
+
+$(VENV)/.made: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: venv ## the whole chain over a synthetic territory, in a lake of its own (lake/demo)
+	@$(BIN)/python -m flows.demo $(DEMO)
+
+test: venv ## the tests
+	$(BIN)/python -m pytest -m "not soak" tests
+
+soak: venv ## kills at seeded instants, hundred clean days: long
+	$(BIN)/python -m pytest -m soak -s tests
+
+check: venv ## ruff, import-linter, types, sqlfluff, dbt-bouncer, bricks, size of the engine
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint dbt_project --disable-progress-bar
+	$(BIN)/orchestra bricks check
+	$(BIN)/python -m tests.check_dbt
+	$(BIN)/python -m tests.engine_size
+
+up: venv ## Prefect with its UI, the schedules of all bricks served, on 127.0.0.1 (Ctrl-C stops all of it)
+	@$(BIN)/orchestra up
+
+bench: venv ## ratios of speed and memory, against their limits
+	$(BIN)/python -m benchmarks
+
+lock: ## resolve requirements.lock anew (needs uv)
+	uv pip compile --quiet --all-extras --python-version 3.11 --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock pyproject.toml
+
+clean: ## delete the environment and every lake of this folder
+	rm -rf $(VENV) lake/demo lake/up

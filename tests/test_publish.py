@@ -1,0 +1,254 @@
+"""Publishing: files, gate, one journal entry, catalogues and stable files; real DuckLake, real Parquet, real processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from ingestion.journal import Journal
+from ingestion.lake import Lake
+from redistribution import publish as out
+from redistribution.publish import Mart
+
+MART = Mart("energy_by_month", "marts.energy_by_month", "open", "open", ("building_id",), {"fr": "Énergie", "en": "Energy"})
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    lake = Lake(str(tmp_path / "lake"), str(tmp_path / "state"))
+    Journal(lake).found("Rennes Métropole", is_synthetic=True)
+    return lake
+
+
+def fill(lake: Lake, select: str, table: str = "energy_by_month") -> None:
+    with duckdb.connect(str(lake.state_path("warehouse.duckdb"))) as connection:
+        connection.execute("create schema if not exists marts")
+        connection.execute(f"create or replace table marts.{table} as {select}")
+
+
+def rows(count: int, value: int = 1) -> str:
+    return f"select 'b' || lpad(i::varchar, 5, '0') as building_id, {value}::bigint as kwh from range({count}) as t (i)"
+
+
+def accept(*_: object) -> tuple[list[str], dict]:
+    return [], {}
+
+
+def run(lake: Lake, run_id: str, marts: list[Mart] | None = None, judge=accept):
+    return out.publish(lake, Journal(lake), marts or [MART], run_id, judge)
+
+
+def read(lake: Lake, sql: str, access_class: str = "open") -> list[tuple]:
+    connection = lake.connect()
+    out.attach(connection, lake, access_class)
+    found = connection.execute(sql).fetchall()
+    connection.close()
+    return found
+
+
+def test_publishes_once_and_again_only_when_the_content_differs(lake: Lake) -> None:
+    fill(lake, rows(10))
+    entry = run(lake, "r1")
+    assert entry is not None and entry["marts"]["energy_by_month"]["row_count"] == 10
+    assert run(lake, "r2") is None
+    fill(lake, rows(10).replace("order", "order") + " order by i desc")
+    assert run(lake, "r3") is None, "the order of rows is no content"
+    fill(lake, rows(10, value=2))
+    assert run(lake, "r4") is not None
+    assert read(lake, "select count(*), sum(kwh) from lake.energy_by_month") == [(10, 20)]
+    stable = Path(lake.path("files/open/energy_by_month.parquet"))
+    assert duckdb.sql(f"select sum(kwh) from '{stable}'").fetchall() == [(20,)]
+
+
+def test_the_commit_names_the_run_and_time_travel_works(lake: Lake) -> None:
+    for number in (1, 2):
+        fill(lake, rows(5, value=number))
+        run(lake, f"run-{number}")
+    snapshots = read(lake, "select snapshot_id, commit_message, commit_extra_info from lake.snapshots() where commit_message is not null")
+    assert [message for _, message, _ in snapshots] == ["run run-1", "run run-2"]
+    first = snapshots[0][0]
+    assert json.loads(snapshots[0][2])["run_id"] == "run-1"
+    assert read(lake, f"select sum(kwh) from lake.energy_by_month at (version => {first})") == [(5,)]
+    assert read(lake, "select sum(kwh) from lake.energy_by_month") == [(10,)]
+
+
+def test_a_withheld_mart_keeps_its_last_good_version_and_publications_says_so(lake: Lake) -> None:
+    from expectations.gate import judge_mart
+
+    fill(lake, rows(100))
+    run(lake, "r1", judge=judge_mart)
+    fill(lake, rows(20))
+    entry = run(lake, "r2", judge=judge_mart)
+    assert entry is not None and not entry["marts"]
+    assert "rows: 20 against 100 published" in entry["withheld"]["energy_by_month"]["reasons"][0]
+    assert read(lake, "select count(*) from lake.energy_by_month") == [(100,)]
+    said = read(lake, "select verdict, row_count, reasons from lake.publications order by seq")
+    assert said[0][:2] == ("published", 100) and said[1][:2] == ("withheld", 20) and "against 100" in said[1][2]
+    assert run(lake, "r3", judge=judge_mart) is None, "the same refusal is not said twice"
+
+
+def test_a_class_lower_than_the_sources_is_withheld_unless_it_says_why(lake: Lake) -> None:
+    fill(lake, rows(3))
+    lower = Mart("energy_by_month", "marts.energy_by_month", "open", "internal", ("building_id",))
+    entry = run(lake, "r1", [lower])
+    assert entry is not None and "declassified_because" in entry["withheld"]["energy_by_month"]["reasons"][0]
+    assert not Path(lake.path("files/open/energy_by_month.parquet")).exists()
+    said = Mart("energy_by_month", "marts.energy_by_month", "open", "internal", ("building_id",), declassified_because="No person.")
+    entry = run(lake, "r2", [said])
+    assert entry is not None and "energy_by_month" in entry["marts"]
+
+
+def test_a_mart_that_changes_class_leaves_the_old_one(lake: Lake) -> None:
+    fill(lake, rows(3))
+    run(lake, "r1")
+    internal = Mart("energy_by_month", "marts.energy_by_month", "internal", "open", ("building_id",))
+    run(lake, "r2", [internal])
+    assert read(lake, "select count(*) from lake.energy_by_month", "internal") == [(3,)]
+    assert not Path(lake.path("files/open/energy_by_month.parquet")).exists()
+    with pytest.raises(duckdb.CatalogException):
+        read(lake, "from lake.energy_by_month")
+
+
+def test_a_gained_column_keeps_time_travel_and_a_changed_type_does_not_break_readers(lake: Lake) -> None:
+    fill(lake, rows(4))
+    run(lake, "r1")
+    first = read(lake, "select max(snapshot_id) from lake.snapshots()")[0][0]
+    fill(lake, rows(4).replace("as kwh", "as kwh, 'x' as label"))
+    run(lake, "r2")
+    assert read(lake, "select distinct kwh, label from lake.energy_by_month") == [(1, "x")]
+    assert read(lake, f"select count(*) from lake.energy_by_month at (version => {first})") == [(4,)]
+    fill(lake, rows(4).replace("1::bigint as kwh", "1.5::double as kwh"))
+    run(lake, "r3")
+    assert read(lake, "select distinct kwh from lake.energy_by_month") == [(1.5,)]
+
+
+def test_killed_between_the_entry_and_the_catalogue_the_next_run_ends_the_publication(lake: Lake) -> None:
+    fill(lake, rows(4))
+    run(lake, "r1")
+    fill(lake, rows(4, value=7))
+    script = """
+import os, signal, sys
+from ingestion.lake import Lake
+from ingestion.journal import Journal
+from redistribution import publish as out
+sys.path.insert(0, 'tests')
+from test_publish import MART, accept
+lake = Lake(sys.argv[1], sys.argv[2])
+follow, journal = out.follow, Journal(lake)
+seq = journal.seq
+def killed(lake, journal, **_):
+    if journal.seq > seq:
+        os.kill(os.getpid(), signal.SIGKILL)
+    follow(lake, journal)
+out.follow = killed
+out.publish(lake, journal, [MART], 'r2', accept)
+"""
+    process = subprocess.run([sys.executable, "-c", script, lake.root, str(lake.state)], check=False)
+    assert process.returncode == -signal.SIGKILL
+    files = set(lake.names("marts"))
+    assert read(lake, "select distinct kwh from lake.energy_by_month") == [(1,)], "readers keep what they had"
+    journal = Journal(lake)
+    assert not out.is_followed(lake, journal)
+    assert run(lake, "r3") is None
+    assert out.is_followed(lake, Journal(lake))
+    assert read(lake, "select distinct kwh from lake.energy_by_month") == [(7,)]
+    assert {name for name in lake.names("marts") if "/main/" not in name} == {name for name in files if "/main/" not in name}
+
+
+def test_a_rebuilt_catalogue_says_the_same_dates_included(lake: Lake) -> None:
+    for number in (1, 2, 3):
+        fill(lake, rows(5, value=number))
+        run(lake, f"r{number}")
+    asked = (
+        "select s.snapshot_time, s.commit_message, s.commit_extra_info from lake.snapshots() s "
+        "where commit_message is not null order by snapshot_id"
+    )
+    before = read(lake, asked), read(lake, "from lake.publications order by seq"), read(lake, "from lake.energy_by_month order by all")
+    entries = list(Journal(lake).of("publication"))
+    assert [time.isoformat() for time, *_ in before[0]] == [entry["at"] for entry in entries]
+    out.catalogue(lake, "open").unlink()
+    out.follow(lake, Journal(lake), is_rebuild=True)
+    after = read(lake, asked), read(lake, "from lake.publications order by seq"), read(lake, "from lake.energy_by_month order by all")
+    assert after == before
+
+
+def test_stable_files_are_read_by_pyarrow_duckdb_and_a_gis_reader(lake: Lake) -> None:
+    geopandas = pytest.importorskip("geopandas")
+    import pyarrow.parquet
+
+    select = "select * from (values ('b1', -1.68, 48.11), ('b2', -1.60, 48.05)) as t (building_id, longitude, latitude)"
+    fill(lake, select, "buildings")
+    mart = Mart("buildings", "marts.buildings", "open", "open", ("building_id",), position=("longitude", "latitude"))
+    run(lake, "r1", [mart])
+    path = lake.path("files/open/buildings.parquet")
+    assert pyarrow.parquet.read_table(path).num_rows == 2
+    assert duckdb.sql(f"select count(*) from '{path}'").fetchall() == [(2,)]
+    frame = geopandas.read_parquet(path)
+    assert frame.geometry.x.round(2).tolist() == [-1.68, -1.6] and frame.geometry.y.round(2).tolist() == [48.11, 48.05]
+    assert frame.crs is None or frame.crs.to_epsg() in (4326, None) or "CRS84" in frame.crs.to_string()
+
+
+def _poll(root: str, state: str, stop: str, results: multiprocessing.Queue) -> None:
+    lake = Lake(root, state)
+    connection = lake.connect()
+    out.attach(connection, lake, "open")
+    reads, errors = 0, []
+    while not Path(stop).exists():
+        try:
+            one = connection.execute(
+                "select count(*), count(distinct a.kwh), any_value(a.kwh) = (select any_value(kwh) from lake.other) from lake.energy_by_month a"
+            ).fetchall()
+            if one != [(200, 1, True)]:
+                errors.append(f"torn: {one}")
+        except Exception as error:  # whatever a reader sees is a failure of ours
+            errors.append(f"{type(error).__name__}: {error}")
+        reads += 1
+        time.sleep(0.02)
+    results.put((reads, errors))
+
+
+@pytest.mark.parametrize("publishes", [pytest.param(6), pytest.param(100, marks=pytest.mark.soak)])
+def test_eight_readers_polling_see_no_error_and_one_snapshot_whole(lake: Lake, tmp_path: Path, publishes: int) -> None:
+    marts = [MART, Mart("other", "marts.other", "open", "open", ("building_id",))]
+
+    def publish(number: int) -> None:
+        fill(lake, rows(200, value=number))
+        fill(lake, rows(50, value=number), "other")
+        run(lake, f"r{number}", marts)
+
+    publish(0)
+    context = multiprocessing.get_context("spawn")
+    results, stop = context.Queue(), tmp_path / "stop"
+    readers = [context.Process(target=_poll, args=(lake.root, str(lake.state), str(stop), results)) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    time.sleep(2)
+    for number in range(1, publishes + 1):
+        publish(number)
+    stop.touch()
+    found = [results.get(timeout=60) for _ in readers]
+    for reader in readers:
+        reader.join()
+    print(f"{sum(reads for reads, _ in found)} reads by 8 readers during {publishes} publishes")
+    assert [errors for _, errors in found if errors] == []
+    assert min(reads for reads, _ in found) > 0
+
+
+def test_orphan_files_of_a_killed_publish_are_swept(lake: Lake) -> None:
+    fill(lake, rows(3))
+    run(lake, "r1")
+    orphan = Path(lake.path("marts/open/energy_by_month/killed.parquet"))
+    orphan.write_bytes(b"half")
+    fill(lake, rows(3, value=9))
+    run(lake, "r2")
+    assert not orphan.exists()
+    assert os.path.samefile(lake.path("files/open/energy_by_month.parquet"), lake.path("marts/open/energy_by_month/r2.parquet"))
