@@ -81,7 +81,9 @@ def judge_load(
     return reasons
 
 
-def judge_mart(lake: Lake, mart: str, files: list[str], columns: list[str], key: list[str], before: dict[str, Any] | None) -> tuple[list[str], dict[str, Any]]:
+def judge_mart(
+    lake: Lake, mart: str, files: list[str], columns: list[str], key: list[str], before: dict[str, Any] | None
+) -> tuple[list[str], dict[str, Any]]:
     """Judge the files of a mart before readers see them; give why it is withheld, and its profile.
 
     `before` is the profile of the last publication, None for a first one.
@@ -251,5 +253,6 @@ def _told(configuration: Any, result: Any) -> str:
     if result.exception_info.get("exception_message"):
         return f"{configuration.type} could not be judged: {result.exception_info['exception_message']}"
     kwargs = {name: value for name, value in configuration.kwargs.items() if name not in ("batch_id", "result_format")}
-    seen = {name: value for name, value in (result.result or {}).items() if name in ("observed_value", "unexpected_count", "partial_unexpected_list")}
+    told = ("observed_value", "unexpected_count", "partial_unexpected_list")
+    seen = {name: value for name, value in (result.result or {}).items() if name in told}
     return f"{configuration.type} {kwargs}" + (f", seen {seen}" if seen else "")

@@ -167,7 +167,7 @@ def _status(options: Any) -> int:
     journal = Journal(lake)
     seq, _ = steps.reached(lake)
     loads = journal.loads()
-    by_brick = {
+    by_brick: dict[str, dict[str, Any]] = {
         name: {
             "loads": sum(1 for load in loads.values() if load["brick"] == name),
             "refused_loads": sum(1 for load in loads.values() if load["brick"] == name and load["verdict"] == "refused"),
@@ -177,7 +177,7 @@ def _status(options: Any) -> int:
         }
         for name in read_bricks()
     }
-    status = {
+    status: dict[str, Any] = {
         "lake": lake.root,
         "is_synthetic": journal.is_synthetic,
         "seq": journal.seq,
@@ -189,8 +189,9 @@ def _status(options: Any) -> int:
     if options.json:
         return _json(status)
     nature = "synthetic data" if journal.is_synthetic else "real data"
-    print(f"lake {lake.root}: {nature if journal.seq else 'empty'}, journal at {journal.seq}, warehouse at {seq}, as of {journal.as_of()}\n")
-    rows = [[name, *(str(value if value is not None else "-") for value in figures.values())] for name, figures in by_brick.items()]
+    nature = nature if journal.seq else "empty"
+    print(f"lake {lake.root}: {nature}, journal at {journal.seq}, warehouse at {seq}, as of {journal.as_of()}\n")
+    rows = [[name, *("-" if value is None else str(value) for value in figures.values())] for name, figures in by_brick.items()]
     print(report.table(["brick", "loads", "refused loads", "rows kept", "rows refused", "last read at"], rows))
     if status["marts"]:
         print("\n" + report.table(["mart", "class", "rows"], [[n, r["class"], str(r["row_count"])] for n, r in status["marts"].items()]))
@@ -204,7 +205,10 @@ def _bricks_list(options: Any) -> int:
     bricks = read_bricks()
     if options.json:
         return _json([brick.model_dump(mode="json") for brick in bricks.values()])
-    rows = [[b.name, b.meta.status, b.meta.access_class, b.meta.connector, b.meta.cadence, ", ".join(b.meta.use_cases), b.meta.title_fr] for b in bricks.values()]
+    rows = [
+        [b.name, b.meta.status, b.meta.access_class, b.meta.connector, b.meta.cadence, ", ".join(b.meta.use_cases), b.meta.title_fr]
+        for b in bricks.values()
+    ]
     print(report.table(["brick", "status", "class", "connector", "cadence", "use cases", "title"], rows))
     return DONE
 
@@ -255,7 +259,8 @@ def _loads_show(options: Any) -> int:
     for reason in load["reasons"]:
         print(f"  why: {reason}")
     for name, record in load["tables"].items():
-        print(f"\n{name}: {record['source_count']} rows at the source ({record['count_method']}) = {record['kept']} kept + {record['refused']} refused")
+        count = f"{record['source_count']} rows at the source ({record['count_method']})"
+        print(f"\n{name}: {count} = {record['kept']} kept + {record['refused']} refused")
         if record["new_columns"]:
             print(f"  columns that the brick does not declare: {', '.join(record['new_columns'])}")
         for file, reason in record["refused_files"]:
@@ -295,7 +300,8 @@ def _sandbox(options: Any) -> int:
         until = dt.date.fromisoformat(options.until) if options.until else None
     except ValueError as error:
         raise Misuse(f"--until {options.until}: {error}") from error
-    print(f"synthetic territory on http://127.0.0.1:{options.port}; export ORCHESTRA_ENDPOINT=http://127.0.0.1:{options.port}/{{brick}}", flush=True)
+    url = f"http://127.0.0.1:{options.port}"
+    print(f"synthetic territory on {url}; export ORCHESTRA_ENDPOINT={url}/{{brick}}", flush=True)
     serve(options.port, scale=options.scale, until=until, key_file=Path(options.key_file) if options.key_file else None)
     return DONE
 

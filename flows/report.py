@@ -67,8 +67,9 @@ def _land_row(step: LandStep) -> list[str]:
 def _publication(entry: dict[str, Any] | None) -> str:
     if entry is None:
         return "marts: nothing new to publish"
+    snapshot = {"published": f"snapshot of journal entry {entry['seq']}", "withheld": "-"}
     rows = [
-        [name, record["class"], f"{record['row_count']:,}", verdict, f"snapshot of journal entry {entry['seq']}" if verdict == "published" else "-"]
+        [name, record["class"], f"{record['row_count']:,}", verdict, snapshot[verdict]]
         for verdict, marts in (("published", entry["marts"]), ("withheld", entry["withheld"]))
         for name, record in sorted(marts.items())
     ]

@@ -154,7 +154,8 @@ def build(lake: Lake, journal: Journal, *, is_full: bool = False, progress: Prog
 
 def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress | None = None) -> PublishStep:
     """Publish the marts whose content changed; what an earlier run left undone is done first."""
-    from redistribution.publish import follow, is_followed, publish as publish_marts, read_marts
+    from redistribution.publish import follow, is_followed, read_marts
+    from redistribution.publish import publish as publish_marts
 
     meter = Footprint()
     journal.refresh()

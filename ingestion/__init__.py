@@ -1,0 +1,1 @@
+"""Rooms where data comes in: bricks, connectors, landing, journal."""

@@ -8,12 +8,11 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from typing_extensions import Annotated
 
 from ingestion.connectors import CONNECTORS, connector
 
@@ -83,7 +82,7 @@ class ColumnMeta(_Strict):
     formerly: tuple[str, ...] = ()
     personal: bool = False
     mask: Literal["drop", "pseudonym", "zone"] | None = None
-    position: tuple[str, str] | None = Field(None, description="longitude and latitude that a zone is made of")
+    position: tuple[str, str] | None = Field(default=None, description="longitude and latitude that a zone is made of")
     unit: str | None = None
 
     @model_validator(mode="after")
@@ -332,7 +331,7 @@ def read_brick(path: Path) -> Brick:
     """Read one brick; raises BrickError naming file, line, field and what is accepted."""
     text = path.read_text(encoding="utf-8")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise BrickError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Table, read_bricks
+from ingestion.brick import Brick, Table
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, configure, listed, literal, quoted
+from ingestion.lake import Lake, listed, literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -99,23 +99,3 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: str, columns: str, ro
     connection.execute(f"create or replace table meta.{table} ({columns})")
     if rows:
         connection.executemany(f"insert into meta.{table} values ({', '.join('?' * len(rows[0]))})", rows)
-
-
-try:
-    from dbt.adapters.duckdb.plugins import BasePlugin
-except ImportError:  # only dbt needs what follows
-    BasePlugin = object
-
-
-class Plugin(BasePlugin):
-    """dbt-duckdb plugin: whoever runs dbt, by hand or from the flows, reads the same lake."""
-
-    def initialize(self, plugin_config: dict[str, Any]) -> None:
-        """Read the journal once, so that every model of a run sees the same lake."""
-        self.lake = Lake()
-        self.journal = Journal(self.lake)
-
-    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
-        """Set the limits of dbt's connection, and catch its sources up with the journal."""
-        configure(conn, self.lake)
-        catch_up(conn, self.lake, self.journal, read_bricks())

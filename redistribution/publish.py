@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -191,9 +190,8 @@ def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, file: Path) -> lis
         point = f", st_point({longitude}, {latitude}) as geometry"
     order = ", ".join(quoted(name) for name in mart.key)
     version = ", geoparquet_version 'BOTH'" if point else ""
-    connection.execute(
-        f"copy (select *{point} from warehouse.{mart.relation} order by {order}) to {literal(str(file))} (format parquet, compression zstd{version})"
-    )
+    select = f"select *{point} from warehouse.{mart.relation} order by {order}"
+    connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd{version})")
     return [row[0] for row in connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()]
 
 
