@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import statistics
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
     from ingestion.journal import Entry, Journal
 
 ROOM = Path(__file__).resolve().parent
+GARBLED = ("Ã©", "Ã¨", "\ufffd")  # é and è of UTF-8 read as cp1252; what a reader writes for what it does not understand
+FEW = 20  # rows of which the number says nothing
 HISTORY = 10  # accepted loads that a load is compared with
 
 # What the defaults tolerate; a table's YAML may override each under `defaults`.
 LANDED = {
     "refused_share": 0.2,  # rows refused, at most
     "key_share": 0.9,  # distinct keys among rows, at least: below, a page was repeated
-    "volume": (0.5, 3.0),  # rows of the fullest day (changes) or of the photo (whole), as multiples of those before
+    "volume": (0.6, 3.0),  # rows of the fullest day (changes) or of the photo (whole), as multiples of those before
+    "garbled_share": 0.01,  # rows with a text read in a wrong encoding, at most
     "coverage": 0.5,  # distinct values of the first key column, as a share of those before
     "filled": 20,  # values that a column should have held, from what came before, for it to be all null
 }
@@ -57,7 +61,9 @@ def judge_load(
     Each table's record gains `profile`, which later loads are compared with.
     """
     suites = _suites(ROOM / "landed" / f"{brick.name}.yml", "tables")
-    history = [load for load in journal.accepted(brick.name) if load["read_at"] < read_at.isoformat()][-HISTORY:]
+    earlier = [load for load in journal.accepted(brick.name) if load["read_at"] < read_at.isoformat()]
+    # A load accepted late is not the last that was read.
+    history = sorted(earlier, key=lambda load: load["read_at"])[-HISTORY:]
     connection = lake.connect(is_private=brick.has_personal)
     checks: list[tuple[str, str, list[Expectation]]] = []
     for number, (name, (files, record)) in enumerate(staged.items()):
@@ -65,8 +71,11 @@ def judge_load(
             continue
         table = brick.table(name)
         rows = f"(select * from read_parquet({listed([str(file) for file in files])}, union_by_name = true) where _refused is null)"
-        profile = _profile(connection, rows, [c.name for c in table.columns if c.is_landed], list(table.meta.key), _clock(table))
+        landed = [column for column in table.columns if column.is_landed]
+        texts = [column.name for column in landed if column.data_type == "string"]
+        profile = _profile(connection, rows, [column.name for column in landed], list(table.meta.key), _clock(table), texts)
         profile["refused_share"] = record["refused"] / max(1, record["kept"] + record["refused"])
+        profile["is_told_empty"] = record["source_count"] == 0 and record["count_method"] == "announced"
         record["profile"] = profile
         before = [load for load in history if name in load["tables"]]
         suite = suites.get(name, {})
@@ -109,19 +118,28 @@ def judge_mart(
 
 
 def _clock(table: Table) -> str | None:
-    """Name the column that dates a row: the cursor, else the first dated column of the key."""
+    """Name the column that dates a row: the cursor, else the first dated column of the key, which in a photo dates no row."""
     dated = {column.name for column in table.columns if column.data_type in ("date", "timestamptz")}
-    names = [table.meta.cursor, *table.meta.key]
+    names = [table.meta.cursor, *(table.meta.key if table.meta.delivers == "changes" else ())]
     return next((name for name in names if name in dated), None)
 
 
-def _profile(connection: duckdb.DuckDBPyConnection, rows: str, columns: list[str], key: list[str], clock: str | None) -> dict[str, Any]:
-    """Sum up a set in one pass: rows, distinct keys, values held by column, newest row, rows of the fullest day."""
+def _profile(
+    connection: duckdb.DuckDBPyConnection, rows: str, columns: list[str], key: list[str], clock: str | None, texts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Sum up a set in one pass: rows, distinct keys, values held by column, newest row, rows of the fullest day.
+
+    `texts` are the columns searched for what UTF-8 looks like in a wrong encoding.
+    """
     keys = ", ".join(quoted(name) for name in key)
     held = ", ".join(f"count({quoted(name)})" for name in columns)
     newest = f"max({quoted(clock)})::timestamptz::varchar" if clock else "null"
-    sql = f"select count(*), count(distinct ({keys})), count(distinct {quoted(key[0])}), {newest}, {held} from {rows}"
-    row_count, key_count, coverage, newest_at, *counts = connection.execute(sql).fetchall()[0]
+    garbled = " or ".join(f"contains({quoted(name)}, '{mark}')" for name in texts for mark in GARBLED) or "false"
+    sql = (
+        f"select count(*), count(distinct ({keys})), count(distinct {quoted(key[0])}), {newest}, count(*) filter (where {garbled}), "
+        f"{held} from {rows}"
+    )
+    row_count, key_count, coverage, newest_at, garbled_count, *counts = connection.execute(sql).fetchall()[0]
     peak = row_count
     if clock:
         days = f"select count(*) as rows from {rows} group by {quoted(clock)}::date"
@@ -130,6 +148,7 @@ def _profile(connection: duckdb.DuckDBPyConnection, rows: str, columns: list[str
         "row_count": row_count,
         "key_share": key_count / max(1, row_count),
         "coverage": coverage,
+        "garbled_share": garbled_count / max(1, row_count),
         "peak_day_rows": peak,
         "newest_at": newest_at,
         "filled": {name: round(count / max(1, row_count), 4) for name, count in zip(columns, counts, strict=True)},
@@ -140,30 +159,38 @@ def _of_load(
     table: Table, profile: dict[str, Any], history: list[Entry], read_at: dt.datetime, tolerated: dict[str, Any]
 ) -> list[Expectation]:
     """Write the defaults of a table as expectations on its one-row profile."""
+    profiles = [load["tables"][table.name]["profile"] for load in history if "profile" in load["tables"][table.name]]
+    # A table may be empty as long as it never held anything, and its source says so.
+    least_count = 0 if profile.pop("is_told_empty") and not any(p["row_count"] for p in profiles) else 1
     expectations = [
-        _between("row_count", 1, None, "no row was kept"),
+        _between("row_count", least_count, None, "no row was kept"),
         _between("refused_share", 0, tolerated["refused_share"], f"refused rows: {profile['refused_share']:.0%}"),
     ]
-    if profile["row_count"] >= 20:
+    told = f"rows with a text read in a wrong encoding ({', '.join(GARBLED)}): {profile['garbled_share']:.0%}"
+    expectations.append(_between("garbled_share", 0, tolerated["garbled_share"], told))
+    if profile["row_count"] >= FEW:
         told = f"distinct keys: {profile['key_share']:.0%} of the rows, a page was repeated"
         expectations.append(_between("key_share", tolerated["key_share"], None, told))
     if profile["newest_at"]:
         age = (read_at - dt.datetime.fromisoformat(profile["newest_at"])).total_seconds() / 86400
         profile["age_days"] = round(age, 4)
         expectations.append(_between("age_days", -1.5, None, f"the newest row is dated {profile['newest_at']}, after the reading"))
-    profiles = [load["tables"][table.name]["profile"] for load in history if "profile" in load["tables"][table.name]]
     if not profiles:
         return expectations
     is_whole = table.meta.delivers == "whole"
     elapsed = (read_at - dt.datetime.fromisoformat(history[-1]["read_at"])).total_seconds() / 86400
     # A load of a few hours says nothing of a day's volume.
     is_comparable = is_whole or (elapsed >= 0.9 and len(profiles) >= 3)
+    counts = [p["peak_day_rows"] for p in profiles]
     if tolerated["volume"] and is_comparable:
         low, high = tolerated["volume"]
-        counts = [p["peak_day_rows"] for p in profiles]
         least, most = (statistics.median(counts),) * 2 if is_whole else (min(counts), max(counts))
-        told = f"rows of the fullest day: {profile['peak_day_rows']}, {least:.0f} to {most:.0f} before"
+        if max(most, profile["peak_day_rows"]) < FEW:
+            least, most = 0, FEW
+        span = f"{least:.0f}" if is_whole else f"{least:.0f} to {most:.0f}"
+        told = f"rows{'' if is_whole else ' of the fullest day'}: {profile['peak_day_rows']}, {span} before"
         expectations.append(_between("peak_day_rows", least * low, most * high, told))
+    if tolerated["coverage"] and is_comparable:
         usual = statistics.median(p["coverage"] for p in profiles)
         told = f"distinct values of {table.meta.key[0]}: {profile['coverage']}, {usual:.0f} before"
         expectations.append(_between("coverage", usual * tolerated["coverage"], None, told))

@@ -38,15 +38,17 @@ def cadences(bricks: dict[str, Brick]) -> dict[str, list[str]]:
 
 def deployments() -> list[Any]:
     """Give one deployment per cadence, tagged with its bricks and their use cases."""
+    from prefect.schedules import Cron
+
     flow = _run_flow()
-    bricks = read_bricks()
+    bricks, time_zone = read_bricks(), read_territory().time_zone
     made = []
     for cadence, names in cadences(bricks).items():
         tags = sorted({*names, *(case for name in names for case in bricks[name].meta.use_cases)})
         made.append(
             flow.to_deployment(
                 name=cadence if cadence in CRONS else "-".join(names),
-                cron=CRONS.get(cadence, cadence),
+                schedules=[Cron(CRONS.get(cadence, cadence), timezone=time_zone)],
                 parameters={"bricks": names},
                 tags=tags,
                 description=f"Lands {', '.join(names)} ({cadence}), builds the models that are behind, publishes the marts.",

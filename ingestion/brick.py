@@ -350,7 +350,14 @@ def read_brick(path: Path) -> Brick:
         if brick.name != path.stem:
             faults.append(f"{path.name}: `name: {brick.name}` must be the file's own name, {path.stem}")
     except ValidationError as error:
-        faults += [_fault(path, root, fault) for fault in error.errors()]
+        found = error.errors()
+        # A list whose only item is faulty is not also told as empty.
+        told = [
+            f
+            for f in found
+            if f["type"] != "too_short" or not any(len(o["loc"]) > len(f["loc"]) and o["loc"][: len(f["loc"])] == f["loc"] for o in found)
+        ]
+        faults += [_fault(path, root, fault) for fault in told]
     if faults:
         raise BrickError("\n".join(faults))
     return brick

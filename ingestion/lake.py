@@ -242,8 +242,11 @@ def configure(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_private: 
     """Set the limits of a connection (ORCHESTRA_MEMORY, ORCHESTRA_THREADS), UTC, and the lake's S3 access."""
     spill = lake.state_path("spill", "x").parent
     connection.execute(f"set temp_directory = '{spill}'")
+    if is_private:
+        # Without it DuckDB can read what is encrypted and not write it: a landing that spills would fail.
+        load_extension(connection, "httpfs")
     connection.execute(f"set temp_file_encryption = {str(is_private).lower()}")
-    connection.execute(f"set memory_limit = '{os.environ.get('ORCHESTRA_MEMORY', '700MB')}'")
+    connection.execute(f"set memory_limit = '{os.environ.get('ORCHESTRA_MEMORY', '500MB')}'")
     connection.execute(f"set threads = {int(os.environ.get('ORCHESTRA_THREADS', min(4, os.cpu_count() or 1)))}")
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set autoinstall_known_extensions = false")

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     import duckdb
 
 SQL_TYPES = {"string": "varchar", "json": "varchar"}
+WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+# The types of a typed source that are cast as they are, without going through text.
+CAST_AS_THEY_ARE = {
+    "string": ("VARCHAR",),
+    "bigint": WHOLE,
+    "double": ("DOUBLE", *WHOLE),
+    "boolean": ("BOOLEAN",),
+    "date": ("DATE",),
+    "timestamptz": ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP"),
+}
+UNREADABLE = "^line [0-9]+ is unreadable"  # what the reason of a line that the reader could not parse begins with
+MARKS = ("_file", "_row", "_refused", "_read_at")
 DLT_TYPES = {"string": "text", "json": "text", "boolean": "bool", "timestamptz": "timestamp"}
 
 # (lake, journal, brick, {table: (staged files, record)}, read_at) -> why the load is refused.
@@ -44,6 +56,7 @@ class _Staged:
     table: Table
     record: dict[str, Any]
     files: list[Path] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)  # of every file, in their order
 
 
 def land_brick(
@@ -56,7 +69,8 @@ def land_brick(
 ) -> Landed:
     """Read what is new of a brick and land it as one load, accepted or refused as one.
 
-    `judge` is the landed gate: it gives why a load is refused. `progress` is called with (table, bytes read so far). Raises BrickError, SourceError or LakeError, and then nothing is
+    `judge` is the landed gate: it gives why a load is refused. `progress` is called with (table, bytes read so far). Raises
+    BrickError, SourceError or LakeError, and then nothing is
     visible and nothing is to be cleaned by hand.
     """
     meter = Footprint()
@@ -126,12 +140,19 @@ def book(lake: Lake, brick: Brick, load_id: str, staged: list[_Staged], work: Pa
         return
     import dlt
 
-    settings = {"runtime.dlthub_telemetry": False, "runtime.log_level": "ERROR", "load.delete_completed_jobs": True}
+    settings = {
+        "runtime.dlthub_telemetry": False,
+        "runtime.log_level": "ERROR",
+        "load.delete_completed_jobs": True,
+        "schema.naming": "direct",
+    }
     for name, value in settings.items():
         dlt.config[name] = value
 
     def resource(table: _Staged) -> Any:
-        hints = {name: {"data_type": DLT_TYPES.get(kind, kind)} for name, kind in table.record["columns"].items()}
+        # Told every column in the order of the files, under its own name, dlt moves the files as they are. Else it writes
+        # them again: renamed, in one file, compressed otherwise, and none when there is no row.
+        hints = {name: {"data_type": DLT_TYPES.get(kind, kind)} for name, kind in table.columns.items()}
 
         @dlt.resource(name=table.table.name, write_disposition="append", file_format="parquet", columns=hints)
         def files() -> Any:
@@ -143,11 +164,11 @@ def book(lake: Lake, brick: Brick, load_id: str, staged: list[_Staged], work: Pa
     destination = dlt.destinations.filesystem(
         bucket_url=lake.path("landed") if lake.is_s3 else Path(lake.path("landed")).as_uri(),
         layout="{table_name}/load_id=" + load_id + "/{file_id}.{ext}",
+        # It warns of tables whose name holds a slash: names of tables are snake_case.
+        warn_unsafe_layout_separators=False,
         **({"credentials": _s3_credentials()} if lake.is_s3 else {}),
     )
-    pipeline = dlt.pipeline(
-        brick.name, pipelines_dir=str(work / "dlt"), dataset_name=brick.name, destination=destination, progress=None
-    )
+    pipeline = dlt.pipeline(brick.name, pipelines_dir=str(work / "dlt"), dataset_name=brick.name, destination=destination, progress=None)
     # The contract of dlt comes second: the SELECT has cast to the declared types before.
     contract: Any = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
     pipeline.extract([resource(table) for table in tables], schema_contract=contract)
@@ -213,24 +234,28 @@ def _stage(
     since = _cursor_from(journal.position(brick.name, table.name).at, table)
     connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")
     staged = _Staged(table, {})
-    columns: dict[str, str] = {}
     new_columns: set[str] = set()
     skipped, unreadable = 0, 0
     for number, part in enumerate(reading.parts):
-        select = _Select(brick, table, part, reading, read_at, since)
+        select = _Select(brick, table, part, reading, read_at, since, _kinds(connection, part))
         file = work / f"{table.name}-{number}.parquet"
-        _copy(connection, select.sql(), file)
+        # The search for the zone of a position does not keep the order of the source.
+        has_zone = any(column.meta.position for column in table.columns)
+        _copy(connection, select.sql(is_numbered=has_zone), file)
         staged.files.append(file)
-        skipped += connection.execute(select.skipped_sql()).fetchall()[0][0] if since and part.columns else 0
+        if select.since:
+            skipped += connection.execute(select.skipped_sql()).fetchall()[0][0]
+            if not has_zone and _holds_refused(connection, file):
+                _copy(connection, select.sql(is_numbered=True), file)
         if part.rejects:
             unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
-        columns |= {name: kind for name, kind in _schema(connection, file).items() if name not in ("_file", "_refused", "_read_at")}
+        staged.columns = staged.columns or _schema(connection, file)
         new_columns |= select.new_columns() | _extra_keys(connection, file)
     connection.execute("set TimeZone = 'UTC'")
     counted = [part.counted for part in reading.parts]
-    rows, refused, newest, oldest = _count(connection, staged.files, table)
+    rows, refused, newest, oldest, reached = _count(connection, staged.files, table, read_at)
     announced = reading.announced if reading.count_method == "announced" else None
-    source_count = announced if announced is not None else sum(c for c in counted if c is not None) - skipped
+    source_count = (announced if announced is not None else sum(c for c in counted if c is not None)) - skipped
     method = reading.count_method if announced is not None or None not in counted else "none"
     staged.record = {
         "files": [],
@@ -240,10 +265,10 @@ def _stage(
         "count_method": method,
         "unreadable": unreadable,
         "before_cursor": skipped,
-        "position": _position_after(reading, table, newest, journal.position(brick.name, table.name).at),
+        "position": _position_after(reading, table, reached, journal.position(brick.name, table.name).at),
         "opened": reading.opened,
         "measured": [oldest, newest],
-        "columns": columns,
+        "columns": {name: kind for name, kind in staged.columns.items() if name not in MARKS},
         "new_columns": sorted(new_columns),
         "refused_files": [list(refusal) for refusal in reading.refused_files],
     }
@@ -253,33 +278,55 @@ def _stage(
 class _Select:
     """The one SELECT that lands a part: casts, masks, refusals."""
 
-    def __init__(self, brick: Brick, table: Table, part: Part, reading: Reading, read_at: dt.datetime, since: str | None) -> None:
-        self.brick, self.table, self.part, self.since = brick, table, part, since
+    def __init__(
+        self, brick: Brick, table: Table, part: Part, reading: Reading, read_at: dt.datetime, since: str | None, kinds: dict[str, str]
+    ) -> None:
+        self.brick, self.table, self.part, self.kinds = brick, table, part, kinds
+        # Documents are read once: those before the cursor land again rather than being counted.
+        self.since = since if part.columns is not None or part.rejects else None
         self.read_at = read_at
-        self.options = reading
         self.is_private = brick.has_personal
         options = connector(brick.meta.connector).TableOptions.model_validate(table.meta.options)
         self.decimal = getattr(options, "decimal", ".")
         self.thousands = getattr(options, "thousands", None)
+        self.null_values = ("", *getattr(options, "null_values", ()))
+        self.lines_before = getattr(options, "skip", 0) + (part.columns is not None and getattr(options, "header", True))
         self.landed = [column for column in table.columns if column.is_landed]
         names = [name for column in table.columns for name in column.meta.position or (column.name,)]
         self.asked = list(dict.fromkeys(names))
+        self.present = {name.casefold() for name in part.columns or ()}
         self.text = {name: self._text(name) for name in self.asked}
-        self.extra = [name for name in part.columns or () if name not in self.asked and not self.is_private]
+        # Every part of a load lands the same columns, so that its files are read as one.
+        asked = {name.casefold() for name in self.asked}
+        others = {name.casefold(): name for other in reading.parts for name in other.columns or ()}
+        self.extra = [] if self.is_private else [name for key, name in sorted(others.items()) if key not in asked]
+        self.has_documents = any(other.columns is None for other in reading.parts)
 
-    def sql(self) -> str:
-        """Give the SELECT."""
-        is_refused = f"({self._refusal()}) is not null"
-        columns = []
-        for column in self.landed:
-            value = self._value(column)
-            value = f"case when {is_refused} then null else {value} end" if self.is_private else value
+    def sql(self, *, is_numbered: bool = False) -> str:
+        """Give the SELECT, in three layers so that nothing is computed twice: texts and casts, refusals, columns.
+
+        `is_numbered` fills `_row`, at the cost of a sort, where rows are left out.
+        """
+        casts, columns = ["_file"], []
+        for number, column in enumerate(self.landed):
+            casts += [f"{self._value(column)} as v{number}", f"{self._source_text(column)} as t{number}"]
+            value = self._checked(number, column)
+            value = f"case when _refused is null then {value} end" if self.is_private else value
             columns.append(f"{value} as {quoted(column.name)}")
-        columns += [f"{quoted(name)}::varchar as {quoted(name)}" for name in self.extra]
+        for number, name in enumerate(self.extra):
+            casts.append(f"{quoted(name) if name.casefold() in self.present else 'null'}::varchar as e{number}")
+            columns.append(f"e{number} as {quoted(name)}")
         if self.part.columns is None:
-            columns.append(f"{self._others()} as _extra")
+            casts += ["_doc", "doc is null as is_lost", f"{self._others()} as _extra"]
+        if self.has_documents:
+            columns.append("_extra" if self.part.columns is None else "null::varchar as _extra")
         where = f" where not coalesce({self._before_cursor()}, false)" if self.since else ""
-        return f"select {', '.join(columns)}, {self._marks('_file', self._refusal())} from {self._source()}{where}"
+        source, row = self._source(), "null"
+        if is_numbered:
+            source = f"(select *, row_number() over () as _rank from {source})"
+            source, row = f"(select *, _rank - min(_rank) over (partition by _file) + 1 as _number from {source})", "_number"
+        rows = f"select *, {self._refusal()} as _refused from (select {', '.join(casts)}, {row} as _row from {source}{where})"
+        return f"select {', '.join(columns)}, {self._marks('_file', '_row', '_refused')} from ({rows})"
 
     def skipped_sql(self) -> str:
         """Give the count of rows that stand before the cursor and were landed by an earlier load."""
@@ -293,18 +340,22 @@ class _Select:
         content = "" if self.is_private else " || ': ' || coalesce(left(any_value(errors.csv_line), 500), '')"
         reason = f"'line ' || errors.line || ' is unreadable (' || lower(replace(any_value(errors.error_type), '_', ' ')) || ')'{content}"
         columns = [f"null::{_sql_type(column)} as {quoted(column.name)}" for column in self.landed]
-        columns += [f"null::varchar as {quoted(name)}" for name in self.extra]
+        columns += [f"null::varchar as {quoted(name)}" for name in [*self.extra, *(["_extra"] if self.has_documents else [])]]
+        row = f"errors.line - {int(self.lines_before)}"
         return (
-            f"select {', '.join(columns)}, {self._marks('any_value(' + file + ')', reason)} from {errors} as errors "
+            f"select {', '.join(columns)}, {self._marks('any_value(' + file + ')', row, reason)} from {errors} as errors "
             f"inner join {scans} as scans using (scan_id, file_id) group by errors.file_id, errors.line order by errors.line"
         )
 
     def new_columns(self) -> set[str]:
         """Name the columns of the source that the brick does not declare."""
-        return {name for name in self.part.columns or () if name not in self.asked}
+        asked = {name.casefold() for name in self.asked}
+        return {name for name in self.part.columns or () if name.casefold() not in asked}
 
-    def _marks(self, file: str, refusal: str) -> str:
-        return f"{file} as _file, {refusal} as _refused, {literal(self.read_at.isoformat())}::timestamptz as _read_at"
+    def _marks(self, file: str, row: str, refusal: str) -> str:
+        return (
+            f"{file} as _file, ({row})::bigint as _row, {refusal} as _refused, {literal(self.read_at.isoformat())}::timestamptz as _read_at"
+        )
 
     def _source(self) -> str:
         if self.part.columns is not None:
@@ -322,17 +373,36 @@ class _Select:
         """Write the text of a source column, empty being NULL."""
         if self.part.columns is None:
             return f"doc.{quoted(name)}"
-        if name not in self.part.columns:
+        if name.casefold() not in self.present:
             return "null::varchar"
         if self.part.is_typed:
-            is_nested = f"typeof({quoted(name)}) like 'STRUCT%' or typeof({quoted(name)}) like '%[]' or typeof({quoted(name)}) like 'MAP%'"
-            return f"case when {is_nested} then to_json({quoted(name)})::varchar else {quoted(name)}::varchar end"
-        return f"nullif({quoted(name)}, '')"
+            kind = self.kinds[name.casefold()]
+            is_nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP"))
+            return f"to_json({quoted(name)})::varchar" if is_nested else f"{quoted(name)}::varchar"
+        text = quoted(name)
+        for null in self.null_values:
+            text = f"nullif({text}, {literal(null)})"
+        return text
+
+    def _is_cast_as_it_is(self, column: Column) -> bool:
+        return (
+            not column.meta.format
+            and not column.meta.mask
+            and self.kinds.get(column.name.casefold()) in CAST_AS_THEY_ARE.get(column.data_type, ())
+        )
+
+    def _source_text(self, column: Column) -> str:
+        """Write what a refusal reads the text of a column from; a typed one becomes text in refused rows only."""
+        if column.meta.position:
+            return "null"
+        return quoted(column.name) if self._is_cast_as_it_is(column) else self.text[column.name]
 
     def _value(self, column: Column) -> str:
         """Write the value of a column, NULL when its text is not what the brick declares."""
         if column.meta.mask:
             return privacy.masked(column, self.text)
+        if self._is_cast_as_it_is(column):
+            return f"try_cast({quoted(column.name)} as {_sql_type(column)})"
         text = self.text[column.name]
         if column.data_type == "string":
             return text
@@ -342,13 +412,18 @@ class _Select:
             moment = f"try_strptime(trim({text}), {literal(column.meta.format)})"
             return f"try_cast({moment} as {column.data_type})"
         if column.data_type == "double":
-            number = f"try_cast({self._number(text)} as double)"
-            return f"case when isfinite({number}) then {number} end"
+            return f"try_cast({self._number(text)} as double)"
         if column.data_type == "bigint":
             number = self._number(text)
             whole = f"try_cast({number} as double) = trunc(try_cast({number} as double))"
-            return f"case when not regexp_matches({number}, '[.eE]') or {whole} then try_cast({number} as bigint) end"
+            is_plain = " and ".join(f"not contains({number}, '{mark}')" for mark in ".eE")
+            return f"case when {is_plain} or {whole} then try_cast({number} as bigint) end"
         return f"try_cast({text} as {column.data_type})"
+
+    @staticmethod
+    def _checked(number: int, column: Column) -> str:
+        """Write the value of a column from its cast: a double that is not finite is none."""
+        return f"case when isfinite(v{number}) then v{number} end" if column.data_type == "double" else f"v{number}"
 
     def _number(self, text: str) -> str:
         if self.thousands is not None:
@@ -361,14 +436,17 @@ class _Select:
         cases = []
         if self.part.columns is None:
             content = "" if self.is_private else " || coalesce(': ' || left(_doc, 500), '')"
-            cases.append(f"when doc is null then 'not a JSON object'{content}")
-        for column in self.landed:
-            value = self._value(column)
+            cases.append(f"when is_lost then 'not a JSON object'{content}")
+        for number, column in enumerate(self.landed):
+            value, text = self._checked(number, column), f"t{number}::varchar"
             if column.name in self.table.meta.key:
-                missing = f"trim({self.text[column.name]}) = '' or {self.text[column.name]} is null" if not column.meta.position else f"{value} is null"
+                # What begins with a visible ASCII character is not blank: `trim`, which knows all of Unicode, is slow.
+                is_blank = f"({text} is null or (({text} < '!' or {text} > '~') and trim({text}) = ''))"
+                missing = is_blank if column.data_type == "string" and not column.meta.position else f"{value} is null"
+                if column.data_type != "string":
+                    missing += f" and {is_blank}"
                 cases.append(f"when {missing} then {literal(column.name + ' is missing, and is in the key')}")
             if column.data_type != "string":
-                text = self.text[column.name]
                 told = literal(f"{column.name} is not a {column.data_type}")
                 if column.meta.format:
                     told = literal(f"{column.name} is not a {column.data_type} written {column.meta.format}")
@@ -382,14 +460,21 @@ class _Select:
             return "null::varchar"
         import json
 
-        present = " + ".join(f"(doc.{quoted(name)} is not null)::int" for name in self.asked)
+        # The keys in the brick's own order are what most documents hold; a set costs more, taking keys away most of all.
+        asked, keys = _list(self.asked), "json_keys(_doc)"
+        is_more = f"{keys} <> {asked} and not list_has_all({asked}, {keys})"
         patch = literal(json.dumps(dict.fromkeys(self.asked)))
         others = f"nullif(try(json_merge_patch(_doc, {patch}))::varchar, '{{}}')"
-        return f"case when doc is not null and len(json_keys(_doc)) > {present} then {others} end"
+        return f"case when doc is not null and {is_more} then {others} end"
 
     def _before_cursor(self) -> str:
         column = next(column for column in self.table.columns if column.name == self.table.meta.cursor)
         return f"{self._value(column)} < {literal(str(self.since))}::{column.data_type}"
+
+
+def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:
+    """Give DuckDB's types of the columns of a typed part."""
+    return {row[0].casefold(): row[1] for row in connection.execute(f"describe {part.relation}").fetchall()} if part.is_typed else {}
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, select: str, file: Path) -> None:
@@ -419,26 +504,43 @@ def _extra_keys(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
     return {row[0] for row in connection.execute(keys).fetchall()}
 
 
-def _count(connection: duckdb.DuckDBPyConnection, files: list[Path], table: Table) -> tuple[int, int, str | None, str | None]:
-    """Count rows and refused rows, and give the newest and oldest value of the cursor."""
+def _holds_refused(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
+    return bool(connection.execute(f"select count(_refused) from read_parquet({literal(str(file))})").fetchall()[0][0])
+
+
+def _count(
+    connection: duckdb.DuckDBPyConnection, files: list[Path], table: Table, read_at: dt.datetime
+) -> tuple[int, int, str | None, str | None, str | None]:
+    """Count rows and refused rows; give the newest and oldest value of the cursor, and the one that the cursor moves to.
+
+    A row dated after the reading does not move the cursor: it would hide all that follows.
+    """
     if not files:
-        return 0, 0, None, None
-    cursor = quoted(table.meta.cursor) if table.meta.cursor and table.meta.cursor != "folder_date" else "null"
-    sql = f"select count(*), count(_refused), max({cursor})::varchar, min({cursor})::varchar from read_parquet({_list(files)}, union_by_name = true)"
-    rows, refused, newest, oldest = connection.execute(sql).fetchall()[0]
-    return rows, refused, newest, oldest
+        return 0, 0, None, None, None
+    column = next((column for column in table.columns if column.name == table.meta.cursor), None)
+    cursor = quoted(column.name) if column else "null"
+    tomorrow = f"{literal((read_at + dt.timedelta(days=1)).isoformat())}::timestamptz"
+    is_past = f"{cursor} <= {tomorrow}" if column and column.data_type in ("date", "timestamptz") else "true"
+    sql = (
+        f"select count(*), count(_refused), max({cursor})::varchar, min({cursor})::varchar, "
+        f"(max({cursor}) filter (where {is_past}))::varchar from read_parquet({_list(files)})"
+    )
+    rows, refused, newest, oldest, reached = connection.execute(sql).fetchall()[0]
+    return rows, refused, newest, oldest, reached
 
 
 def _position_after(reading: Reading, table: Table, newest: str | None, before: dict[str, Any]) -> dict[str, Any]:
     if table.meta.cursor in (None, "folder_date"):
         return reading.position
     cursors = [value for value in (newest, before.get("cursor")) if value is not None]
-    return {**reading.position, **({"cursor": max(cursors)} if cursors else {})}
+    kind = next(column.data_type for column in table.columns if column.name == table.meta.cursor)
+    order: Any = float if kind in ("bigint", "double") else str
+    return {**reading.position, **({"cursor": max(cursors, key=order)} if cursors else {})}
 
 
 def _cursor_from(position: dict[str, Any], table: Table) -> str | None:
     """Give the value of the cursor column from which rows are landed: the last one less the lookback."""
-    if table.meta.cursor in (None, "folder_date") or "cursor" not in position:
+    if table.meta.cursor in (None, "folder_date") or "cursor" not in position or table.meta.delivers == "whole":
         return None
     column = next(column for column in table.columns if column.name == table.meta.cursor)
     if column.data_type not in ("date", "timestamptz") or not table.meta.lookback:
@@ -454,11 +556,14 @@ def _refusals(staged: _Staged) -> list[str]:
     if not staged.files:
         told = "; ".join(f"{file}: {reason}" for file, reason in record["refused_files"][:3])
         reasons.append(f"{name}: no file is left ({told})")
-    elif record["count_method"] == "counted" and record["source_count"] != record["kept"] + record["refused"]:
+    elif record["count_method"] != "none" and record["source_count"] != record["kept"] + record["refused"]:
         reasons.append(
             f"{name}: the source holds {record['source_count']} rows, {record['kept']} were kept and {record['refused']} refused: "
             "some were lost on the way"
         )
+    elif staged.table.meta.delivers == "whole" and record["refused_files"]:
+        file, reason = record["refused_files"][0]
+        reasons.append(f"{name}: {file}: {reason}; without it the photo is not whole, and what it holds would be taken as ended")
     return reasons
 
 
@@ -466,9 +571,18 @@ def _refuse_clear_history(journal: Journal, brick: Brick) -> None:
     """Refuse to land while older loads hold in clear a column that has become personal."""
     for load in journal.loads(brick.name).values():
         for table in brick.tables:
-            landed = load["tables"].get(table.name, {}).get("columns", {})
-            masks = {c["name"]: c.get("mask") for c in _declaration(journal, load, table)["columns"]} if landed else {}
-            clear = [c.name for c in table.columns if c.meta.mask and c.name in landed and masks.get(c.name) != c.meta.mask]
+            record = load["tables"].get(table.name, {})
+            if not record.get("columns"):
+                continue
+            masks = {c["name"]: c.get("mask") for c in _declaration(journal, load, table)["columns"]}
+            landed = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
+            clear = [
+                name
+                for column in table.columns
+                if column.meta.mask
+                for name in (column.name, *column.meta.formerly, *(column.meta.position or ()))
+                if name in landed and masks.get(name) != column.meta.mask
+            ]
             if clear:
                 raise BrickError(
                     f"{brick.name}.{table.name}: {', '.join(clear)} became personal, and load {load['load_id']} holds it in clear. "

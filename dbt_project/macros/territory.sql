@@ -20,5 +20,5 @@
             ({{ loop.index }}, {{ degree_days }}){{ ',' if not loop.last }}
             {%- endfor %}
         ) as months (month_number, reference_degree_days)
-    )
+    ) as reference_months
 {%- endmacro %}

@@ -1,0 +1,43 @@
+"""The sandbox as the benchmarks read it: file drops, and the one brick that only speaks HTTP served."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.measure import Spent, spend
+from ingestion.sandbox.files import write_drops
+
+FIRST_DAY = dt.date(2024, 1, 1)
+DROPPED = ("insee_cog", "lora_batiments", "meteo_stations")
+
+
+@contextlib.contextmanager
+def territory(folder: Path, until: dt.date, scale: float = 1.0, since: dt.date = FIRST_DAY) -> Iterator[dict[str, str]]:
+    """Lay the sandbox out until a day, frames from `since` on only, and give the environment that plugs it in with a lake of its own."""
+    from flows.demo import sandbox
+
+    for brick in DROPPED:
+        write_drops(folder / "drops" / brick, brick, scale, until)
+    for number in range((since - FIRST_DAY).days):
+        day = FIRST_DAY + dt.timedelta(days=number)
+        shutil.rmtree(folder / "drops" / "lora_batiments" / f"{day:year=%Y/month=%m/day=%d}", ignore_errors=True)
+    with sandbox(until.isoformat(), folder / "planted.json", scale) as url:
+        yield {
+            "ORCHESTRA_ENDPOINT": str(folder / "drops" / "{brick}"),
+            "ORCHESTRA_ENDPOINT_PATRIMOINE_BATI": f"{url}/patrimoine_bati",
+            "ORCHESTRA_LAKE": str(folder / "lake"),
+        }
+
+
+def orchestra(command: str, places: dict[str, str]) -> Spent:
+    """Run `orchestra run` or `orchestra land` in a process of its own; raises RuntimeError when a step fails."""
+    spent = spend(["-m", "flows.cli", command, "--json"], places, accepted=(0, 1))
+    failures = json.loads(spent.text)["failures"]
+    if failures:
+        raise RuntimeError(f"orchestra {command}: {'; '.join(failures)[:500]}")
+    return spent

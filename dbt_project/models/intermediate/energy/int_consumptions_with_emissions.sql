@@ -1,0 +1,68 @@
+with consumptions as (
+
+    select * from {{ ref('int_consumptions_united') }}
+
+),
+
+buildings as (
+
+    select * from {{ ref('stg_patrimoine_bati__buildings') }}
+
+),
+
+energies as (
+
+    select * from {{ ref('energies') }}
+
+),
+
+emission_factors as (
+
+    select * from {{ ref('emission_factors') }}
+
+)
+
+select
+    -- keys
+    consumptions.building_id,
+    consumptions.energy,
+    consumptions.month_date,
+
+    -- attributes
+    emission_factors.basis as factor_basis,
+    emission_factors.source as factor_source,
+    cast(emission_factors.vintage as string) as factor_vintage,
+    emission_factors.verified_on is not null as is_factor_verified,
+
+    -- measures
+    consumptions.consumption_kwh / energies.pcs_per_pci as consumption_kwh_pci,
+    emission_factors.kgco2e_per_kwh,
+    -- Factors are per kWh PCI, bills of gas in kWh PCS.
+    consumptions.consumption_kwh
+    / energies.pcs_per_pci
+    * emission_factors.kgco2e_per_kwh as emissions_kgco2e
+
+from consumptions
+inner join energies on consumptions.energy = energies.energy
+left join buildings on consumptions.building_id = buildings.building_id
+left join emission_factors
+    on
+        consumptions.energy = emission_factors.energy
+        and consumptions.month_date >= emission_factors.valid_from
+        and (
+            consumptions.month_date < emission_factors.valid_to
+            or emission_factors.valid_to is null
+        )
+        and (
+            buildings.heat_network = emission_factors.heat_network
+            or emission_factors.heat_network is null
+        )
+-- The factor of the very network wins over the mean of networks, the newest over the
+-- older.
+qualify row_number() over (
+    partition by consumptions.month_date, consumptions.building_id, consumptions.energy
+    order by
+        emission_factors.heat_network asc nulls last,
+        emission_factors.valid_from desc,
+        emission_factors.vintage desc
+) = 1

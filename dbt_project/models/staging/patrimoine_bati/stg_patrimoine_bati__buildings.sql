@@ -1,0 +1,34 @@
+with buildings as (
+
+    select * from {{ source('patrimoine_bati', 'buildings') }}
+
+)
+
+select
+    -- keys
+    buildings.building_id,
+    buildings.commune_code,
+
+    -- attributes
+    trim(buildings.name) as building_name,
+    trim(buildings.use) as building_use,
+    trim(buildings.heating_energy) as heating_energy,
+    nullif(trim(buildings.heat_network), '') as heat_network,
+
+    -- measures
+    buildings.floor_area_m2,
+    buildings.longitude,
+    buildings.latitude
+
+from buildings
+-- The latest photo is the whole referential: what it lacks has ended.
+qualify
+    rank() over (order by buildings._read_at desc, buildings._seq desc) = 1
+    and row_number() over (
+        partition by buildings.building_id
+        order by
+            buildings._read_at desc,
+            buildings._seq desc,
+            buildings._file desc,
+            buildings._row desc
+    ) = 1

@@ -1,0 +1,159 @@
+"""What the tests share: a lake of their own, bricks written on the spot, a web server that counts what it is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ingestion.brick import Brick, read_brick, read_territory
+from ingestion.journal import Entry, Journal
+from ingestion.lake import Lake
+
+Document = dict[str, Any]
+
+
+def column(name: str, data_type: str = "string", **meta: Any) -> Document:
+    """Give the YAML of a column."""
+    told = {"name": name, "data_type": data_type, "description": name}
+    return {**told, "config": {"meta": meta}} if meta else told
+
+
+def table(name: str, columns: list[Document], key: list[str], options: Document, **meta: Any) -> Document:
+    """Give the YAML of a table; it delivers changes unless told otherwise."""
+    told = {"delivers": "changes", "key": key, "options": dict(options), **meta}
+    return {"name": name, "description": name, "config": {"meta": told}, "columns": columns}
+
+
+def source(name: str, tables: list[Document], **meta: Any) -> Document:
+    """Give the YAML of a brick that breaks no rule."""
+    told = {
+        "title_fr": "Un essai", "title_en": "A trial", "kind": "source", "producer": "Ville", "steward": "Service",
+        "use_cases": ["energy"], "status": "tested", "licence": "etalab-2.0", "access_class": "internal",
+        "connector": "files", "endpoint": None, "endpoint_reason": "Dropped by hand.", "cadence": "daily",
+        "retention": {"count": 1, "period": "year"}, **meta,
+    }  # fmt: skip
+    fresh = {"warn_after": {"count": 1, "period": "day"}, "error_after": {"count": 2, "period": "day"}}
+    config = {"freshness": fresh, "loaded_at_field": "_read_at", "meta": told}
+    return {"version": 2, "sources": [{"name": name, "description": name, "config": config, "tables": tables}]}
+
+
+def accept(*_: Any) -> list[str]:
+    """Judge nothing."""
+    return []
+
+
+class House:
+    """A lake, a folder of bricks and a folder of sources, all of one test."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self._patch = folder, monkeypatch
+        self.lake = Lake(str(folder / "lake"))
+        self.drops = folder / "drops"
+        self.drops.mkdir()
+        (folder / "bricks").mkdir()
+
+    def brick(self, name: str, tables: list[Document], endpoint: str | Path | None = None, **meta: Any) -> Brick:
+        """Write a brick, read it, and point it at a folder (the drops) or a URL."""
+        path = self.folder / "bricks" / f"{name}.yml"
+        path.write_text(yaml.safe_dump(source(name, tables, **meta), allow_unicode=True, sort_keys=False), encoding="utf-8")
+        self._patch.setenv(f"ORCHESTRA_ENDPOINT_{name.upper()}", str(endpoint or self.drops))
+        return read_brick(path)
+
+    def drop(self, name: str, content: str | bytes) -> Path:
+        """Lay a file in the folder of sources."""
+        path = self.drops / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    @property
+    def journal(self) -> Journal:
+        """The journal as it stands now."""
+        return Journal(self.lake)
+
+    def land(self, brick: Brick, judge: Callable[..., list[str]] = accept) -> Entry | None:
+        """Land a brick; give the journal's entry, None when its source had nothing new."""
+        from ingestion.landing import land_brick
+
+        return land_brick(self.lake, self.journal, brick, "run", judge).entry
+
+    def rows(self, brick: Brick, table: str, columns: str = "*", order: str = "all") -> list[tuple[Any, ...]]:
+        """Give the rows of a source as dbt reads it."""
+        from ingestion.warehouse import catch_up
+
+        connection = self.lake.connect()
+        catch_up(connection, self.lake, self.journal, {brick.name: brick})
+        rows = connection.execute(f"select {columns} from {brick.name}.{table} order by {order}").fetchall()
+        connection.close()
+        return rows
+
+    def landed_files(self, brick: str) -> set[str]:
+        """Give the names of the Parquet files that stand under a brick, named by the journal or not."""
+        return {name for name in self.lake.names(f"landed/{brick}") if name.endswith(".parquet")}
+
+
+class Site:
+    """A small web server: `files` by path, with ETags, `asked` being the paths asked for and the status given."""
+
+    def __init__(self) -> None:
+        site = self
+        self.files: dict[str, bytes] = {}
+        self.asked: list[tuple[str, int]] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                content = site.files.get(self.path)
+                tag = '"' + hashlib.sha256(content or b"").hexdigest()[:16] + '"'
+                status = 404 if content is None else 304 if self.headers.get("If-None-Match") == tag else 200
+                site.asked.append((self.path, status))
+                self.send_response(status)
+                self.send_header("ETag", tag)
+                if status != 304:
+                    self.send_header("Content-Length", str(len(content or b"")))
+                self.end_headers()
+                if status == 200:
+                    self.wfile.write(content or b"")
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _territory() -> Iterator[None]:
+    read_territory.cache_clear()
+    yield
+    read_territory.cache_clear()
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """Give a lake, bricks and sources of the test's own."""
+    monkeypatch.delenv("ORCHESTRA_ENDPOINT", raising=False)
+    return House(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """Give a web server of the test's own."""
+    served = Site()
+    yield served
+    served.stop()

