@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingestion.brick import PROJECT, Brick, endpoint_of
+from ingestion.brick import PROJECT, Brick, endpoint_of, read_territory
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, literal
@@ -251,6 +251,7 @@ def dbt_environment(lake: Lake) -> dict[str, str]:
         "ORCHESTRA_STATE": str(lake.state),
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "DBT_PROFILES_DIR": str(DBT_PROJECT),
+        "DO_NOT_TRACK": "1",
         "DBT_TARGET_PATH": str(lake.state_path("target")),
         "DBT_LOG_PATH": str(lake.state_path("logs")),
     }
@@ -261,6 +262,8 @@ def _dbt_build(lake: Lake, select: list[str]) -> BuildStep:
     results_file = lake.state_path("target", "run_results.json")
     results_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--target", "prod"]
+    territory = read_territory().model_dump(mode="json", exclude={"name", "crs", "languages", "zones"})
+    command += ["--vars", json.dumps(territory)]
     command += ["--project-dir", str(DBT_PROJECT), *(["--select", *select] if select else [])]
     process = subprocess.run(command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False)
     if not results_file.exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, listed, literal, load_extension, quoted
+from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -47,7 +47,7 @@ class Mart:
 
 
 def read_marts(manifest: dict[str, Any]) -> list[Mart]:
-    """Read the marts of a dbt manifest: the models of the folder `marts`."""
+    """Read the marts of a dbt manifest: the models of the folder `marts`. Raises LakeError for one whose YAML is not whole."""
     nodes = manifest["nodes"]
 
     def sources(node_id: str, seen: set[str]) -> set[str]:
@@ -62,15 +62,17 @@ def read_marts(manifest: dict[str, Any]) -> list[Mart]:
         if node["resource_type"] != "model" or node["fqn"][1] != "marts":
             continue
         meta = node["config"]["meta"]
+        if missing := {"grain", "label_fr", "label_en", "access_class"} - set(meta):
+            raise LakeError(f"mart {node['name']}: its YAML lacks {', '.join(sorted(missing))} under config.meta")
         classes = [manifest["sources"][source]["source_meta"]["access_class"] for source in sources(node["unique_id"], set())]
         position = meta.get("position")
         marts.append(
             Mart(
                 name=node["name"],
                 relation=f"{quoted(node['schema'])}.{quoted(node['alias'])}",
-                access_class=meta.get("access_class", "restricted"),
+                access_class=meta["access_class"],
                 source_class=max(classes, key=CLASSES.index, default="open"),
-                key=tuple(meta["key"]),
+                key=tuple(meta["grain"]),
                 labels={language: meta[f"label_{language}"] for language in ("fr", "en")},
                 declassified_because=meta.get("declassified_because"),
                 position=(position[0], position[1]) if position else None,

@@ -18,12 +18,12 @@ select
 from communes
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
-    rank() over (order by communes._read_at desc, communes._seq desc) = 1
+    rank() over (order by communes._read_at desc, communes._load_id desc) = 1
     and row_number() over (
         partition by communes.typecom, communes.com
         order by
             communes._read_at desc,
-            communes._seq desc,
+            communes._load_id desc,
             communes._file desc,
             communes._row desc
     ) = 1

@@ -21,12 +21,12 @@ select
 from epci_members
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
-    rank() over (order by epci_members._read_at desc, epci_members._seq desc) = 1
+    rank() over (order by epci_members._read_at desc, epci_members._load_id desc) = 1
     and row_number() over (
         partition by epci_members.siren, epci_members.insee
         order by
             epci_members._read_at desc,
-            epci_members._seq desc,
+            epci_members._load_id desc,
             epci_members._file desc,
             epci_members._row desc
     ) = 1

@@ -23,13 +23,13 @@ from measure_information
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
     rank()
-        over (order by measure_information._read_at desc, measure_information._seq desc)
+        over (order by measure_information._read_at desc, measure_information._load_id desc)
     = 1
     and row_number() over (
         partition by measure_information.channel
         order by
             measure_information._read_at desc,
-            measure_information._seq desc,
+            measure_information._load_id desc,
             measure_information._file desc,
             measure_information._row desc
     ) = 1

@@ -20,12 +20,12 @@ select
 from parameters
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
-    rank() over (order by parameters._read_at desc, parameters._seq desc) = 1
+    rank() over (order by parameters._read_at desc, parameters._load_id desc) = 1
     and row_number() over (
         partition by parameters.deveui
         order by
             parameters._read_at desc,
-            parameters._seq desc,
+            parameters._load_id desc,
             parameters._file desc,
             parameters._row desc
     ) = 1

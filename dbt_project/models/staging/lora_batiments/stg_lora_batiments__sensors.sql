@@ -18,12 +18,12 @@ select
 from sensors
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
-    rank() over (order by sensors._read_at desc, sensors._seq desc) = 1
+    rank() over (order by sensors._read_at desc, sensors._load_id desc) = 1
     and row_number() over (
         partition by sensors.deveui
         order by
             sensors._read_at desc,
-            sensors._seq desc,
+            sensors._load_id desc,
             sensors._file desc,
             sensors._row desc
     ) = 1

@@ -31,5 +31,5 @@ from daily
 -- needs.
 qualify row_number() over (
     partition by daily.month_date, daily.num_poste, daily.aaaammjj
-    order by daily._read_at desc, daily._seq desc, daily._file desc, daily._row desc
+    order by daily._read_at desc, daily._load_id desc, daily._file desc, daily._row desc
 ) = 1

@@ -25,5 +25,5 @@ select
 from bills
 qualify row_number() over (
     partition by bills.bill_id
-    order by bills._read_at desc, bills._seq desc, bills._file desc, bills._row desc
+    order by bills._read_at desc, bills._load_id desc, bills._file desc, bills._row desc
 ) = 1

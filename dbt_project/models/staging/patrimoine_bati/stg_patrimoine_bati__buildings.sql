@@ -23,12 +23,12 @@ select
 from buildings
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
-    rank() over (order by buildings._read_at desc, buildings._seq desc) = 1
+    rank() over (order by buildings._read_at desc, buildings._load_id desc) = 1
     and row_number() over (
         partition by buildings.building_id
         order by
             buildings._read_at desc,
-            buildings._seq desc,
+            buildings._load_id desc,
             buildings._file desc,
             buildings._row desc
     ) = 1

@@ -18,7 +18,7 @@ select
 from declared_indexes
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
-    rank() over (order by declared_indexes._read_at desc, declared_indexes._seq desc)
+    rank() over (order by declared_indexes._read_at desc, declared_indexes._load_id desc)
     = 1
     and row_number() over (
         partition by
@@ -27,7 +27,7 @@ qualify
             declared_indexes.read_on
         order by
             declared_indexes._read_at desc,
-            declared_indexes._seq desc,
+            declared_indexes._load_id desc,
             declared_indexes._file desc,
             declared_indexes._row desc
     ) = 1

@@ -23,12 +23,12 @@ select
 from meters
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
-    rank() over (order by meters._read_at desc, meters._seq desc) = 1
+    rank() over (order by meters._read_at desc, meters._load_id desc) = 1
     and row_number() over (
         partition by meters.meter_id
         order by
             meters._read_at desc,
-            meters._seq desc,
+            meters._load_id desc,
             meters._file desc,
             meters._row desc
     ) = 1
