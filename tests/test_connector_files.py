@@ -68,9 +68,7 @@ class Site(ThreadingHTTPServer):
         here = asked["path"]
         under = {path[len(here) :] for path in self.pages if path.startswith(here) and path != here}
         names = sorted({name.partition("/")[0] + ("/" if "/" in name else "") for name in under})
-        links = '<a href="../">../</a> <a href="?C=N">Name</a>' + "".join(
-            f'<a href="{name}">{name}</a>\n' for name in names
-        )
+        links = '<a href="../">../</a> <a href="?C=N">Name</a>' + "".join(f'<a href="{name}">{name}</a>\n' for name in names)
         return 200, {"Content-Type": "text/html"}, f"<html><body><pre>{links}</pre></body></html>".encode()
 
 
@@ -193,9 +191,7 @@ def test_real_payloads(
     assert not reading.refused_files
     assert column is None or column in found[0]
     if options.get("encoding") == "cp1252":
-        assert "Communauté" in {row["raison_sociale"].split()[0] for row in found if row["raison_sociale"]} | {
-            "Communauté"
-        }
+        assert "Communauté" in {row["raison_sociale"].split()[0] for row in found if row["raison_sociale"]} | {"Communauté"}
         assert any("é" in (row["nom_membre"] or "") for row in found)
 
 
@@ -252,16 +248,12 @@ def test_csv_shapes(
     ask: Callable[..., Request], tmp_path: Path, content: str, options: dict[str, Any], expected: list[dict[str, str]]
 ) -> None:
     (tmp_path / "it's [1].csv").write_text(content, newline="", encoding="utf-8")
-    request = ask(
-        tmp_path, {"format": "csv", "path": "it's [1].csv", **options}, ("a", "b") if "header" in options else ()
-    )
+    request = ask(tmp_path, {"format": "csv", "path": "it's [1].csv", **options}, ("a", "b") if "header" in options else ())
     _, found = read(request)
     assert [{name: value for name, value in row.items() if name != "_file"} for row in found] == expected
 
 
-def test_files_of_one_header_are_one_part_and_folders_with_equal_signs_add_no_column(
-    ask: Callable[..., Request], tmp_path: Path
-) -> None:
+def test_files_of_one_header_are_one_part_and_folders_with_equal_signs_add_no_column(ask: Callable[..., Request], tmp_path: Path) -> None:
     for name, content in {
         "year=2024/a.csv": "x,y\n1,2\n",
         "year=2025/a.csv": "x,y\n3,4\n",
@@ -314,9 +306,7 @@ def test_a_file_that_cannot_be_used_is_refused_alone(
 
 
 def test_ndjson_counts_lines_and_rejects_those_that_are_no_text(ask: Callable[..., Request], tmp_path: Path) -> None:
-    (tmp_path / "a.ndjson").write_bytes(
-        b'\xef\xbb\xbf{"a": "1,2"}\r\n\n  \t\n{"a": "\xc3\xa9"}\n{"a": "\xe9"}\n{"a": 4}'
-    )
+    (tmp_path / "a.ndjson").write_bytes(b'\xef\xbb\xbf{"a": "1,2"}\r\n\n  \t\n{"a": "\xc3\xa9"}\n{"a": "\xe9"}\n{"a": 4}')
     request = ask(tmp_path, {"format": "ndjson", "path": "a.ndjson"})
     reading, found = read(request)
     assert [row["_doc"] for row in found] == ['{"a": "1,2"}', '{"a": "é"}', '{"a": 4}']
@@ -346,9 +336,7 @@ def test_gzip_and_the_members_of_a_zip(ask: Callable[..., Request], tmp_path: Pa
             request = ask(tmp_path, {"format": "csv", "path": path})
             reading, found = read(request if spool else dataclasses.replace(request, spool=None))
             expected = (
-                [("1", "a.csv.gz"), ("2", "a.csv.gz")]
-                if path == "a.csv.gz"
-                else [("3", "b.zip/in/one.csv"), ("4", "b.zip/in/two.csv")]
+                [("1", "a.csv.gz"), ("2", "a.csv.gz")] if path == "a.csv.gz" else [("3", "b.zip/in/one.csv"), ("4", "b.zip/in/two.csv")]
             )
             assert [(row["x"], row["_file"]) for row in found] == expected
             assert not reading.refused_files
@@ -395,9 +383,7 @@ def test_dated_folders_are_listed_from_the_cursor_less_the_lookback(ask: Callabl
     assert not [path for path in site.asked if "2024" in path or "day=30" in path or "1.json" in path]
 
 
-def test_a_folder_dated_in_the_future_is_read_and_does_not_move_the_cursor(
-    ask: Callable[..., Request], tmp_path: Path
-) -> None:
+def test_a_folder_dated_in_the_future_is_read_and_does_not_move_the_cursor(ask: Callable[..., Request], tmp_path: Path) -> None:
     today = dt.datetime.now(dt.UTC).date()
     for day in (f"{today:%Y-%m-%d}", "2099-01-01"):
         lay(tmp_path, day)
@@ -421,9 +407,7 @@ def test_a_month_of_folders_is_read_again_while_it_may_grow(ask: Callable[..., R
 
 
 @pytest.mark.parametrize("over", ["folder", "http"])
-def test_a_photo_is_read_whole_when_any_file_of_it_changes(
-    ask: Callable[..., Request], site: Site, tmp_path: Path, over: str
-) -> None:
+def test_a_photo_is_read_whole_when_any_file_of_it_changes(ask: Callable[..., Request], site: Site, tmp_path: Path, over: str) -> None:
     root = tmp_path / "photo"
     root.mkdir()
 
@@ -458,9 +442,7 @@ def test_a_photo_is_read_whole_when_any_file_of_it_changes(
 def test_unchanged_files_are_not_downloaded(ask: Callable[..., Request], site: Site) -> None:
     site.put("/with-etag.csv", "x\n1\n")
     dated = {"Last-Modified": "Mon, 03 Nov 2025 10:00:00 GMT"}
-    site.pages["/with-date.csv"] = lambda asked: (
-        (304, dated, b"") if asked.get("If-Modified-Since") else (200, dated, b"x\n2\n")
-    )
+    site.pages["/with-date.csv"] = lambda asked: (304, dated, b"") if asked.get("If-Modified-Since") else (200, dated, b"x\n2\n")
     site.pages["/deaf.csv"] = (200, {"ETag": '"1"'}, b"x\n3\n")
     site.pages["/bare.csv"] = (200, {}, b"x\n4\n")
     request = ask(site.url, {"format": "csv", "path": "{with-etag,with-date,deaf,bare}.csv"})
@@ -518,9 +500,7 @@ def test_one_document_that_the_source_fails_to_give_is_refused_alone(ask: Callab
         files.read(request)
 
 
-def test_a_source_that_asks_to_wait_is_waited_for(
-    ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_that_asks_to_wait_is_waited_for(ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(web.time, "sleep", waits.append)
     past = "Mon, 03 Nov 2025 10:00:00 GMT"
@@ -550,9 +530,7 @@ def test_secrets_are_sent_and_never_shown_nor_carried_elsewhere(
     monkeypatch.setenv("A_USER", "someone")
     monkeypatch.setenv("A_PASSWORD", "s3cret")
     monkeypatch.setenv("A_KEY", "k3y")
-    brick = files.BrickOptions(
-        auth={"user_env": "A_USER", "password_env": "A_PASSWORD"}, headers_env={"X-Key": "A_KEY"}
-    )
+    brick = files.BrickOptions(auth={"user_env": "A_USER", "password_env": "A_PASSWORD"}, headers_env={"X-Key": "A_KEY"})
     heard: list[Any] = []
     elsewhere = Site()
     elsewhere.pages["/b.csv"] = lambda asked: (heard.append(asked), (200, {}, b"x\n1\n"))[1]
@@ -578,11 +556,7 @@ def test_secrets_are_sent_and_never_shown_nor_carried_elsewhere(
         )
     told = str(error.value) + caplog.text
     assert "answered 401" in told
-    assert not [
-        secret
-        for secret in ("s3cret", "k3y", "t0ken")
-        if secret in told.replace(str(error.value), "") + str(error.value)
-    ]
+    assert not [secret for secret in ("s3cret", "k3y", "t0ken") if secret in told.replace(str(error.value), "") + str(error.value)]
     monkeypatch.delenv("A_KEY")
     with pytest.raises(SourceError, match="the environment lacks A_KEY"):
         files.read(ask(site.url, {"format": "csv", "path": "a.csv"}, brick_options=brick))
@@ -638,9 +612,7 @@ def test_names_with_spaces_and_accents_over_http(ask: Callable[..., Request], si
     assert [row["_file"] for row in found] == ["relevé #1.csv"]
 
 
-@pytest.mark.parametrize(
-    "options", [{"format": "xls", "path": "a"}, {"format": "csv", "path": "a", "encoding": "no"}, {"format": "csv"}]
-)
+@pytest.mark.parametrize("options", [{"format": "xls", "path": "a"}, {"format": "csv", "path": "a", "encoding": "no"}, {"format": "csv"}])
 def test_options_that_are_none(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         files.TableOptions(**options)
@@ -660,11 +632,7 @@ class Tree(stores.Store):
 
     def list(self, folder: str) -> list[stores.Entry]:
         self.listed.append(folder)
-        under = [
-            path[len(folder) :].strip("/").split("/")
-            for path in self.paths
-            if not folder or path.startswith(f"{folder}/")
-        ]
+        under = [path[len(folder) :].strip("/").split("/") for path in self.paths if not folder or path.startswith(f"{folder}/")]
         return [stores.Entry(name, is_folder) for name, is_folder in {(parts[0], len(parts) > 1) for parts in under}]
 
     def find(self, name: str) -> stores.Entry:
@@ -684,9 +652,7 @@ def test_the_walker_gives_the_files_of_the_days_asked_for(laid: list[tuple[dt.da
     found = list(stores.walk(tree, "%Y/%m/x%Y%m%dy/*/*.json", floor))
     expected = [path for path in paths if dt.datetime.strptime(path.split("/")[2], "x%Y%m%dy").date() >= floor]
     assert [file.name for file in found] == expected
-    assert all(
-        file.days == (day := dt.datetime.strptime(file.name.split("/")[2], "x%Y%m%dy").date(), day) for file in found
-    )
+    assert all(file.days == (day := dt.datetime.strptime(file.name.split("/")[2], "x%Y%m%dy").date(), day) for file in found)
     assert not [folder for folder in tree.listed if folder.count("/") == 0 and folder and int(folder) < floor.year]
 
 
@@ -724,10 +690,7 @@ def test_records_are_counted_as_the_csv_module_and_duckdb_do(
     text = io.StringIO(newline="")
     for row in [("one", "two", "three"), *table]:
         is_quoted = [is_all or any(mark in cell for mark in '"\r\n,') for cell in row]
-        text.write(
-            ",".join(f'"{c.replace(chr(34), chr(34) * 2)}"' if q else c for c, q in zip(row, is_quoted, strict=True))
-            + end
-        )
+        text.write(",".join(f'"{c.replace(chr(34), chr(34) * 2)}"' if q else c for c, q in zip(row, is_quoted, strict=True)) + end)
     (tmp_path / "a.csv").write_text(text.getvalue(), newline="", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(formats, "BLOCK_BYTES", block)
@@ -736,9 +699,7 @@ def test_records_are_counted_as_the_csv_module_and_duckdb_do(
     options = files.TableOptions(format="csv", path="a.csv", separator=",")
     shutil.rmtree(tmp_path / "spool", ignore_errors=True)
     (tmp_path / "spool").mkdir()
-    (part,) = formats.csv_parts(
-        [formats.Local("a.csv", tmp_path)], options, (), formats.Spool(tmp_path / "spool"), pytest.fail
-    )
+    (part,) = formats.csv_parts([formats.Local("a.csv", tmp_path)], options, (), formats.Spool(tmp_path / "spool"), pytest.fail)
     assert len(duckdb.connect().execute(part.relation).fetchall()) == len(table)
 
 
@@ -769,9 +730,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     master, volume, filer, s3, iceberg, *grpc_ports = _free_ports(9)
-    grpc = [
-        f"-{name}.port.grpc={port}" for name, port in zip(("master", "volume", "filer", "s3"), grpc_ports, strict=True)
-    ]
+    grpc = [f"-{name}.port.grpc={port}" for name, port in zip(("master", "volume", "filer", "s3"), grpc_ports, strict=True)]
     log = (folder / "log").open("w")
     server = subprocess.Popen(
         [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
@@ -878,9 +837,7 @@ def _zip(members: dict[str, str]) -> bytes:
     return packed.getvalue()
 
 
-def test_proxies_of_the_environment_are_used(
-    ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proxies_of_the_environment_are_used(ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.pages["http://open.data.example/a.csv"] = (200, {}, b"x\n1\n")
     monkeypatch.setattr(urllib.request, "getproxies", lambda: {"http": site.url})
     assert read(ask("http://open.data.example", {"format": "csv", "path": "a.csv"}))[1]

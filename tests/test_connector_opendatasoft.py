@@ -172,9 +172,7 @@ def test_a_dataset_that_has_not_changed_is_not_downloaded(portal: Portal, ask: C
     assert not reading.parts
     assert reading.position == position
     assert [path for path, _, _ in portal.asked] == [DATASET]
-    filtered = dataclasses.replace(
-        request, position=position, table_options=request.table_options.model_copy(update={"where": "x > 1"})
-    )
+    filtered = dataclasses.replace(request, position=position, table_options=request.table_options.model_copy(update={"where": "x > 1"}))
     assert opendatasoft.read(filtered).parts
     portal.metas["data_processed"] = "2025-11-04T11:00:00+00:00"
     assert opendatasoft.read(dataclasses.replace(request, position=position)).parts
@@ -262,9 +260,7 @@ def test_what_a_portal_may_do_wrong(
     assert tries == (web.TRIES if "cut" in told or "503" in told else 1)
 
 
-def test_a_portal_that_asks_to_wait(
-    portal: Portal, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_portal_that_asks_to_wait(portal: Portal, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(web.time, "sleep", waits.append)
     export = portal.answers[f"{DATASET}/exports/parquet"]
@@ -290,9 +286,7 @@ def test_an_export_that_is_no_parquet_is_refused(portal: Portal, ask: Callable[.
 def test_an_export_that_lacks_a_declared_column_is_refused(portal: Portal, ask: Callable[..., Request]) -> None:
     reading = opendatasoft.read(ask(portal.url, columns=("bill_id", "amount")))
     assert not reading.parts
-    assert (
-        "lacks the declared columns amount; it has bill_id, updated_at" in dict(reading.refused_files)["bills.parquet"]
-    )
+    assert "lacks the declared columns amount; it has bill_id, updated_at" in dict(reading.refused_files)["bills.parquet"]
 
 
 def test_a_cursor_that_is_no_date(portal: Portal, ask: Callable[..., Request]) -> None:
@@ -315,13 +309,9 @@ def test_the_sandbox_portal(ask: Callable[..., Request], monkeypatch: pytest.Mon
             assert len(rows(request, reading)) == reading.announced > 0
             assert reading.is_synthetic
             assert reading.read_at.date() == sandbox.world.until
-        newest = request.connection.execute(
-            f"select max(updated_at)::text, count(*) from ({reading.parts[0].relation})"
-        ).fetchall()[0]
+        newest = request.connection.execute(f"select max(updated_at)::text, count(*) from ({reading.parts[0].relation})").fetchall()[0]
         position = {"cursor": newest[0]}
-        request = dataclasses.replace(
-            request, cursor="updated_at", position=position, lookback_days=1, connection=duckdb.connect()
-        )
+        request = dataclasses.replace(request, cursor="updated_at", position=position, lookback_days=1, connection=duckdb.connect())
         assert 0 < len(rows(request, opendatasoft.read(request))) < newest[1]
         monkeypatch.setenv("A_KEY", "another")
         with pytest.raises(SourceError, match="Mend: set A_KEY"):

@@ -99,9 +99,7 @@ def test_a_later_until_only_adds(world: World, tree: LoraTree) -> None:
     assert before.list_folder(("year=2024", "month=10")) == [f"day={n:02d}/" for n in range(1, 10)]
     assert before.list_folder(("year=2024", "month=10", "day=10")) is None
     for path in (("HOR", "H_35_previous-2020-2024.csv.gz"), ("QUOT", "Q_35_previous-1950-2024_RR-T-Vent.csv.gz")):
-        short, long = (
-            gzip.decompress(open_tree("meteo_stations", w).read(path)[0]).splitlines() for w in (early, world)
-        )
+        short, long = (gzip.decompress(open_tree("meteo_stations", w).read(path)[0]).splitlines() for w in (early, world))
         assert len(short) < len(long)
         assert set(short) <= set(long)
     known = {bill["bill_id"]: bill for bill in world.bills}
@@ -298,9 +296,7 @@ def test_registers_move_only_in_their_own_hours_even_when_clocks_change(world: W
     local = [at for at in base if at.astimezone(PARIS).date() == dt.date(2024, 3, 31)]
     assert len(local) == 23
     local = [
-        at
-        for at in indexes(tree, tree.deveuis[0], days("2024-10-26", 4))["BASE"]
-        if at.astimezone(PARIS).date() == dt.date(2024, 10, 27)
+        at for at in indexes(tree, tree.deveuis[0], days("2024-10-26", 4))["BASE"] if at.astimezone(PARIS).date() == dt.date(2024, 10, 27)
     ]
     assert len(local) == 25
 

@@ -128,10 +128,7 @@ def read(request: Request) -> Reading:
 def _photo(request: Request, store: Store, found: list[Found], position: dict[str, Any]) -> list[Found]:
     """Give all the files of a table delivered whole when one of them has changed, come or gone, else none."""
     if not found:
-        raise SourceError(
-            f"{request.brick}.{request.table}: no file is {request.table_options.path}. "
-            "Mend: check the endpoint and `path`."
-        )
+        raise SourceError(f"{request.brick}.{request.table}: no file is {request.table_options.path}. Mend: check the endpoint and `path`.")
     # The journal's known files still hold those that went: their names are the position's.
     names = hashlib.sha256("\n".join(sorted(file.name for file in found)).encode()).hexdigest()[:16]
     is_same = names == position.get("files")
@@ -208,11 +205,7 @@ class _Intake:
         """Move the cursor to a file's date, and forget the opened files that will not be met again."""
         # A folder dated in the future is read, and does not move the cursor: it would hide all that follows.
         today = (self.store.sandbox_at or self.reading.read_at).date()
-        if (
-            file.days
-            and file.days[0] <= today + timedelta(days=1)
-            and (self.newest is None or file.days[0] > self.newest)
-        ):
+        if file.days and file.days[0] <= today + timedelta(days=1) and (self.newest is None or file.days[0] > self.newest):
             self.newest = file.days[0]
             floor = self.newest - timedelta(days=self.request.lookback_days)
             self.opened = {day: names for day, names in self.opened.items() if day is None or day >= floor}
@@ -250,9 +243,7 @@ def open_store(request: Request, meter: Meter) -> Store:
     """Give the place that a brick's endpoint names: a folder, file://, http(s):// or s3://; raises SourceError."""
     kind = urlsplit(request.endpoint).scheme
     if kind in ("http", "https"):
-        headers = {
-            name: _secret(request.brick, variable) for name, variable in request.brick_options.headers_env.items()
-        }
+        headers = {name: _secret(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
         auth = request.brick_options.auth
         user = f"{_secret(request.brick, auth.user_env)}:{_secret(request.brick, auth.password_env)}" if auth else ""
         return HttpStore(Client(request.brick, request.endpoint, meter, headers, user, THREADS), meter)
@@ -303,9 +294,7 @@ def _unpack(file: Found, stream: BinaryIO, spool: Spool) -> Iterator[tuple[str, 
             if not stream.seekable():
                 shutil.copyfileobj(stream, copy, 1 << 20)
             with zipfile.ZipFile(stream if stream.seekable() else copy) as archive:
-                members = [
-                    m for m in archive.infolist() if not m.is_dir() and matches(file.members or "**", m.filename)
-                ]
+                members = [m for m in archive.infolist() if not m.is_dir() and matches(file.members or "**", m.filename)]
                 if not members:
                     raise ValueError(f"the archive holds no {file.members}")
                 for member in members:

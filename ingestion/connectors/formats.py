@@ -86,20 +86,14 @@ class Spool:
 
     def temporary(self) -> BinaryIO:
         """Open a file for writing and reading that goes when it is closed."""
-        return (
-            os.fdopen(os.memfd_create("city-orchestra"), "w+b")
-            if self._is_memory
-            else tempfile.TemporaryFile(dir=self.root)
-        )
+        return os.fdopen(os.memfd_create("city-orchestra"), "w+b") if self._is_memory else tempfile.TemporaryFile(dir=self.root)
 
     def with_one_line_end(self, file: Local) -> Local:
         """Copy a file with each line ending in a line feed: DuckDB gives up a file whose lines end in several ways."""
         with file.path.open(encoding="utf-8", errors="surrogateescape", newline=None) as source:
             copy = Local(file.name, self.root)
             name = file.name if file.root != self.root else f"{file.name}.lines"
-            with io.TextIOWrapper(
-                self.create(name), encoding="utf-8", errors="surrogateescape", newline="\n"
-            ) as target:
+            with io.TextIOWrapper(self.create(name), encoding="utf-8", errors="surrogateescape", newline="\n") as target:
                 shutil.copyfileobj(source, target, BLOCK_BYTES)
         if name != file.name:
             copy.path.unlink()
@@ -152,12 +146,8 @@ def csv_parts(files: Iterable[Local], options: Any, columns: Sequence[str], spoo
             usable = spool.with_one_line_end(file) if scan.is_mixed else file
             groups.add((names, separator, skip, scan.is_wide), usable, scan.records - options.header)
 
-    def relation(
-        name: str, paths: str, names: tuple[str, ...], separator: str, skip: int, is_wide: bool
-    ) -> dict[str, Any]:
-        reader = (
-            f"header = {options.header}, delim = {literal(separator)}, quote = {quote}, escape = {quote}, skip = {skip}"
-        )
+    def relation(name: str, paths: str, names: tuple[str, ...], separator: str, skip: int, is_wide: bool) -> dict[str, Any]:
+        reader = f"header = {options.header}, delim = {literal(separator)}, quote = {quote}, escape = {quote}, skip = {skip}"
         source, rejects = _read_text(paths, names, reader, is_wide=is_wide)
         return {"relation": f"select * exclude (_path), {name} from {source}", "columns": names, "rejects": rejects}
 
@@ -415,9 +405,7 @@ def _read_header(path: Path, options: Any, columns: Sequence[str]) -> tuple[tupl
     met = {name.casefold() for name in TAKEN_NAMES}
     for number, name in enumerate(record):
         clean = name.strip().strip('"').strip() or f"column{number}"
-        names.append(
-            next(new for n in itertools.count() if (new := clean if not n else f"{clean}_{n}").casefold() not in met)
-        )
+        names.append(next(new for n in itertools.count() if (new := clean if not n else f"{clean}_{n}").casefold() not in met))
         met.add(names[-1].casefold())
     try:
         "".join(names).encode()

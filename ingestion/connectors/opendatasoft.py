@@ -112,9 +112,7 @@ def _back(request: Request, reached: str) -> str:
         moment = datetime.fromisoformat(reached)
     except ValueError:
         where = f"{request.brick}.{request.table}"
-        raise SourceError(
-            f"{where}: the cursor {reached!r} is no date. Mend: `cursor` must be a date or a number."
-        ) from None
+        raise SourceError(f"{where}: the cursor {reached!r} is no date. Mend: `cursor` must be a date or a number.") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return f"{(moment - back).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
@@ -143,20 +141,14 @@ def _fetch(request: Request, client: Client, resource: str, arguments: dict[str,
         told = _message(error.text)
         variable = request.brick_options.api_key_env
         if error.status in (401, 403):
-            mend = (
-                f"set {variable} to a key that may read it" if variable else "name the key's variable in `api_key_env`"
-            )
-            raise SourceError(
-                f"{where} refuses dataset {options.dataset} ({error.status} {told}). Mend: {mend}."
-            ) from error
+            mend = f"set {variable} to a key that may read it" if variable else "name the key's variable in `api_key_env`"
+            raise SourceError(f"{where} refuses dataset {options.dataset} ({error.status} {told}). Mend: {mend}.") from error
         if error.status == 404:
             mend = "check `dataset` and the endpoint; a restricted dataset is unknown without its key"
             raise SourceError(f"{where} knows no dataset {options.dataset} ({told}). Mend: {mend}.") from error
         if error.status == 400:
             mend = "check `where` and `cursor`"
-            raise SourceError(
-                f"{where} does not understand what is asked of {options.dataset} ({told}). Mend: {mend}."
-            ) from error
+            raise SourceError(f"{where} does not understand what is asked of {options.dataset} ({told}). Mend: {mend}.") from error
         raise
 
 

@@ -151,9 +151,7 @@ class FolderStore(Store):
     def _error(self, name: str, error: OSError) -> SourceError:
         where = self._folder / name
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return MissingFile(
-                f"{self.brick}: {where} is not there. Mend: check the endpoint and the path in the brick."
-            )
+            return MissingFile(f"{self.brick}: {where} is not there. Mend: check the endpoint and the path in the brick.")
         return UnreadableFile(f"{self.brick}: {where} cannot be read ({error.strerror}). Mend: check its rights.")
 
 
@@ -172,11 +170,7 @@ class HttpStore(Store):
     def list(self, folder: str) -> Sequence[Entry]:
         """List a folder by the links of its page that stand right under it."""
         base = self._url(f"{folder}/" if folder else "")
-        base = (
-            base
-            if urlsplit(base).path.endswith("/")
-            else urlunsplit(urlsplit(base)._replace(path=f"{self._parts.path}/"))
-        )
+        base = base if urlsplit(base).path.endswith("/") else urlunsplit(urlsplit(base)._replace(path=f"{self._parts.path}/"))
         try:
             page = self._client.fetch(base, lambda response: response.read()).decode("utf-8", "replace")
         except HttpError as error:
@@ -207,11 +201,7 @@ class HttpStore(Store):
             while stream.read(1 << 20):
                 pass
             signature = signature or f"sha256 {raw.digest.hexdigest()}"
-            return (
-                None
-                if signature == known
-                else Taken(content, signature, instant(response.headers.get("Last-Modified")))
-            )
+            return None if signature == known else Taken(content, signature, instant(response.headers.get("Last-Modified")))
 
         taken: Taken | None = self._ask(found, known, sink)
         return taken
@@ -327,9 +317,7 @@ class S3Store(Store):
         where = f"{self.brick}: s3://{self._path(name)}"
         if isinstance(error, FileNotFoundError) or "NO_SUCH" in told:
             return MissingFile(f"{where} is not there. Mend: check the endpoint and the path in the brick.")
-        if re.search(
-            r"ACCESS_DENIED|SIGNATURE|INVALID_ACCESS_KEY|UNAUTHORIZED|403|Forbidden|credentials", told, re.IGNORECASE
-        ):
+        if re.search(r"ACCESS_DENIED|SIGNATURE|INVALID_ACCESS_KEY|UNAUTHORIZED|403|Forbidden|credentials", told, re.IGNORECASE):
             return SourceError(
                 f"{where} is refused ({told}). Mend: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those that may read."
             )

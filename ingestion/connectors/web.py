@@ -91,9 +91,7 @@ class Client:
     `headers`, `user` (as user:password) and the user info and query of the endpoint are secrets: no message shows them.
     """
 
-    def __init__(
-        self, brick: str, endpoint: str, meter: Meter, headers: Mapping[str, str], user: str = "", connections: int = 8
-    ) -> None:
+    def __init__(self, brick: str, endpoint: str, meter: Meter, headers: Mapping[str, str], user: str = "", connections: int = 8) -> None:
         import urllib3
 
         # Its DEBUG and INFO lines show whole URLs, where a key may stand.
@@ -136,9 +134,7 @@ class Client:
             time.sleep(wait)
         raise AssertionError("unreachable")
 
-    def _try(
-        self, url: str, sink: Callable[[BaseHTTPResponse], T], headers: Mapping[str, str]
-    ) -> tuple[T | HttpError, float]:
+    def _try(self, url: str, sink: Callable[[BaseHTTPResponse], T], headers: Mapping[str, str]) -> tuple[T | HttpError, float]:
         """Try once; give what `sink` made or the error, and the seconds that the source asks to wait."""
         import urllib3
 
@@ -173,9 +169,7 @@ class Client:
         text = self._safe(text)
         told = "" if "<" in text[:100] else " ".join(text[:300].split())
         mend = MENDS.get(status, "the source is ill: try later, or tell the producer")
-        return HttpError(
-            f"{self.brick}: {shown(url)} answered {status} {told}".rstrip() + f". Mend: {mend}.", status, text
-        )
+        return HttpError(f"{self.brick}: {shown(url)} answered {status} {told}".rstrip() + f". Mend: {mend}.", status, text)
 
     def _note_sandbox(self, headers: Mapping[str, str]) -> None:
         if self.sandbox_at is None and headers.get("X-City-Orchestra-Sandbox") == "synthetic":

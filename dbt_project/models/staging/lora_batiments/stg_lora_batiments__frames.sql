@@ -26,5 +26,9 @@ from frames
 -- needs.
 qualify row_number() over (
     partition by frames.month_date, frames.deveui, frames.timestamp
-    order by frames._read_at desc, frames._load_id desc, frames._file desc, frames._row desc
+    order by
+        frames._read_at desc,
+        frames._load_id desc,
+        frames._file desc,
+        frames._row desc
 ) = 1

@@ -23,7 +23,11 @@ from measure_information
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
     rank()
-        over (order by measure_information._read_at desc, measure_information._load_id desc)
+        over (
+            order by
+                measure_information._read_at desc,
+                measure_information._load_id desc
+        )
     = 1
     and row_number() over (
         partition by measure_information.channel

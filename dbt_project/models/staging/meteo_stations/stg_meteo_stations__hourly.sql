@@ -31,5 +31,9 @@ from hourly
 -- needs.
 qualify row_number() over (
     partition by hourly.month_date, hourly.num_poste, hourly.aaaammjjhh
-    order by hourly._read_at desc, hourly._load_id desc, hourly._file desc, hourly._row desc
+    order by
+        hourly._read_at desc,
+        hourly._load_id desc,
+        hourly._file desc,
+        hourly._row desc
 ) = 1

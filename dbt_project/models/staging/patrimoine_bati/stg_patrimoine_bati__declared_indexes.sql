@@ -18,7 +18,12 @@ select
 from declared_indexes
 -- The latest photo is the whole referential: what it lacks has ended.
 qualify
-    rank() over (order by declared_indexes._read_at desc, declared_indexes._load_id desc)
+    rank()
+        over (
+            order by
+                declared_indexes._read_at desc,
+                declared_indexes._load_id desc
+        )
     = 1
     and row_number() over (
         partition by

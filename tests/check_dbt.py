@@ -1,0 +1,48 @@
+"""Rules of the dbt project that a command checks (layers, names, docs, plain SQL): part of `make check`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from flows.steps import DBT_PROJECT, dbt_environment
+from ingestion.brick import PROJECT
+from ingestion.lake import Lake
+
+# What only one engine has, and what ties a model to a run.
+FORBIDDEN = r"\b(strftime|epoch|quantile_cont|arg_max|is_incremental|current_timestamp|current_date|now|getdate|read_parquet|list_\w+)\s*\("
+LINES = 80
+
+
+def faults() -> list[str]:
+    """Name the models that are too long, or say what the engine says for them."""
+    found = []
+    for path in sorted((DBT_PROJECT / "models").rglob("*.sql")):
+        text = re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
+        if (count := len(text.splitlines())) > LINES:
+            found.append(f"{path.name}: {count} lines, {LINES} at most: a rule deserves its own model")
+        found += [f"{path.name}: {match.group(1)} may not stand in a model" for match in re.finditer(FORBIDDEN, text)]
+        if "marts" in path.parts and re.search(r"\{\{\s*source\(", text):
+            found.append(f"{path.name}: a mart reads a source")
+    return found
+
+
+def main() -> int:
+    """Parse the project, have dbt-bouncer judge it, and add our own rules."""
+    folder = PROJECT / "lake" / "check"
+    environment = dbt_environment(Lake(str(folder), str(folder / "state"))) | {"DBT_TARGET_PATH": str(folder)}
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--warn-error", "parse", "--project-dir", str(DBT_PROJECT)]
+    if subprocess.run(command, cwd=DBT_PROJECT, env=environment, check=False).returncode:
+        return 1
+    bouncer = Path(sys.executable).with_name("dbt-bouncer")
+    judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=os.environ, check=False).returncode
+    for fault in faults():
+        print(fault, file=sys.stderr)
+    return 1 if judged or faults() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
