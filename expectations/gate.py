@@ -61,7 +61,7 @@ def judge_load(
     Each table's record gains `profile`, which later loads are compared with.
     """
     suites = _suites(ROOM / "landed" / f"{brick.name}.yml", "tables")
-    earlier = [load for load in journal.accepted(brick.name) if load["read_at"] < read_at.isoformat()]
+    earlier = [load for load in journal.accepted(brick.name) if load["read_at"] <= read_at.isoformat()]
     # A load accepted late is not the last that was read.
     history = sorted(earlier, key=lambda load: load["read_at"])[-HISTORY:]
     connection = lake.connect(is_private=brick.has_personal)

@@ -24,7 +24,9 @@
     {%- else -%}
         {%- set scope = "true" if touched == 'all' else partition ~ "::varchar in ('" ~ touched | join("', '") ~ "')" -%}
         {% call statement('stage') %}
-            create or replace temp table {{ staged }} as select * from ({{ sql }}) where {{ scope }}
+            create or replace temp table {{ staged }} as select * from (
+            {{ sql }}
+            ) where {{ scope }}
         {% endcall %}
         {%- set changed = orchestra_changed(existing, staged, partition, scope) if existing and not orchestra_reshaped(existing, staged) else none -%}
         {%- if changed is none or is_new -%}
@@ -87,7 +89,9 @@
                 {%- set keys = config.require('unique_key') -%}
                 {% call statement('news') %}
                     create or replace temp table {{ adapter.quote('news_' ~ this.identifier) }} as
-                    select distinct {{ keys | join(', ') }}, {{ partition }} from ({{ news }})
+                    select distinct {{ keys | join(', ') }}, {{ partition }} from (
+                    {{ news }}
+                    )
                 {% endcall %}
                 {%- do found.extend(orchestra_list(
                     'select distinct ' ~ partition ~ '::varchar from ' ~ adapter.quote('news_' ~ this.identifier)

@@ -1,0 +1,77 @@
+"""The README's first command, and what it must show: everything, then nothing new, then one more day; and the planted faults found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+
+def demo(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRA_")}
+    home = folder.parent / "home"
+    home.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "flows.demo", str(folder)]
+    return subprocess.run(command, env={**clean, "HOME": str(home), **environment}, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("demo") / "lake"
+    done = demo(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+@pytest.mark.chain
+def test_a_first_run_says_what_it_kept_refused_published_and_cost(ran: tuple[Path, str]) -> None:
+    folder, told = ran
+    for word in ("lora_batiments", "patrimoine_bati", "energy_by_building_month", "published", "CPU seconds", "Wh", "synthetic", "Next:"):
+        assert word in told
+    planted = json.loads((folder / "planted.json").read_text())
+    assert planted
+    entries = [json.loads(path.read_bytes()) for path in sorted((folder / "journal").glob("*.json"))]
+    loads = [entry for entry in entries if entry["kind"] == "load"]
+    assert {load["verdict"] for load in loads} == {"accepted"} and len(loads) == 4
+    for load in loads:
+        for record in load["tables"].values():
+            assert record["source_count"] == record["kept"] + record["refused"]
+
+
+@pytest.mark.chain
+def test_a_second_run_finds_nothing_new_and_one_more_day_is_a_command(ran: tuple[Path, str]) -> None:
+    folder, _ = ran
+    again = demo(folder)
+    assert again.returncode == 0 and again.stdout.count("nothing new") == 5, again.stdout
+    assert "no model is behind" in again.stdout
+    day = demo(folder, UNTIL="2026-01-01")
+    assert day.returncode == 0, day.stdout + day.stderr
+    assert "accepted: frames" in day.stdout and "published" in day.stdout
+    assert subprocess.run(["pgrep", "-f", f"planted.json.*{folder}"], capture_output=True, check=False).returncode, (
+        "something is left running"
+    )
+
+
+def test_planted_faults_are_found_and_false_alarms_counted(ran: tuple[Path, str]) -> None:
+    folder, _ = ran
+    told = json.loads((folder / "planted.json").read_text())
+    faults = next(value for value in told.values() if isinstance(value, list))
+    kinds = {"night_leak": "night_base_load", "drift": "drift", "gap": "missing_meter"}
+    planted = {(kinds[fault["kind"]], fault["building_id"]) for fault in faults if fault["kind"] in kinds}
+    with duckdb.connect(str(folder / "state" / "warehouse.duckdb"), read_only=True) as connection:
+        rows = connection.execute(
+            "select anomaly_kind, building_id, count(*) from marts.energy_anomalies_by_building_day group by all"
+        ).fetchall()
+        days = connection.execute("select count(distinct (building_id, day_date)) from intermediate.int_loads_by_building_day").fetchall()[
+            0
+        ][0]
+    found = {(kind, building) for kind, building, _ in rows}
+    false_days = sum(count for kind, building, count in rows if (kind, building) not in planted)
+    print(f"\nrecall: {len(planted & found)} of {len(planted)} planted faults; false alarms: {false_days} of {days} building-days")
+    assert planted <= found
+    assert false_days / days < 0.05
