@@ -33,7 +33,7 @@ check: venv ## ruff, import-linter, types, sqlfluff, dbt-bouncer, bricks, size o
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/sqlfluff lint dbt_project --disable-progress-bar
+	$(BIN)/sqlfluff lint dbt_project/models --disable-progress-bar
 	$(BIN)/orchestra bricks check
 	$(BIN)/python -m tests.check_dbt
 	$(BIN)/python -m tests.engine_size

@@ -62,20 +62,16 @@ class Chain:
         with duckdb.connect(str(self.lake.state / "warehouse.duckdb"), read_only=True) as connection:
             return connection.execute(sql).fetchall()
 
-    def contents(self) -> dict[str, list[tuple]]:
-        """Give every row of every model, doubles to 6 decimals: sums may differ in the last bit with the order of rows."""
+    def contents(self) -> dict[str, tuple]:
+        """Sum up every model, doubles to 6 decimals: sums may differ in the last bit with the order of rows."""
         rooms = "('staging', 'intermediate', 'marts')"
         tables = self.read(f"select table_schema, table_name from information_schema.tables where table_schema in {rooms}")
         found = {}
         for schema, table in sorted(tables):
             columns = self.read(f"select column_name, column_type from (describe {schema}.{table})")
-            shown = ", ".join(f'round("{name}", 6)' if kind == "DOUBLE" else f'"{name}"' for name, kind in columns)
-            found[table] = self.read(f"select {shown} from {schema}.{table} order by all")
+            shown = ", ".join(f'round("{name}", 6) + 0.0' if kind == "DOUBLE" else f'"{name}"' for name, kind in columns)
+            found[table] = self.read(f"select count(*), sum(hash({shown})::hugeint) from {schema}.{table}")[0]
         return found
-
-    def edit(self, name: str, change) -> None:
-        path = self.folder / "drops" / name
-        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +109,10 @@ def _as_files(path: Path) -> None:
     path.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
+def differing(one: dict[str, tuple], other: dict[str, tuple]) -> list[str]:
+    return [name for name in one if one[name] != other.get(name)]
+
+
 @pytest.mark.chain
 def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain) -> None:
     # Everything, from nothing.
@@ -133,7 +133,7 @@ def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain)
     touched = chain.run()
     assert touched["stg_lora_batiments__frames"] == {"2024-01-01", "whole"}
     assert "2024-06-01" not in touched.get("energy_by_building_month", set())
-    assert len(chain.contents()["stg_lora_batiments__frames"]) == len(before["stg_lora_batiments__frames"]) + 1
+    assert chain.contents()["stg_lora_batiments__frames"][0] == before["stg_lora_batiments__frames"][0] + 1
 
     # A key corrected into another month: a bill of January was February's.
     bills = chain.folder / "drops/patrimoine_bati/bills.ndjson"
@@ -182,7 +182,7 @@ def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain)
     after = chain.contents()
     rebuilt = steps.rebuild(chain.lake)
     assert rebuilt.failures == []
-    assert chain.contents() == after
+    assert differing(chain.contents(), after) == []
     assert steps.build(chain.lake, Journal(chain.lake)).nodes == []
 
 
@@ -201,4 +201,4 @@ def test_an_erased_row_is_gone_from_staging_marts_and_a_rebuild(chain: Chain) ->
     after = chain.contents()
     assert steps.rebuild(chain.lake).failures == []
     assert [chain.read(sql) for sql in asked] == [[(0,)]] * 3
-    assert chain.contents() == after
+    assert differing(chain.contents(), after) == []

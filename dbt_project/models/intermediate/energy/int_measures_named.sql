@@ -34,12 +34,11 @@ select
     measures.deveui,
     concat_ws(
         ':', prefixes.name_prefix, global_values.global_value,
-        coalesce(name_leaves.leaf_text, literal_names.setting)
+        coalesce(name_leaves.leaf_text, single_names.leaf_text, literal_names.setting)
     ) as measure_name,
     -- Place in a history array, 0 being the newest value.
     case
-        when name_leaves.first_position is null
-            then coalesce(measures.first_position, 0)
+        when name_leaves.frame_id is null then coalesce(measures.first_position, 0)
         else coalesce(measures.second_position, 0)
     end as history_position,
 
@@ -59,11 +58,15 @@ left join leaves as name_leaves
         measures.month_date = name_leaves.month_date
         and measures.frame_id = name_leaves.frame_id
         and measures.slot = name_leaves.slot
+        and measures.first_position = name_leaves.first_position
         and name_leaves.path_role = 'measure_name_path'
-        and (
-            measures.first_position = name_leaves.first_position
-            or name_leaves.first_position is null
-        )
+left join leaves as single_names
+    on
+        measures.month_date = single_names.month_date
+        and measures.frame_id = single_names.frame_id
+        and measures.slot = single_names.slot
+        and single_names.path_role = 'measure_name_path'
+        and single_names.first_position is null
 left join sensor_paths as literal_names
     on
         measures.deveui = literal_names.deveui
