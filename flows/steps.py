@@ -211,7 +211,7 @@ def reached(lake: Lake) -> tuple[int, str | None]:
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             rows = connection.execute("select seq, project from meta.reached").fetchall()
-    except duckdb.CatalogException:
+    except (duckdb.CatalogException, duckdb.InvalidInputException):  # the name of a missing table may be a variable here
         return 0, None
     return rows[0] if rows else (0, None)
 
