@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 
 from ingestion.connectors import Reading, Request, SourceError, files, formats, stores, web
 
-DATA = Path("/work/shared/data")
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FRAMES = {"format": "json", "path": "year=%Y/month=%m/day=%d/*/*.json"}
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -184,7 +184,7 @@ def test_real_payloads(
     ask: Callable[..., Request], folder: str, options: dict[str, Any], count: int, column: str | None, in_memory: bool
 ) -> None:
     if not (DATA / folder).is_dir():
-        pytest.skip("the real payloads of /work/shared/data are not on this machine")
+        pytest.skip("the real payloads of ../shared/data are not there")
     request = ask(DATA / folder, {"format": "csv", **options}, (column,) if column else ())
     reading, found = read(dataclasses.replace(request, spool=None) if in_memory else request)
     assert len(found) == count
@@ -197,7 +197,7 @@ def test_real_payloads(
 
 def test_real_lines_of_another_width_are_rejected_not_lost(ask: Callable[..., Request]) -> None:
     if not DATA.is_dir():
-        pytest.skip("the real payloads of /work/shared/data are not on this machine")
+        pytest.skip("the real payloads of ../shared/data are not there")
     request = ask(DATA, {"format": "csv", "path": "messy/geonetwork_ui/invalid.csv"})
     reading, found = read(request)
     assert not found
@@ -206,7 +206,7 @@ def test_real_lines_of_another_width_are_rejected_not_lost(ask: Callable[..., Re
 
 def test_real_frames(ask: Callable[..., Request]) -> None:
     if not DATA.is_dir():
-        pytest.skip("the real payloads of /work/shared/data are not on this machine")
+        pytest.skip("the real payloads of ../shared/data are not there")
     reading, found = read(ask(DATA / "rennes/lora/replay", FRAMES))
     assert [Path(row["_file"]).name for row in found] == [
         "1661991403439.json",
