@@ -23,6 +23,7 @@ from ingestion.lake import Lake, LakeError, literal
 
 log = logging.getLogger("orchestra")
 DBT_PROJECT = PROJECT / "dbt_project"
+WAIT = 600  # seconds that a step waits for the same step of another run
 
 # Called with (step, what is done of it): for progress bars.
 Progress = Callable[[str, str], None]
@@ -123,7 +124,13 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
         return LandStep(brick.name, skipped=str(error))
     try:
         landed = land_brick(
-            lake, journal, brick, run_id, judge, lambda table, count: _tell(progress, f"land {brick.name}", f"{table} {count:,} bytes")
+            lake,
+            journal,
+            brick,
+            run_id,
+            judge,
+            lambda table, count: _tell(progress, f"land {brick.name}", f"{table} {count:,} bytes"),
+            WAIT,
         )
     except (BrickError, SourceError, LakeError) as error:
         return LandStep(brick.name, error=str(error))
@@ -136,7 +143,7 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
 def build(lake: Lake, journal: Journal, *, is_full: bool = False, progress: Progress | None = None) -> BuildStep:
     """Have dbt build the models that are behind the journal; nothing is imported when none is."""
     meter = Footprint()
-    with lake.lock("build", wait=600):
+    with lake.lock("build", wait=WAIT) as held:
         journal.refresh()
         project = project_digest()
         seq, built = reached(lake)
@@ -145,7 +152,7 @@ def build(lake: Lake, journal: Journal, *, is_full: bool = False, progress: Prog
             return BuildStep(footprint=meter.read())
         _tell(progress, "build", "")
         select = [f"source:{brick}.{table}+" for brick, table in sorted(changed)] if built == project and not is_full else []
-        step = _dbt_build(lake, select)
+        step = _dbt_build(lake, select, held)
         if not step.failures:
             _mark_reached(lake, journal.seq, project)
     step.footprint = meter.read()
@@ -163,7 +170,7 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress | None
     marker = lake.state_path("published.json")
     if marker.exists() and json.loads(marker.read_text()) == state:
         if not is_followed(lake, journal):
-            with lake.lock("publish", wait=60):
+            with lake.lock("publish", wait=WAIT):
                 follow(lake, journal)
         return PublishStep(footprint=meter.read())
     _tell(progress, "publish", "")
@@ -188,7 +195,7 @@ def rebuild(lake: Lake, progress: Progress | None = None) -> Run:
     meter = Footprint()
     journal = Journal(lake)
     outcome = Run(new_run_id())
-    with lake.lock("build", wait=600), lake.lock("publish", wait=600):
+    with lake.lock("build", wait=WAIT), lake.lock("publish", wait=WAIT):
         for path in (lake.state / "warehouse.duckdb", lake.state / "warehouse.duckdb.wal", lake.state / "published.json"):
             path.unlink(missing_ok=True)
         shutil.rmtree(lake.state / "catalogues", ignore_errors=True)
@@ -257,15 +264,20 @@ def dbt_environment(lake: Lake) -> dict[str, str]:
     }
 
 
-def _dbt_build(lake: Lake, select: list[str]) -> BuildStep:
-    """Run `dbt build` in a process of its own, which gives its memory back and dies whole."""
+def _dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
+    """Run `dbt build` in a process of its own, which gives its memory back; it inherits the lock of the build.
+
+    So when this process is killed, the next build waits for what dbt still writes.
+    """
     results_file = lake.state_path("target", "run_results.json")
     results_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--target", "prod"]
     territory = read_territory().model_dump(mode="json", exclude={"name", "crs", "languages", "zones"})
     command += ["--vars", json.dumps(territory)]
     command += ["--project-dir", str(DBT_PROJECT), *(["--select", *select] if select else [])]
-    process = subprocess.run(command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False, pass_fds=[held]
+    )
     if not results_file.exists():
         return BuildStep(failures=[f"dbt ended with status {process.returncode}: {(process.stdout + process.stderr).strip()[-2000:]}"])
     results = json.loads(results_file.read_text())["results"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
+import functools
 import os
 import secrets
 import shutil
@@ -197,8 +199,11 @@ class Lake:
     # Processes ---------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def lock(self, name: str, wait: float = 0) -> Iterator[None]:
-        """Hold a lock of this lake; it dies with its process. Raises Busy, naming the holder, after `wait` seconds."""
+    def lock(self, name: str, wait: float = 0) -> Iterator[int]:
+        """Hold a lock of this lake; it dies with its process. Raises Busy, naming the holder, after `wait` seconds.
+
+        Gives the file descriptor of the lock: a child that inherits it holds the lock as long as it lives.
+        """
         path = self.state_path("locks", f"{name}.lock")
         with path.open("a+") as file:
             deadline = time.monotonic() + wait
@@ -215,7 +220,7 @@ class Lake:
             file.truncate()
             file.write(str(os.getpid()))
             file.flush()
-            yield
+            yield file.fileno()
 
     @contextlib.contextmanager
     def workspace(self, name: str, *, lasting: bool = False) -> Iterator[Path]:
@@ -240,8 +245,7 @@ class Lake:
 
 def configure(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_private: bool = False) -> None:
     """Set the limits of a connection (ORCHESTRA_MEMORY, ORCHESTRA_THREADS), UTC, and the lake's S3 access."""
-    spill = lake.state_path("spill", "x").parent
-    connection.execute(f"set temp_directory = '{spill}'")
+    connection.execute(f"set temp_directory = {literal(str(_spill(lake.state)))}")
     if is_private:
         # Without it DuckDB can read what is encrypted and not write it: a landing that spills would fail.
         load_extension(connection, "httpfs")
@@ -260,7 +264,22 @@ def configure(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_private: 
             "s3_region": os.environ.get("AWS_REGION", "us-east-1"),
             **({"s3_endpoint": host, "s3_url_style": "path", "s3_use_ssl": str(endpoint.startswith("https"))} if host else {}),
         }.items():
-            connection.execute(f"set global {name} = ?".replace("?", "'" + value.replace("'", "''") + "'"))
+            connection.execute(f"set global {name} = {literal(value)}")
+
+
+@functools.cache
+def _spill(state: Path) -> Path:
+    """Give this process a folder to spill to disk in; those that killed processes left behind are removed."""
+    root = state / "spill"
+    root.mkdir(parents=True, exist_ok=True)
+    for folder in root.iterdir():
+        with contextlib.suppress(OSError), (folder / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+    own = Path(tempfile.mkdtemp(dir=root))
+    fcntl.flock(os.open(own / "lock", os.O_CREAT), fcntl.LOCK_EX)  # never closed: held as long as the process lives
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
 
 
 def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -66,15 +66,16 @@ def land_brick(
     run_id: str,
     judge: Judge,
     progress: Callable[[str, int], None] | None = None,
+    wait: float = 0,
 ) -> Landed:
     """Read what is new of a brick and land it as one load, accepted or refused as one.
 
-    `judge` is the landed gate: it gives why a load is refused. `progress` is called with (table, bytes read so far). Raises
-    BrickError, SourceError or LakeError, and then nothing is
+    `judge` is the landed gate: it gives why a load is refused. `progress` is called with (table, bytes read so far). Another
+    landing of the brick is waited for `wait` seconds. Raises BrickError, SourceError or LakeError, and then nothing is
     visible and nothing is to be cleaned by hand.
     """
     meter = Footprint()
-    with lake.lock(f"landing-{brick.name}"), lake.workspace(f"landing-{brick.name}") as work:
+    with lake.lock(f"landing-{brick.name}", wait), lake.workspace(f"landing-{brick.name}") as work:
         journal.refresh()
         connection = lake.connect(is_private=brick.has_personal)
         privacy.prepare(connection, brick)

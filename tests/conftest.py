@@ -15,6 +15,7 @@ import yaml
 from ingestion.brick import Brick, read_brick, read_territory
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake
+from tests.fixtures import seaweed
 
 Document = dict[str, Any]
 
@@ -157,3 +158,10 @@ def site() -> Iterator[Site]:
     served = Site()
     yield served
     served.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Give the environment that reaches the bucket `city` of a real S3 server."""
+    with seaweed.served(tmp_path_factory.mktemp("seaweed")) as environment:
+        yield environment

