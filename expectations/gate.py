@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import statistics
 import warnings
@@ -102,7 +103,7 @@ def judge_mart(
     connection = lake.connect()
     rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
     profile = _profile(connection, rows, columns, key, None)
-    expectations = [_between("row_count", 1, None, "the mart is empty")]
+    expectations: list[Expectation] = []
     if before:
         low, high = tolerated["volume"]
         told = f"rows: {profile['row_count']} against {before['row_count']} published"
@@ -244,6 +245,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, checks: list[tuple[str, str, l
         return []
     os.environ["TQDM_DISABLE"] = "1"
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
     import sqlalchemy
     from duckdb_engine import ConnectionWrapper

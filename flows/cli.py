@@ -307,7 +307,7 @@ def _sandbox(options: Any) -> int:
 
 
 def _up(_: Any) -> int:
-    from flows.schedule import serve
+    from flows.up import serve
 
     serve()
     return DONE

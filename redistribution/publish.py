@@ -98,14 +98,16 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
         for mart in marts:
             digest = _digest(connection, mart)
             before = last.get(mart.name)
-            if before and (before["digest"], before["class"]) == (digest, mart.access_class):
+            row_count = int(digest.partition(":")[0])
+            is_awaited = not before and not row_count  # its bricks have not all landed yet, or nothing is to be told
+            if is_awaited or (before and (before["digest"], before["class"]) == (digest, mart.access_class)):
                 continue
             file = work / f"{mart.name}.parquet"
             columns = _write(connection, mart, file)
             fault = mart.class_fault()
             before_profile = before.get("profile") if before else None
             reasons, profile = ([fault], {}) if fault else judge(lake, mart.name, [str(file)], columns, list(mart.key), before_profile)
-            record = {"class": mart.access_class, "digest": digest, "row_count": int(digest.partition(":")[0]), "labels": mart.labels}
+            record = {"class": mart.access_class, "digest": digest, "row_count": row_count, "labels": mart.labels}
             if reasons:
                 withheld[mart.name] = {**record, "reasons": reasons}
                 continue

@@ -11,6 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from ingestion.lake import Lake
+
 
 def demo(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRA_")}
@@ -75,3 +77,31 @@ def test_planted_faults_are_found_and_false_alarms_counted(ran: tuple[Path, str]
     print(f"\nrecall: {len(planted & found)} of {len(planted)} planted faults; false alarms: {false_days} of {days} building-days")
     assert planted <= found
     assert false_days / days < 0.05
+
+
+@pytest.mark.parametrize(
+    ("mart", "fault", "told"),
+    [
+        ("energy_by_building_month", "consumption_kwh_per_m2 * 1000 as consumption_kwh_per_m2", "kWh per m2"),
+        ("energy_by_building_month", "completeness_share / 4 as completeness_share", "less than half of their month"),
+        ("energy_by_building_month", "10.0 as change_share", "fourfold"),
+        ("energy_by_building_month", "null::double as emissions_kgco2e", "lacks its factor"),
+        ("energy_anomalies_by_building_day", "'odd' as anomaly_kind", "no name that readers know"),
+        ("energy_anomalies_by_building_day", "null::double as observed_value", "no evidence"),
+        ("public_buildings_energy_by_commune_month", "consumption_kwh * 1.0 as consumption_kwh_per_inhabitant", "per inhabitant"),
+        ("public_buildings_energy_by_commune_month", "'Rennes' as commune_code", "no INSEE code"),
+    ],
+)  # fmt: skip
+def test_a_mart_that_makes_no_sense_is_withheld(ran: tuple[Path, str], tmp_path: Path, mart: str, fault: str, told: str) -> None:
+    from expectations.gate import judge_mart
+
+    folder, _ = ran
+    good = next((folder / "files").glob(f"*/{mart}.parquet"))
+    columns = [row[0] for row in duckdb.sql(f"describe from '{good}'").fetchall()]
+    keys = {"energy_anomalies_by_building_day": ["building_id", "day_date", "anomaly_kind"]}
+    key = keys.get(mart, [columns[0], "month_date", "energy"])
+    lake = Lake(str(folder))
+    assert judge_mart(lake, mart, [str(good)], columns, key, None)[0] == []
+    duckdb.sql(f"copy (select * replace ({fault}) from '{good}') to '{tmp_path / 'bad.parquet'}'")
+    reasons, _ = judge_mart(lake, mart, [str(tmp_path / "bad.parquet")], columns, key, None)
+    assert [reason for reason in reasons if told in reason], reasons

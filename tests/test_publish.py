@@ -252,3 +252,14 @@ def test_orphan_files_of_a_killed_publish_are_swept(lake: Lake) -> None:
     run(lake, "r2")
     assert not orphan.exists()
     assert Path(lake.path("files/open/energy_by_month.parquet")).samefile(lake.path("marts/open/energy_by_month/r2.parquet"))
+
+
+def test_an_empty_mart_waits_until_it_holds_rows(lake: Lake) -> None:
+    fill(lake, rows(0))
+    assert run(lake, "r1") is None
+    fill(lake, rows(3))
+    entry = run(lake, "r2")
+    assert entry is not None and entry["marts"]["energy_by_month"]["row_count"] == 3
+    fill(lake, rows(0))
+    entry = run(lake, "r3", judge=lambda *_: (["rows: 0 against 3 published"], {}))
+    assert entry is not None and entry["withheld"], "a mart that was published is judged when it is emptied"
