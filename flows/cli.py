@@ -75,10 +75,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print JSON")
         return sub
 
-    with_json(choosing(command("run", _run, "land, build and publish")))
-    with_json(choosing(command("land", _land, "read what is new of the bricks into the lake")))
-    with_json(command("build", _build, "have dbt build the models that are behind"))
-    with_json(command("publish", _publish, "judge the marts and make them visible to readers"))
+    with_json(choosing(command("run", _run, "land, build and publish"))).set_defaults(steps=("land", "build", "publish"))
+    with_json(choosing(command("land", _run, "read what is new of the bricks into the lake"))).set_defaults(steps=("land",))
+    for step, told in (("build", "have dbt build the models that are behind"), ("publish", "judge the marts and make them visible")):
+        with_json(command(step, _run, told)).set_defaults(steps=(step,), brick=[], use_case=[])
     with_json(command("rebuild", _rebuild, "throw away warehouse and catalogues, and catch up from zero"))
     with_json(command("status", _status, "say what the lake holds and what is behind"))
     bricks = command("bricks", _bricks_list, "the census of the bricks").add_subparsers(metavar="action", required=True)
@@ -112,42 +112,7 @@ def _run(options: Any) -> int:
     from flows import steps
 
     with _Shown(options) as shown:
-        return _tell(options, steps.run(_lake(), _chosen(options), shown.progress))
-
-
-def _land(options: Any) -> int:
-    from flows import steps
-    from ingestion.footprint import Footprint
-    from ingestion.journal import Journal
-
-    meter, lake = Footprint(), _lake()
-    journal = Journal(lake)
-    run = steps.Run(steps.new_run_id())
-    with _Shown(options) as shown:
-        run.lands = [steps.land(lake, journal, brick, run.run_id, shown.progress) for brick in _chosen(options).values()]
-    run.footprint = meter.read()
-    return _tell(options, run)
-
-
-def _build(options: Any) -> int:
-    from flows import steps
-    from ingestion.journal import Journal
-
-    lake = _lake()
-    with _Shown(options) as shown:
-        step = steps.build(lake, Journal(lake), progress=shown.progress)
-    return _tell(options, steps.Run(steps.new_run_id(), build=step, footprint=step.footprint))
-
-
-def _publish(options: Any) -> int:
-    from flows import steps
-    from ingestion.journal import Journal
-
-    lake, run = _lake(), steps.Run(steps.new_run_id())
-    with _Shown(options) as shown:
-        run.publish = steps.publish(lake, Journal(lake), run.run_id, shown.progress)
-    run.footprint = run.publish.footprint
-    return _tell(options, run)
+        return _tell(options, steps.run(_lake(), _chosen(options), shown.progress, options.steps))
 
 
 def _rebuild(options: Any) -> int:

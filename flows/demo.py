@@ -27,7 +27,8 @@ def main() -> int:
         from flows.cli import main as orchestra
 
         status = orchestra(["run"])
-    shown = os.path.relpath(place) if not place.startswith("s3://") else place
+    is_s3 = place.startswith("s3://")
+    shown = f"{place} ORCHESTRA_STATE={os.environ['ORCHESTRA_STATE']}" if is_s3 else os.path.relpath(place)
     orchestra_ = os.path.relpath(Path(sys.executable).parent / "orchestra")
     print(
         f"""

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ingestion.lake import Lake, LakeError, literal
 
 log = logging.getLogger("orchestra")
 DBT_PROJECT = PROJECT / "dbt_project"
+STEPS = ("land", "build", "publish")
 WAIT = 600  # seconds that a step waits for the same step of another run
 
 # Called with (step, what is done of it): for progress bars.
@@ -93,14 +94,16 @@ def new_run_id() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
-def run(lake: Lake, bricks: dict[str, Brick], progress: Progress | None = None) -> Run:
-    """Land, build and publish; one broken brick never stops the others."""
+def run(lake: Lake, bricks: dict[str, Brick], progress: Progress | None = None, steps: Sequence[str] = STEPS) -> Run:
+    """Land, build and publish, or some of these; one broken brick never stops the others, a broken build stops publishing."""
     meter = Footprint()
     journal = Journal(lake)
     outcome = Run(new_run_id())
-    outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in bricks.values()]
-    outcome.build = build(lake, journal, progress=progress)
-    if not outcome.build.failures:
+    if "land" in steps:
+        outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in bricks.values()]
+    if "build" in steps:
+        outcome.build = build(lake, journal, progress=progress)
+    if "publish" in steps and not (outcome.build and outcome.build.failures):
         outcome.publish = publish(lake, journal, outcome.run_id, progress)
     outcome.footprint = meter.read()
     return outcome
