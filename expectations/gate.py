@@ -245,7 +245,6 @@ def _judge(connection: duckdb.DuckDBPyConnection, checks: list[tuple[str, str, l
         return []
     os.environ["TQDM_DISABLE"] = "1"
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
     import sqlalchemy
     from duckdb_engine import ConnectionWrapper
@@ -253,6 +252,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, checks: list[tuple[str, str, l
 
     from expectations import buffered_dialect  # noqa: F401  (registers duckdb+buffered)
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
     source = context.data_sources.add_sql(

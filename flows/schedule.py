@@ -20,6 +20,7 @@ from ingestion.lake import Lake
 
 # Minutes past the hour are spread so that two cadences never start together.
 CRONS = {"hourly": "7 * * * *", "daily": "22 5 * * *", "weekly": "37 4 * * 1", "monthly": "52 3 2 * *"}
+NODE = ("status", "seconds", "kind", "name", "message")
 RETRIES: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 30}
 
 
@@ -55,8 +56,8 @@ def publish(run_id: str) -> steps.PublishStep:
 
 
 @flow(name="land-brick", flow_run_name="land-{brick}")
-def land_brick(brick: str, run_id: str) -> None:
-    """Land a brick, and show the rows of its tables and those refused."""
+def land_brick(brick: str, run_id: str) -> dict[str, float]:
+    """Land a brick, and show the rows of its tables and those refused; give what it cost."""
     step = land(brick, run_id)
     entry = step.entry
     told = f"load {entry['load_id']}: {entry['verdict']}" if entry else step.skipped or "nothing new"
@@ -69,27 +70,37 @@ def land_brick(brick: str, run_id: str) -> None:
     if entry and any(r["refused"] for r in tables.values()):
         from ingestion.steward import refused_rows
 
-        refused = [{"table": name, **row} for name, found in refused_rows(Lake(), entry, 20).items() for row in found]
+        refused = [
+            {"table": name, "reason": row["reason"], "row": row["row"], "file": row["file"]}
+            for name, found in refused_rows(Lake(), entry, 20).items()
+            for row in found
+        ]
         _show(f"refused-{brick}", f"{brick}: refused rows, first 20 by table", refused)
     if entry and entry["verdict"] == "refused":
         raise NotDone(f"load {entry['load_id']} refused: {'; '.join(entry['reasons'])}")
+    return step.footprint
 
 
 @flow(name="city-orchestra", flow_run_name=lambda: ", ".join(prefect.runtime.flow_run.parameters["bricks"]))
 def run(bricks: list[str]) -> None:
     """Land the bricks, one broken one never stopping the others, then build and publish."""
     meter, run_id = Footprint(), steps.new_run_id()
-    states = [land_brick(brick, run_id, return_state=True) for brick in bricks]
-    failures = [str(state.message) for state in states if state.is_failed()]
-    _show("dbt-nodes", "dbt nodes and their time; none when no model is behind", build().nodes)
-    entry = publish(run_id).entry
+    states = {brick: land_brick(brick, run_id, return_state=True) for brick in bricks}
+    failures = [str(state.message) for state in states.values() if state.is_failed()]
+    built = build()
+    slowest = sorted(({name: node[name] for name in NODE} for node in built.nodes), key=lambda node: -node["seconds"])
+    _show("dbt-nodes", f"{len(slowest)} dbt nodes, the slowest first; none when no model is behind", slowest)
+    published = publish(run_id)
+    entry = published.entry
     marts = [
         {"mart": name, "class": r["class"], "rows": r["row_count"], "verdict": verdict, "why": "; ".join(r.get("reasons", []))}
         for verdict, group in (("published", "marts"), ("withheld", "withheld"))
         for name, r in (entry[group] if entry else {}).items()
     ]
-    _show("marts", f"Marts of run {run_id}; none when nothing changed", marts)
-    _show("footprint", f"What run {run_id} cost; energy: {METHOD}", [meter.read()])
+    _show("marts", f"{len(marts)} marts of run {run_id}; none when nothing changed", marts)
+    spent = {f"land {brick}": state.result() for brick, state in states.items() if state.is_completed()}
+    spent |= {"build": built.footprint, "publish": published.footprint, "all": meter.read()}
+    _show("footprint", f"What run {run_id} cost; energy: {METHOD}", [{"step": step, **cost} for step, cost in spent.items()])
     failures += [f"mart {row['mart']} withheld: {row['why']}" for row in marts if row["verdict"] == "withheld"]
     if failures:
         raise NotDone("\n".join(failures))
@@ -125,5 +136,6 @@ def serve_deployments() -> None:
 
 
 def _show(key: str, description: str, rows: list[dict[str, Any]]) -> None:
-    """Leave a table for the operator; keys of artifacts hold no underscore."""
+    """Leave a table for the operator, and a line in the log; keys of artifacts hold no underscore."""
+    prefect.get_run_logger().info(description)
     create_table_artifact(table=rows, key=key.replace("_", "-"), description=description)

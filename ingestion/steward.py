@@ -28,7 +28,7 @@ def refused_rows(lake: Lake, load: Entry, limit: int) -> dict[str, list[dict[str
                 "select landed._file, place, is_line, lines, _refused from landed left join lines using (_file) where _refused is not null"
             )
             rows = [
-                {"file": file, "row": place if is_line else _among(lines or [], place), "reason": reason}
+                {"reason": reason, "row": place if is_line else _among(lines or [], place), "file": file}
                 for file, place, is_line, lines, reason in connection.execute(sql).fetchall()
             ]
             found[name] = sorted(rows, key=lambda row: (row["file"], row["row"]))[: int(limit)]
