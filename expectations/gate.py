@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOM = Path(__file__).resolve().parent
 GARBLED = ("Ã©", "Ã¨", "\ufffd")  # é and è of UTF-8 read as cp1252; what a reader writes for what it does not understand
 FEW = 20  # rows of which the number says nothing
+SAMPLE = 1_000_000  # rows among which distinct keys are counted
 HISTORY = 10  # accepted loads that a load is compared with
 
 # What the defaults tolerate; a table's YAML may override each under `defaults`.
@@ -128,26 +129,30 @@ def _clock(table: Table) -> str | None:
 def _profile(
     connection: duckdb.DuckDBPyConnection, rows: str, columns: list[str], key: list[str], clock: str | None, texts: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Sum up a set in one pass: rows, distinct keys, values held by column, newest row, rows of the fullest day.
+    """Sum up a set: rows, distinct keys, values held by column, newest row, rows of the fullest day.
 
-    `texts` are the columns searched for what UTF-8 looks like in a wrong encoding.
+    Distinct keys are counted among about SAMPLE rows, those whose key's hash ends the same way, so that a repeated key is
+    repeated in the sample too. `texts` are the columns searched for what UTF-8 looks like in a wrong encoding.
     """
-    keys = ", ".join(quoted(name) for name in key)
+    row_count = connection.execute(f"select count(*) from {rows}").fetchall()[0][0]
+    one_in = max(1, row_count // SAMPLE)
+    keys, first = f"({', '.join(quoted(name) for name in key)})", quoted(key[0])
     held = ", ".join(f"count({quoted(name)})" for name in columns)
     newest = f"max({quoted(clock)})::timestamptz::varchar" if clock else "null"
     garbled = " or ".join(f"contains({quoted(name)}, '{mark}')" for name in texts for mark in GARBLED) or "false"
     sql = (
-        f"select count(*), count(distinct ({keys})), count(distinct {quoted(key[0])}), {newest}, count(*) filter (where {garbled}), "
+        f"select count(*) filter (where hash({keys}) % {one_in} = 0), count(distinct {keys}) filter (where hash({keys}) % {one_in} = 0), "
+        f"{one_in} * count(distinct {first}) filter (where hash({first}) % {one_in} = 0), {newest}, count(*) filter (where {garbled}), "
         f"{held} from {rows}"
     )
-    row_count, key_count, coverage, newest_at, garbled_count, *counts = connection.execute(sql).fetchall()[0]
+    sampled_count, key_count, coverage, newest_at, garbled_count, *counts = connection.execute(sql).fetchall()[0]
     peak = row_count
     if clock:
         days = f"select count(*) as rows from {rows} group by {quoted(clock)}::date"
         peak = connection.execute(f"select coalesce(max(rows), 0) from ({days})").fetchall()[0][0]
     return {
         "row_count": row_count,
-        "key_share": key_count / max(1, row_count),
+        "key_share": key_count / max(1, sampled_count),
         "coverage": coverage,
         "garbled_share": garbled_count / max(1, row_count),
         "peak_day_rows": peak,
