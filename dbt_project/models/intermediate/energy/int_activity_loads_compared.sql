@@ -4,15 +4,33 @@ with loads as (
 
 ),
 
-weather_factors as (
+signatures as (
 
-    select * from {{ ref('int_weather_factors_by_building_day') }}
+    select * from {{ ref('int_energy_signatures_fitted') }}
 
 ),
 
 thresholds as (
 
     select * from {{ ref('int_energy_thresholds_pivoted') }}
+
+),
+
+loads_with_fit as (
+
+    select
+        loads.*,
+        -- The signature is monthly: 28 days take 28 / 30.4 of its constant part.
+        signatures.intercept_kwh * 28 / 30.4
+        + signatures.slope_kwh_per_degree_day * loads.professional_degree_days
+            as fit_kwh
+    from loads
+    left join signatures
+        on
+            loads.building_id = signatures.building_id
+            and signatures.energy = 'electricity'
+            and signatures.refusal_reason is null
+            and signatures.intercept_kwh > 0
 
 ),
 
@@ -25,24 +43,19 @@ compared as (
         loads.activity_kw as observed_kw,
         -- Colder weather excuses a rise; warmer weather accuses nobody.
         year_before.activity_kw
-        * greatest(1, coalesce(weather_factors.weather_factor, 1)) as expected_kw,
+        * greatest(1, coalesce(loads.fit_kwh / year_before.fit_kwh, 1)) as expected_kw,
         thresholds.drift_ratio as threshold_ratio
-    from loads
-    inner join loads as year_before
+    from loads_with_fit as loads
+    inner join loads_with_fit as year_before
         on
             loads.building_id = year_before.building_id
             -- 52 weeks, so that the same days of the week face each other.
             and loads.day_date = year_before.day_date + 364
-    left join weather_factors
-        on
-            loads.building_id = weather_factors.building_id
-            and loads.day_date = weather_factors.day_date
     cross join thresholds
     where
         loads.day_count >= thresholds.drift_day_count
         and year_before.day_count >= thresholds.drift_day_count
-        -- Where use adds little to the night, the ratio of two small numbers
-        -- says nothing.
+        -- The ratio of two small numbers says nothing.
         and year_before.activity_kw
         >= thresholds.drift_activity_share * year_before.day_load_kw
 
@@ -50,19 +63,18 @@ compared as (
 
 select
     -- keys
-    compared.building_id,
-    compared.day_date,
+    building_id,
+    day_date,
 
     -- attributes
-    compared.observed_kw
-    >= compared.threshold_ratio * compared.expected_kw as is_anomaly,
+    observed_kw >= threshold_ratio * expected_kw as is_anomaly,
 
     -- measures
-    compared.observed_kw,
-    compared.expected_kw,
-    compared.threshold_ratio,
+    observed_kw,
+    expected_kw,
+    threshold_ratio,
 
     -- dates
-    compared.month_date
+    month_date
 
 from compared

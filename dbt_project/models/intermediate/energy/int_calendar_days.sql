@@ -1,12 +1,29 @@
+with days as (
+
+    select make_date(2010, 1, 1) + cast(day_offsets.day_number as int) as day_date
+    from range(0, 14975) as day_offsets (day_number)
+
+),
+
+months as (
+
+    select
+        days.day_date,
+        cast(date_trunc('month', days.day_date) as date) as month_date
+    from days
+
+)
+
 select
     -- keys
-    make_date(2010, 1, 1) + cast(day_offsets.day_number as int) as day_date,
+    months.day_date,
+
+    -- measures
+    count(*) over (partition by months.month_date) as month_day_count,
 
     -- dates
-    cast(
-        date_trunc(
-            'month', make_date(2010, 1, 1) + cast(day_offsets.day_number as int)
-        ) as date
-    ) as month_date
+    months.month_date,
+    {{ instant_of('months.month_date') }} as month_starts_at,
+    {{ instant_of("months.month_date + interval '1' month") }} as month_ends_at
 
-from range(0, 14975) as day_offsets (day_number)
+from months

@@ -1,12 +1,44 @@
-with expected_meters as (
+with meter_months as (
 
-    select * from {{ ref('int_meters_expected_by_month') }}
+    select * from {{ ref('int_consumptions_by_meter_month') }}
 
 ),
 
-meter_months as (
+meters as (
 
-    select * from {{ ref('int_consumptions_by_meter_month') }}
+    select * from {{ ref('stg_patrimoine_bati__meters') }}
+
+),
+
+calendar_days as (
+
+    select * from {{ ref('int_calendar_days') }}
+
+),
+
+expected_meters as (
+
+    select distinct
+        meter_months.building_id,
+        meter_months.energy,
+        meter_months.month_date,
+        meters.meter_id,
+        {{ hours_between(
+            'greatest(meters.valid_from_at, calendar_days.month_starts_at)',
+            'least(meters.valid_to_at, calendar_days.month_ends_at)'
+        ) }} as expected_hours
+    from meter_months
+    inner join calendar_days on meter_months.month_date = calendar_days.day_date
+    -- A silent meter counts as well: its hours are missing.
+    inner join meters
+        on
+            meter_months.building_id = meters.building_id
+            and meter_months.energy = meters.energy
+            and calendar_days.month_ends_at > meters.valid_from_at
+            and (
+                calendar_days.month_starts_at < meters.valid_to_at
+                or meters.valid_to_at is null
+            )
 
 )
 

@@ -4,52 +4,65 @@ with consumptions as (
 
 ),
 
-reference_year as (
+comparable as (
 
-    select * from {{ ref('int_consumptions_of_reference_year') }}
+    select
+        consumptions.*,
+        -- An incomplete month is not compared with a complete one.
+        case
+            when
+                coalesce(consumptions.correction_refusal_reason, '')
+                <> 'incomplete_month'
+                then consumptions.consumption_kwh
+        end as comparable_kwh
+    from consumptions
+
+),
+
+compared as (
+
+    select
+        comparable.*,
+        max(
+            case
+                when extract(year from comparable.month_date) = {{ reference_year() }}
+                    then comparable.comparable_kwh
+            end
+        ) over (
+            partition by
+                comparable.building_id,
+                comparable.energy,
+                extract(month from comparable.month_date)
+        ) as reference_year_kwh
+    from comparable
 
 )
 
 select
     -- keys
-    consumptions.building_id,
-    consumptions.energy,
-    consumptions.month_date,
+    compared.building_id,
+    compared.energy,
+    compared.month_date,
 
     -- attributes
-    consumptions.correction_refusal_reason,
+    compared.correction_refusal_reason,
 
     -- measures
-    consumptions.meteo_degree_days,
-    consumptions.professional_degree_days,
-    consumptions.reference_degree_days,
-    consumptions.slope_kwh_per_degree_day,
-    consumptions.intercept_kwh,
-    consumptions.r2,
-    consumptions.month_count,
+    compared.meteo_degree_days,
+    compared.professional_degree_days,
+    compared.reference_degree_days,
+    compared.slope_kwh_per_degree_day,
+    compared.intercept_kwh,
+    compared.r2,
+    compared.month_count,
     case
-        when consumptions.correction_refusal_reason is null
+        when compared.correction_refusal_reason is null
             then
-                consumptions.consumption_kwh
-                - consumptions.slope_kwh_per_degree_day
-                * (
-                    consumptions.professional_degree_days
-                    - consumptions.reference_degree_days
-                )
+                compared.consumption_kwh
+                - compared.slope_kwh_per_degree_day
+                * (compared.professional_degree_days - compared.reference_degree_days)
     end as corrected_kwh,
-    reference_year.reference_year_kwh,
-    -- An incomplete month is not compared with a complete one.
-    case
-        when coalesce(consumptions.correction_refusal_reason, '') <> 'incomplete_month'
-            then
-                consumptions.consumption_kwh
-                / nullif(reference_year.reference_year_kwh, 0)
-                - 1
-    end as change_share
+    compared.reference_year_kwh,
+    compared.comparable_kwh / nullif(compared.reference_year_kwh, 0) - 1 as change_share
 
-from consumptions
-left join reference_year
-    on
-        consumptions.building_id = reference_year.building_id
-        and consumptions.energy = reference_year.energy
-        and extract(month from consumptions.month_date) = reference_year.month_number
+from compared

@@ -4,9 +4,9 @@ with differences as (
 
 ),
 
-calendar_months as (
+calendar_days as (
 
-    select * from {{ ref('int_calendar_months') }}
+    select * from {{ ref('int_calendar_days') }}
 
 ),
 
@@ -14,16 +14,18 @@ pieces as (
 
     select
         differences.*,
-        calendar_months.month_date as piece_month_date,
-        greatest(differences.from_at, calendar_months.starts_at) as piece_from_at,
-        least(differences.to_at, calendar_months.ends_at) as piece_to_at
+        calendar_days.month_date as piece_month_date,
+        greatest(differences.from_at, calendar_days.month_starts_at) as piece_from_at,
+        least(differences.to_at, calendar_days.month_ends_at) as piece_to_at
     from differences
-    inner join calendar_months
+    inner join calendar_days
         on
-            {{ local_month('differences.from_at') }} <= calendar_months.month_date
-            and differences.month_date >= calendar_months.month_date
+            -- The first day stands for its month.
+            calendar_days.day_date = calendar_days.month_date
+            and {{ local_month('differences.from_at') }} <= calendar_days.month_date
+            and differences.month_date >= calendar_days.month_date
             -- A reading at midnight on the first ends its interval in the month before.
-            and differences.to_at > calendar_months.starts_at
+            and differences.to_at > calendar_days.month_starts_at
     where {{ local_month('differences.from_at') }} < differences.month_date
 
 ),

@@ -52,6 +52,8 @@ select
     pieces.quality,
     pieces.interval_hours > thresholds.covered_interval_hours
     or pieces.piece_hours < pieces.interval_hours as is_apportioned,
+    pieces.interval_hours <= thresholds.covered_interval_hours
+    and pieces.consumption_kwh is not null as is_covering,
 
     -- measures
     pieces.interval_hours,

@@ -10,12 +10,6 @@ sensor_paths as (
 
 ),
 
-prefixes as (
-
-    select * from {{ ref('int_sensor_prefixes_composed') }}
-
-),
-
 global_values as (
 
     select
@@ -33,7 +27,7 @@ select
     measures.frame_id,
     measures.deveui,
     concat_ws(
-        ':', prefixes.name_prefix, global_values.global_value,
+        ':', prefixes.setting, global_values.global_value,
         coalesce(name_leaves.leaf_text, single_names.leaf_text, literal_names.setting)
     ) as measure_name,
     -- Place in a history array, 0 being the newest value.
@@ -76,5 +70,6 @@ left join global_values
     on
         measures.month_date = global_values.month_date
         and measures.frame_id = global_values.frame_id
-left join prefixes on measures.deveui = prefixes.deveui
+left join sensor_paths as prefixes
+    on measures.deveui = prefixes.deveui and prefixes.path_role = 'name_prefix'
 where measures.path_role = 'measure_value'

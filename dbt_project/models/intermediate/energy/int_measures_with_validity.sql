@@ -2,6 +2,12 @@ with measures as (
 
     select * from {{ ref('int_measures_judged') }}
 
+),
+
+measure_natures as (
+
+    select * from {{ ref('measure_natures') }}
+
 )
 
 select
@@ -13,6 +19,7 @@ select
     measures.unit_id,
 
     -- attributes
+    measure_natures.quantity,
     case
         when measures.measured_value is null then 'unparsable' else 'measured'
     end as quality,
@@ -27,6 +34,8 @@ select
     {{ local_month('measures.measured_at') }} as month_date
 
 from measures
+left join measure_natures
+    on measures.measure_nature_id = measure_natures.measure_nature_id
 where measures.set_aside_reason is null
 -- One value comes in several frames when histories overlap: a readable one wins,
 -- then the latest read.

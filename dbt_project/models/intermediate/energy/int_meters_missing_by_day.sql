@@ -4,15 +4,26 @@ with meters as (
 
 ),
 
-reporting as (
+readings as (
 
-    select * from {{ ref('int_meters_reporting_by_day') }}
+    select * from {{ ref('int_readings_by_meter_day') }}
 
 ),
 
 thresholds as (
 
     select * from {{ ref('int_energy_thresholds_pivoted') }}
+
+),
+
+reporting as (
+
+    select distinct
+        readings.meter_id,
+        readings.day_date,
+        readings.month_date
+    from readings
+    where readings.is_reported
 
 ),
 
@@ -23,29 +34,20 @@ days as (
         reporting.month_date,
         count(*) as reporting_count
     from reporting
-    -- The last day has not ended: a meter that is late on it is not missing.
-    where
-        reporting.day_date
-        < (select max(all_days.day_date) from reporting as all_days)
     group by reporting.day_date, reporting.month_date
+    -- The last day has not ended: a meter that is late on it is not missing.
+    qualify reporting.day_date < max(reporting.day_date) over ()
 
 ),
 
 expected as (
 
     select
-        meters.meter_id,
         meters.building_id,
         days.day_date,
         days.month_date,
-        days.reporting_count,
-        count(*) over (partition by days.day_date) as expected_count,
-        count(reporting.meter_id) over (
-            partition by meters.building_id, days.day_date
-        ) as building_reporting_count,
-        count(*) over (partition by meters.building_id, days.day_date)
-            as building_expected_count,
-        reporting.meter_id is null as is_missing
+        reporting.meter_id,
+        days.reporting_count / count(*) over (partition by days.day_date) as heard_share
     from days
     inner join meters
         on
@@ -64,9 +66,8 @@ select
     expected.day_date,
 
     -- measures
-    max(expected.building_reporting_count) as reporting_meter_count,
-    max(expected.building_expected_count) as expected_meter_count,
-    max(thresholds.reporting_share) as network_threshold_share,
+    count(expected.meter_id) as reporting_meter_count,
+    count(*) as expected_meter_count,
 
     -- dates
     expected.month_date
@@ -74,7 +75,6 @@ select
 from expected
 cross join thresholds
 -- When most meters are silent the network failed, not the meter.
-where
-    expected.is_missing
-    and expected.reporting_count >= thresholds.reporting_share * expected.expected_count
-group by all
+where expected.heard_share >= thresholds.reporting_share
+group by expected.building_id, expected.day_date, expected.month_date
+having count(expected.meter_id) < count(*)

@@ -14,16 +14,6 @@ reference_months as (
 
     select * from {{ reference_degree_days() }}
 
-),
-
-calendar as (
-
-    select
-        calendar_days.month_date,
-        count(*) as expected_day_count
-    from calendar_days
-    group by calendar_days.month_date
-
 )
 
 select
@@ -35,10 +25,10 @@ select
     round(sum(days.professional_degree_days), 6) as professional_degree_days,
     max(reference_months.reference_degree_days) as reference_degree_days,
     count(*) as day_count,
-    max(calendar.expected_day_count) as expected_day_count
+    max(calendar_days.month_day_count) as expected_day_count
 
 from days
-inner join calendar on days.month_date = calendar.month_date
+inner join calendar_days on days.month_date = calendar_days.day_date
 inner join reference_months
     on extract(month from days.month_date) = reference_months.month_number
 group by days.month_date

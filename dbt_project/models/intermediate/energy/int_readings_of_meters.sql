@@ -1,6 +1,12 @@
-with device_readings as (
+with measures as (
 
-    select * from {{ ref('int_readings_of_devices') }}
+    select * from {{ ref('int_measures_with_validity') }}
+
+),
+
+meters as (
+
+    select * from {{ ref('stg_patrimoine_bati__meters') }}
 
 ),
 
@@ -13,13 +19,20 @@ declared_indexes as (
 readings as (
 
     select
-        device_readings.meter_id,
-        device_readings.measure_name,
-        device_readings.measured_at,
-        device_readings.index_kwh,
+        meters.meter_id,
+        measures.measure_name,
+        measures.measured_at,
+        measures.measured_value as index_kwh,
         false as is_declared,
-        device_readings.month_date
-    from device_readings
+        measures.month_date
+    from measures
+    -- A device reads the meter that stands there at that instant: [from, to).
+    inner join meters
+        on
+            measures.deveui = meters.deveui
+            and measures.measured_at >= meters.valid_from_at
+            and coalesce(measures.measured_at < meters.valid_to_at, true)
+    where measures.quantity = 'active_energy'
 
     union all
 
@@ -31,7 +44,6 @@ readings as (
         true as is_declared,
         {{ local_month('declared_indexes.measured_at') }} as month_date
     from declared_indexes
-    where declared_indexes.index_kwh is not null
 
 )
 
@@ -53,6 +65,7 @@ select
     readings.month_date
 
 from readings
+where readings.index_kwh is not null
 -- What the steward read on the meter wins over what the device sent at the same
 -- instant.
 qualify row_number() over (

@@ -34,4 +34,23 @@ select
 
     -- attributes
     leaves.leaf_text as setting
+
 from leaves
+
+union all
+
+select
+    -- keys
+    leaves.deveui,
+    'name_prefix' as path_role,
+    0 as slot,
+
+    -- attributes
+    {{ joined_in_order(
+        'leaves.leaf_text', 'leaves.leaf_path desc, leaves.first_position', ':'
+    ) }} as setting
+
+from leaves
+-- The prefix of the user comes first, then the global names.
+where leaves.leaf_path in ('prefix', 'global_name') and leaves.leaf_text <> ''
+group by leaves.deveui

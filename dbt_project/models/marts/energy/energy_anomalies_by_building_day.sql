@@ -1,27 +1,79 @@
-with anomalies as (
+with night_loads as (
 
-    select * from {{ ref('int_anomalies_united') }}
+    select * from {{ ref('int_night_loads_compared') }}
+
+),
+
+activity_loads as (
+
+    select * from {{ ref('int_activity_loads_compared') }}
+
+),
+
+missing_meters as (
+
+    select * from {{ ref('int_meters_missing_by_day') }}
+
+),
+
+anomalies as (
+
+    select
+        building_id,
+        day_date,
+        month_date,
+        'night_base_load' as anomaly_kind,
+        night_load_kw as observed_value,
+        expected_kw as expected_value,
+        threshold_ratio,
+        reference_window
+    from night_loads
+    where is_anomaly
+
+    union all
+
+    select
+        building_id,
+        day_date,
+        month_date,
+        'drift' as anomaly_kind,
+        observed_kw as observed_value,
+        expected_kw as expected_value,
+        threshold_ratio,
+        'same_4_weeks_one_year_before' as reference_window
+    from activity_loads
+    where is_anomaly
+
+    union all
+
+    select
+        building_id,
+        day_date,
+        month_date,
+        'missing_meter' as anomaly_kind,
+        reporting_meter_count as observed_value,
+        expected_meter_count as expected_value,
+        1 as threshold_ratio,
+        'same_day' as reference_window
+    from missing_meters
 
 )
 
 select
     -- keys
-    anomalies.building_id,
-    anomalies.day_date,
-    anomalies.anomaly_kind,
+    building_id,
+    day_date,
+    anomaly_kind,
+    month_date,
 
     -- attributes
-    anomalies.value_unit,
-    anomalies.reference_window,
+    case when anomaly_kind = 'missing_meter' then 'meter' else 'kW' end as value_unit,
+    reference_window,
 
     -- measures
-    cast(anomalies.observed_value as double) as observed_value,
-    cast(anomalies.expected_value as double) as expected_value,
-    cast(anomalies.observed_value / nullif(anomalies.expected_value, 0) as double)
-        as observed_ratio,
-    cast(anomalies.threshold_ratio as double) as threshold_ratio,
-
-    -- dates
-    anomalies.month_date
+    cast(observed_value as double) as observed_value,
+    cast(expected_value as double) as expected_value,
+    cast(observed_value / nullif(expected_value, 0) as double) as observed_ratio,
+    cast(threshold_ratio as double) as threshold_ratio
 
 from anomalies
