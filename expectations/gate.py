@@ -257,7 +257,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, checks: list[tuple[str, str, l
 
     from expectations import buffered_dialect  # noqa: F401  (registers duckdb+buffered)
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it has a level of its own
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
     source = context.data_sources.add_sql(

@@ -4,9 +4,9 @@ with loads as (
 
 ),
 
-degree_days as (
+weather as (
 
-    select * from {{ ref('int_days_with_degree_days') }}
+    select * from {{ ref('int_degree_days_over_four_weeks') }}
 
 ),
 
@@ -15,9 +15,7 @@ activities as (
     select
         loads.building_id,
         loads.day_date,
-        loads.month_date,
-        -- What use adds to the night: a constant leak cancels out, a
-        -- drifting meter does not.
+        -- What use adds to the night: a leak cancels out, a drifting meter does not.
         loads.core_load_kw - loads.night_load_kw as activity_kw,
         loads.day_load_kw
     from loads
@@ -25,39 +23,46 @@ activities as (
 
 ),
 
-weather as (
+-- Each day that has a load, and the day one year before that it is compared with.
+days as (
 
     select
-        degree_days.day_date,
-        round(sum(degree_days.professional_degree_days) over four_weeks, 6)
-            as professional_degree_days,
-        count(*) over four_weeks as day_count
-    from degree_days
-    window four_weeks as (
-        order by degree_days.day_date
-        range between interval '27' day preceding and current row
-    )
+        building_id,
+        day_date
+    from activities
+    union distinct
+    select
+        building_id,
+        day_date - 364 as day_date
+    from activities
 
 )
 
 select
     -- keys
-    activities.building_id,
-    activities.day_date,
+    days.building_id,
+    days.day_date,
+
+    -- attributes
+    activities.day_date is not null as has_load,
 
     -- measures
     round(avg(activities.activity_kw) over four_weeks, 6) as activity_kw,
     round(avg(activities.day_load_kw) over four_weeks, 6) as day_load_kw,
-    count(*) over four_weeks as day_count,
+    count(activities.day_date) over four_weeks as day_count,
     weather.professional_degree_days,
 
     -- dates
-    activities.month_date
+    cast(date_trunc('month', days.day_date) as date) as month_date
 
-from activities
-left join weather on activities.day_date = weather.day_date and weather.day_count = 28
+from days
+left join activities
+    on
+        days.building_id = activities.building_id
+        and days.day_date = activities.day_date
+left join weather on days.day_date = weather.day_date
 window four_weeks as (
-    partition by activities.building_id
-    order by activities.day_date
+    partition by days.building_id
+    order by days.day_date
     range between interval '27' day preceding and current row
 )

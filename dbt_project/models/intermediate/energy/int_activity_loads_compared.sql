@@ -32,49 +32,37 @@ loads_with_fit as (
             and signatures.refusal_reason is null
             and signatures.intercept_kwh > 0
 
-),
-
-compared as (
-
-    select
-        loads.building_id,
-        loads.day_date,
-        loads.month_date,
-        loads.activity_kw as observed_kw,
-        -- Colder weather excuses a rise; warmer weather accuses nobody.
-        year_before.activity_kw
-        * greatest(1, coalesce(loads.fit_kwh / year_before.fit_kwh, 1)) as expected_kw,
-        thresholds.drift_ratio as threshold_ratio
-    from loads_with_fit as loads
-    inner join loads_with_fit as year_before
-        on
-            loads.building_id = year_before.building_id
-            -- 52 weeks, so that the same days of the week face each other.
-            and loads.day_date = year_before.day_date + 364
-    cross join thresholds
-    where
-        loads.day_count >= thresholds.drift_day_count
-        and year_before.day_count >= thresholds.drift_day_count
-        -- The ratio of two small numbers says nothing.
-        and year_before.activity_kw
-        >= thresholds.drift_activity_share * year_before.day_load_kw
-
 )
 
 select
     -- keys
-    building_id,
-    day_date,
+    loads.building_id,
+    loads.day_date,
+
+    -- measures
+    loads.activity_kw as observed_kw,
+    -- Colder weather excuses a rise; warmer weather accuses nobody.
+    year_before.activity_kw
+    * greatest(1, coalesce(loads.fit_kwh / year_before.fit_kwh, 1)) as expected_kw,
+    thresholds.drift_ratio as threshold_ratio,
 
     -- attributes
     observed_kw >= threshold_ratio * expected_kw as is_anomaly,
 
-    -- measures
-    observed_kw,
-    expected_kw,
-    threshold_ratio,
-
     -- dates
-    month_date
+    loads.month_date
 
-from compared
+from loads_with_fit as loads
+inner join loads_with_fit as year_before
+    on
+        loads.building_id = year_before.building_id
+        -- 52 weeks, so that the same days of the week face each other.
+        and loads.day_date = year_before.day_date + 364
+cross join thresholds
+where
+    loads.has_load
+    and loads.day_count >= thresholds.drift_day_count
+    and year_before.day_count >= thresholds.drift_day_count
+    -- The ratio of two small numbers says nothing.
+    and year_before.activity_kw
+    >= thresholds.drift_activity_share * year_before.day_load_kw

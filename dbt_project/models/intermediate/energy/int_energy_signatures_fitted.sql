@@ -21,10 +21,15 @@ fits as (
     select
         consumptions.building_id,
         consumptions.energy,
-        round(regr_slope(
-            consumptions.consumption_kwh, degree_days.professional_degree_days
-        ), 6)
-            as slope_kwh_per_degree_day,
+        -- Through months of one weather no line can be drawn.
+        case
+            when
+                max(degree_days.professional_degree_days)
+                > min(degree_days.professional_degree_days)
+                then round(regr_slope(
+                    consumptions.consumption_kwh, degree_days.professional_degree_days
+                ), 6)
+        end as slope_kwh_per_degree_day,
         round(regr_intercept(
             consumptions.consumption_kwh, degree_days.professional_degree_days
         ), 6)
