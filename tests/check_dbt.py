@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from flows.steps import DBT_PROJECT, dbt_environment
-from ingestion.brick import PROJECT
+from ingestion.brick import PROJECT, read_territory
 from ingestion.lake import Lake
 
 # What only one engine has, and what ties a model to a run.
@@ -27,7 +29,16 @@ def faults() -> list[str]:
         found += [f"{path.name}: {match.group(1)} may not stand in a model" for match in re.finditer(FORBIDDEN, text)]
         if "marts" in path.parts and re.search(r"\{\{\s*source\(", text):
             found.append(f"{path.name}: a mart reads a source")
-    return found
+    return found + territory_faults()
+
+
+def territory_faults() -> list[str]:
+    """Name the variables of dbt_project.yml that differ from territory.yml: `dbt build` by hand reads them."""
+    given = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+    told = read_territory().model_dump(mode="json")
+    return [
+        f"dbt_project.yml: vars.{name} is {value}, territory.yml says {told[name]}" for name, value in given.items() if value != told[name]
+    ]
 
 
 def main() -> int:
