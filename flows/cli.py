@@ -112,14 +112,16 @@ def _run(options: Any) -> int:
     from flows import steps
 
     with _Shown(options) as shown:
-        return _tell(options, steps.run(_lake(), _chosen(options), shown.progress, options.steps))
+        outcome = steps.run(_lake(), _chosen(options), shown.progress, options.steps)
+    return _tell(options, outcome)
 
 
 def _rebuild(options: Any) -> int:
     from flows import steps
 
     with _Shown(options) as shown:
-        return _tell(options, steps.rebuild(_lake(), shown.progress))
+        outcome = steps.rebuild(_lake(), shown.progress)
+    return _tell(options, outcome)
 
 
 def _status(options: Any) -> int:
@@ -358,21 +360,27 @@ class _Shown:
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
+            self._end_step()
             self.bar.stop()
+        if self.step:
+            print(file=sys.stderr)
 
     def progress(self, step: str, detail: str) -> None:
         """Show that a step goes on."""
         if self.is_json:
             return
         if self.bar and step != self.step:
-            if self.task is not None:
-                self.bar.update(self.task, total=1, completed=1)
+            self._end_step()
             self.task = self.bar.add_task(step, total=None, detail=detail)
         elif self.bar:
             self.bar.update(self.task, detail=detail)
         elif step != self.step:
             print(f"{step} ...", file=sys.stderr, flush=True)
         self.step = step
+
+    def _end_step(self) -> None:
+        if self.task is not None:
+            self.bar.update(self.task, total=1, completed=1)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import socket
 import subprocess
@@ -29,6 +30,7 @@ def main() -> int:
         status = orchestra(["run"])
     is_s3 = place.startswith("s3://")
     shown = f"{place} ORCHESTRA_STATE={os.environ['ORCHESTRA_STATE']}" if is_s3 else os.path.relpath(place)
+    tomorrow = dt.date.fromisoformat(until) + dt.timedelta(days=1)
     orchestra_ = os.path.relpath(Path(sys.executable).parent / "orchestra")
     print(
         f"""
@@ -36,7 +38,7 @@ Everything above is synthetic. Next:
   export ORCHESTRA_LAKE={shown}
   {orchestra_} status                  what the lake holds
   {orchestra_} loads list              every load; `loads show <id>` tells its refused rows
-  UNTIL=2026-01-01 make demo                 one more day in the territory
+  UNTIL={tomorrow} make demo                 one more day in the territory
   make up                                    the same with schedules and the Prefect UI"""
     )
     return status
