@@ -10,6 +10,8 @@ from ingestion.footprint import METHOD
 if TYPE_CHECKING:
     from flows.steps import LandStep, Run
 
+WIDEST = 100  # characters of a cell; --json cuts nothing
+
 
 def as_json(run: Run) -> dict[str, Any]:
     """Give a run as JSON, failures told."""
@@ -38,7 +40,8 @@ def as_text(run: Run) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """Lay out rows of text under a head; numbers to the right."""
+    """Lay out rows of text under a head; numbers to the right, what is longer than WIDEST cut."""
+    rows = [[cell if len(cell) <= WIDEST else cell[: WIDEST - 1] + "…" for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     is_number = [all(row[i].replace(",", "").replace(".", "").isdigit() or row[i] in ("", "-") for row in rows) for i in range(len(head))]
 
