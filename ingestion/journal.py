@@ -106,22 +106,23 @@ class Journal:
 
     def position(self, brick: str, table: str) -> Position:
         """Give where the next reading of a table starts: a refusal moves it, a drop with refetch puts it back."""
-        position = Position()
-        before: dict[str, Position] = {}
-        back: str | None = None  # the load that a drop has put us back to, until a load follows
+        points: list[dict[str, Any]] = [{}]  # before each load, and now; what followed a load that was put back is forgotten
+        before: dict[str, int] = {}  # by load, the point to go back to
+        known: dict[str, str] = {}
         for entry in self.of_brick(brick):
             load_id = entry["load_id"]
             if entry["kind"] == "load" and load_id not in before and table in entry["tables"]:
-                landed = entry["tables"][table]
-                before[load_id] = position
-                position = Position(landed["position"], {**position.known, **landed["opened"]})
-                back = None
+                before[load_id] = len(points) - 1
+                points.append(entry["tables"][table]["position"])
+                known |= entry["tables"][table]["opened"]
             elif entry["kind"] == "drop" and entry["refetch"] and load_id in before:
-                order = list(before)
-                back = load_id if back is None else min(load_id, back, key=order.index)
+                point = before[load_id]
+                del points[point + 1 :]
+                # A load that was read after this one is read again from here at the latest: never from a point further on.
+                before = {each: min(at, point) for each, at in before.items()}
                 opened = next(e["tables"][table]["opened"] for e in self.of("load", brick) if e["load_id"] == load_id)
-                position = Position(before[back].at, {k: v for k, v in position.known.items() if k not in opened})
-        return position
+                known = {name: signature for name, signature in known.items() if name not in opened}
+        return Position(points[-1], known)
 
     def of_brick(self, brick: str) -> Iterator[Entry]:
         """Give the loads and the drops of a brick, oldest first."""

@@ -50,7 +50,6 @@ class Lake:
             raise LakeError(f"the lake {root} is on S3: set ORCHESTRA_STATE to a local folder")
         self.root = root.rstrip("/") if self.is_s3 else str(Path(root).absolute())
         self.state = Path(state).absolute() if state else Path(self.root) / "state"
-        self._client: Any = None
 
     def path(self, *parts: str) -> str:
         """Give the absolute address of an object of the lake."""
@@ -76,13 +75,12 @@ class Lake:
                     return False
                 raise
             return True
-        path = Path(self.path(name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _written_beside(path, content) as temporary:
-            try:
+        path = self._file(name)
+        try:
+            with _written_beside(path, content) as temporary:
                 os.link(temporary, path)
-            except FileExistsError:
-                return False
+        except FileExistsError:
+            return False
         _sync(path.parent)
         return True
 
@@ -91,11 +89,9 @@ class Lake:
         if self.is_s3:
             self.s3.put_object(**self._key(name), Body=content)
             return
-        path = Path(self.path(name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        path = self._file(name)
+        with _written_beside(path, content) as temporary:
+            temporary.replace(path)
 
     def read(self, name: str) -> bytes | None:
         """Read an object; None when there is none of that name."""
@@ -140,18 +136,13 @@ class Lake:
     def upload(self, local: Path, name: str) -> None:
         """Move a local file into the lake under a new name; what is seen is always whole."""
         if self.is_s3:
-            self.s3.upload_file(str(local), self._bucket, self._key(name)["Key"])
+            with local.open("rb") as file:
+                self.s3.put_object(**self._key(name), Body=file)
             local.unlink()
             return
-        target = Path(self.path(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.replace(local, target)
-        except OSError:
-            temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-            shutil.copyfile(local, temporary)
-            os.replace(temporary, target)
-            local.unlink()
+        target = self._file(name)
+        shutil.move(local, temporary := _beside(target))  # a copy when the state is on another disk
+        temporary.replace(target)
 
     def link(self, name: str, alias: str) -> None:
         """Make `alias` another name of an object, swapping what was there: a hard link on disk, a copy on S3."""
@@ -159,34 +150,28 @@ class Lake:
             source = {"Bucket": self._bucket, "Key": self._key(name)["Key"]}
             self.s3.copy_object(**self._key(alias), CopySource=source)
             return
-        target = Path(self.path(alias))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        os.link(self.path(name), temporary)
-        os.replace(temporary, target)
+        target = self._file(alias)
+        os.link(self.path(name), temporary := _beside(target))
+        temporary.replace(target)
 
-    @property
+    @functools.cached_property
     def s3(self) -> Any:
         """The S3 client of this lake, from the standard AWS variables."""
-        if self._client is None:
-            import botocore.session
-            from botocore.config import Config
-            from s3transfer.manager import TransferManager
+        import botocore.session
+        from botocore.config import Config
 
-            client: Any = botocore.session.get_session().create_client(
-                "s3",
-                endpoint_url=os.environ.get("AWS_ENDPOINT_URL"),
-                region_name=os.environ.get("AWS_REGION", "us-east-1"),
-                config=Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"}),
-            )
+        return botocore.session.get_session().create_client(
+            "s3",
+            endpoint_url=os.environ.get("AWS_ENDPOINT_URL"),
+            region_name=os.environ.get("AWS_REGION", "us-east-1"),
+            config=Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"}),
+        )
 
-            def upload_file(path: str, bucket: str, key: str) -> None:
-                with TransferManager(client) as transfers:
-                    transfers.upload(path, bucket, key).result()
-
-            client.upload_file = upload_file
-            self._client = client
-        return self._client
+    def _file(self, name: str) -> Path:
+        """Give the path of an object of a lake on disk, whose folder exists."""
+        path = Path(self.path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     @property
     def _bucket(self) -> str:
@@ -310,18 +295,23 @@ def listed(values: list[str]) -> str:
     return "[" + ", ".join(literal(value) for value in values) + "]"
 
 
+def _beside(path: Path) -> Path:
+    """Name a temporary file of the same folder, hidden."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
 @contextlib.contextmanager
-def _written_beside(path: Path, content: bytes) -> Iterator[str]:
+def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
     """Write content to a temporary file of the same folder, synced, and remove it in the end."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+    temporary = _beside(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         yield temporary
     finally:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

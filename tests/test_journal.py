@@ -157,6 +157,12 @@ def test_two_drops_put_the_cursor_back_to_the_first_of_the_two() -> None:
     assert _at(*loads, _drop("2", refetch=True), _drop("3", refetch=False)) == (10, {"x": "a", "z": "c"})
 
 
+def test_a_refetch_never_moves_the_cursor_forward() -> None:
+    # Load 1 is put back and read again by 3, not so far; putting 2 back must not skip what lies between.
+    loads = [_load("1", 20), _load("2", 30), _drop("1", refetch=True), _load("3", 10)]
+    assert _at(*loads, _drop("2", refetch=True)) == (0, {})
+
+
 def test_a_drop_of_another_table_or_brick_moves_nothing() -> None:
     other = {**_load("2", 99), "brick": "other"}
     assert _at(_load("1", 10), other, {**_drop("2", refetch=True), "brick": "other"}) == (10, {})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -103,7 +106,8 @@ def test_duckdb_has_limits_and_never_goes_to_the_network(tmp_path: Path, monkeyp
         connection = lake.connect(is_private=is_private)
         names = ("memory_limit", "threads", "TimeZone", "autoinstall_known_extensions", "temp_file_encryption", "temp_directory")
         values = [connection.execute(f"select current_setting('{name}')").fetchall()[0][0] for name in names]
-        assert values == ["123.0 MiB", 1, "UTC", False, is_private, str(tmp_path / "state" / "spill")]
+        assert values[:-1] == ["123.0 MiB", 1, "UTC", False, is_private]
+        assert Path(values[-1]).parent == tmp_path / "state" / "spill"
         connection.close()
 
 
@@ -122,3 +126,30 @@ def test_a_lake_on_s3_wants_a_local_state(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_names_and_texts_are_quoted() -> None:
     assert (quoted('a"b'), literal("l'eau"), listed(["a", "l'eau"])) == ('"a""b"', "'l''eau'", "['a', 'l''eau']")
+
+
+SPILLING = """
+import os, signal, sys
+from ingestion.lake import Lake
+connection = Lake(sys.argv[1]).connect()
+spill = connection.execute("select current_setting('temp_directory')").fetchall()[0][0]
+open(spill + "/duckdb_temp_storage.tmp", "w").close()
+if sys.argv[2] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+print(spill, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_spilt_is_swept_and_a_living_one_keeps_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SPILLING, str(tmp_path)]
+    living = subprocess.Popen([*command, "living"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert living.stdout
+    kept = Path(living.stdout.readline().strip())
+    assert subprocess.run([*command, "killed"], check=False).returncode == -signal.SIGKILL
+    assert len(list(kept.parent.iterdir())) == 2
+    Lake(str(tmp_path)).connect().close()
+    assert (kept / "duckdb_temp_storage.tmp").exists()
+    assert len(list(kept.parent.iterdir())) == 2, "that of the living process and our own"
+    living.communicate("")
+    assert not kept.exists()
