@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ingestion.connectors import RESERVED, Part, Reading
 from ingestion.lake import listed, literal
@@ -213,7 +213,7 @@ class Documents:
 
     def __init__(self, spool: Spool) -> None:
         self._path, self._file = spool.root / "documents.ndjson.gz", spool.create("documents.ndjson.gz")
-        self._packed = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1)
+        self._packed = io.BufferedWriter(cast("io.RawIOBase", gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1)), BLOCK_BYTES)
         self._names: list[str] = []
         self._longest = 0
 
