@@ -21,13 +21,9 @@ BRICKS = Path(__file__).resolve().parent / "bricks"
 
 # libyaml reads ten times faster than Python, where it is there.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SECRET = re.compile(
     r"://[^/\s:@]+:[^/\s@]+@|[?&](?:api_?key|token|password|secret)=|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.", re.I
 )
-DataType = Literal["string", "bigint", "double", "boolean", "date", "timestamptz", "json"]
-UseCase = Literal["energy", "resources", "health", "climate"]
-AccessClass = Literal["open", "partner", "internal", "restricted"]
 
 
 class BrickError(Exception):
@@ -35,7 +31,7 @@ class BrickError(Exception):
 
 
 def _snake_case(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise ValueError(f"'{name}' must be snake_case: lower-case letters, digits and underscores, a letter first")
     return name
 
@@ -103,7 +99,7 @@ class Column(Strict):
     """A column as the producer names it."""
 
     name: str = Field(min_length=1)
-    data_type: DataType
+    data_type: Literal["string", "bigint", "double", "boolean", "date", "timestamptz", "json"]
     description: str
     config: ColumnConfig = ColumnConfig()
     data_tests: list[Any] = Field([])
@@ -161,11 +157,6 @@ class Table(Strict):
         return self.config.meta
 
     @property
-    def has_personal(self) -> bool:
-        """Whether a column of the table is personal."""
-        return any(column.meta.personal for column in self.columns)
-
-    @property
     def source_columns(self) -> tuple[str, ...]:
         """Names that the source must give; a zone is made of the two columns of its position."""
         names = [name for column in self.columns if not column.meta.optional for name in column.meta.position or (column.name,)]
@@ -174,13 +165,11 @@ class Table(Strict):
     @model_validator(mode="after")
     def _names_are_known(self) -> Table:
         names = [column.name for column in self.columns]
-        for name in {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"table {self.name} declares column '{name}' twice")
-        wanted = {"key": list(self.meta.key), "cursor": [self.meta.cursor] if self.meta.cursor else []}
-        for field, columns in wanted.items():
-            for name in columns:
-                if name not in names and not (field == "cursor" and name == "folder_date"):
-                    raise ValueError(f"{field} '{name}' of table {self.name} is not one of its columns: {', '.join(names)}")
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"table {self.name} declares column '{twice}' twice")
+        for field, name in (*(("key", name) for name in self.meta.key), ("cursor", self.meta.cursor or "folder_date")):
+            if name not in names and (field, name) != ("cursor", "folder_date"):
+                raise ValueError(f"{field} '{name}' of table {self.name} is not one of its columns: {', '.join(names)}")
         hidden = [column.name for column in self.columns if not column.is_landed and column.name in self.meta.key]
         if hidden:
             raise ValueError(f"key {hidden} of table {self.name} is dropped by its mask: use mask pseudonym")
@@ -188,17 +177,10 @@ class Table(Strict):
 
     def contract(self) -> tuple[str, dict[str, Any]]:
         """Give the version (a hash) and the declaration under which rows of this table land."""
-        declaration = {
-            "columns": [
-                {"name": c.name, "data_type": c.data_type, **c.meta.model_dump(exclude_defaults=True, exclude={"unit"})}
-                for c in self.columns
-            ],
-            "key": list(self.meta.key),
-            "delivers": self.meta.delivers,
-            "time_zone": self.meta.time_zone,
-        }
-        text = json.dumps(declaration, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12], json.loads(text)
+        unlike = {"mode": "json", "exclude_defaults": True, "exclude": {"unit"}}
+        columns = [{"name": c.name, "data_type": c.data_type, **c.meta.model_dump(**unlike)} for c in self.columns]
+        declaration = {"columns": columns, **self.meta.model_dump(mode="json", include={"key", "delivers", "time_zone"})}
+        return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()[:12], declaration
 
 
 class BrickMeta(Strict):
@@ -209,11 +191,11 @@ class BrickMeta(Strict):
     kind: Literal["source", "processing", "storage", "redistribution"]
     producer: str
     steward: str
-    use_cases: tuple[UseCase, ...]
+    use_cases: tuple[Literal["energy", "resources", "health", "climate"], ...]
     status: Literal["candidate", "tested", "adopted", "retired"]
     licence: str
     homepage: str | None = None
-    access_class: AccessClass
+    access_class: Literal["open", "partner", "internal", "restricted"]
     legal_basis: str | None = None
     purpose: str | None = None
     dpia_ref: str | None = None
@@ -259,7 +241,7 @@ class Brick(Strict):
     @property
     def has_personal(self) -> bool:
         """Whether a column of the brick is personal."""
-        return any(table.has_personal for table in self.tables)
+        return any(column.meta.personal for table in self.tables for column in table.columns)
 
     def table(self, name: str) -> Table:
         """Give a table by name; KeyError when the brick has none of that name."""
