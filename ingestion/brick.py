@@ -177,8 +177,8 @@ class Table(Strict):
 
     def contract(self) -> tuple[str, dict[str, Any]]:
         """Give the version (a hash) and the declaration under which rows of this table land."""
-        unlike = {"mode": "json", "exclude_defaults": True, "exclude": {"unit"}}
-        columns = [{"name": c.name, "data_type": c.data_type, **c.meta.model_dump(**unlike)} for c in self.columns]
+        told: Any = {"mode": "json", "exclude_defaults": True, "exclude": {"unit"}}
+        columns = [{"name": c.name, "data_type": c.data_type, **c.meta.model_dump(**told)} for c in self.columns]
         declaration = {"columns": columns, **self.meta.model_dump(mode="json", include={"key", "delivers", "time_zone"})}
         return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()[:12], declaration
 

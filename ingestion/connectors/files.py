@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
-from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
@@ -23,8 +22,8 @@ from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.formats import Documents, Local, Spool, parts
 from ingestion.connectors.stores import (
     DATED,
+    Entry,
     FolderStore,
-    Found,
     HttpStore,
     MissingFile,
     S3Store,
@@ -95,7 +94,7 @@ def read(request: Request) -> Reading:
     """
     reading = Reading(request, dict(request.position), count_method="counted")
     store = open_store(reading)
-    found: Iterable[Found] = walk(store, request.table_options.path, _floor(request))
+    found: Iterable[Entry] = walk(store, request.table_options.path, _floor(request))
     if request.whole:
         found = _photo(reading, store, list(found))
     intake = _Intake(reading, store)
@@ -105,7 +104,7 @@ def read(request: Request) -> Reading:
     return reading
 
 
-def _photo(reading: Reading, store: Store, found: list[Found]) -> list[Found]:
+def _photo(reading: Reading, store: Store, found: list[Entry]) -> list[Entry]:
     """Give all the files of a table delivered whole when one of them has changed, come or gone, else none."""
     request, position = reading.request, reading.position
     if not found:
@@ -130,7 +129,7 @@ class _Intake:
         self.opened: dict[str, tuple[date | None, str]] = {}
         self.present_count = self.unreadable_count = 0
 
-    def take(self, file: Found) -> Taken | SourceError | None:
+    def take(self, file: Entry) -> Taken | SourceError | None:
         """Read a file, or give why it cannot be; None when it was read before and has not changed."""
         signature = self.known.get(file.name)
         # Frames are written once: those of a dated folder are not even asked for again.
@@ -141,7 +140,7 @@ class _Intake:
         except (MissingFile, UnreadableFile) as error:
             return error
 
-    def book(self, file: Found, taken: Taken | SourceError | None) -> None:
+    def book(self, file: Entry, taken: Taken | SourceError | None) -> None:
         """Note what was taken of a file; raises SourceError for what makes the whole reading worthless."""
         self._move_on(file)
         self.present_count += not isinstance(taken, MissingFile)
@@ -166,7 +165,7 @@ class _Intake:
         else:
             self.reading.parts = parts(self.options.format, self.files, self.reading, self.spool)
 
-    def _move_on(self, file: Found) -> None:
+    def _move_on(self, file: Entry) -> None:
         """Move the cursor to a file's date, and forget the opened files that will not be met again."""
         # A folder dated in the future is read, and does not move the cursor: it would hide all that follows.
         if not file.days or file.days[0] > self.reading.read_at.date() + timedelta(days=1):
@@ -177,7 +176,7 @@ class _Intake:
             floor = file.days[0] - timedelta(days=self.request.lookback_days)
             self.opened = {name: opened for name, opened in self.opened.items() if opened[0] is None or opened[0] >= floor}
 
-    def _book_absent(self, file: Found, error: SourceError) -> None:
+    def _book_absent(self, file: Entry, error: SourceError) -> None:
         is_fatal, is_told = self.request.whole, file.is_named
         if isinstance(error, UnreadableFile):
             self.unreadable_count += 1
@@ -188,7 +187,7 @@ class _Intake:
         if is_told:
             self.reading.refuse(file.name, str(error))
 
-    def _unpack(self, file: Found, stream: BinaryIO) -> tuple[list[Any], str | None]:
+    def _unpack(self, file: Entry, stream: BinaryIO) -> tuple[list[Any], str | None]:
         """Give what a file holds (documents by name, or files in place or in the spool), and what is wrong with it."""
         items: list[Any] = []
         name, encoding = file.name, "utf-8" if self.options.format == "parquet" else self.options.encoding
@@ -220,10 +219,7 @@ def open_store(reading: Reading) -> Store:
         return HttpStore(Client(reading, headers, user, THREADS))
     if kind == "s3":
         return S3Store(reading, request.endpoint.partition("://")[2])
-    folder = Path(unquote(urlsplit(request.endpoint).path) if kind == "file" else request.endpoint)
-    if not folder.is_dir():
-        raise SourceError(f"{request.brick}: the folder {folder} is not there. Mend: check the endpoint.")
-    return FolderStore(reading, folder)
+    return FolderStore(reading, unquote(urlsplit(request.endpoint).path) if kind == "file" else request.endpoint)
 
 
 def in_order(function: Callable[[S], R], items: Iterable[S]) -> Iterator[R]:
@@ -249,7 +245,7 @@ def _floor(request: Request) -> date | None:
     return date.fromisoformat(reached) - timedelta(days=request.lookback_days)
 
 
-def _members(file: Found, stream: BinaryIO, spool: Spool) -> Iterator[tuple[str, IO[bytes]]]:
+def _members(file: Entry, stream: BinaryIO, spool: Spool) -> Iterator[tuple[str, IO[bytes]]]:
     """Give what a file holds, by what its first bytes say: itself, what gzip has packed, the members of a zip."""
     start = stream.peek(4)[:4]  # type: ignore[attr-defined]
     if start[:2] == b"\x1f\x8b":

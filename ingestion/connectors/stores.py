@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import contextlib
+import errno
 import hashlib
 import html
 import io
@@ -12,7 +13,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -39,28 +40,21 @@ class UnreadableFile(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder in a listing; no signature where a listing does not tell."""
+    """A file or folder in a listing; no signature where a listing does not tell.
+
+    Of a file that a pattern means, `name` is from the endpoint, `days` are the first and last day that its date in the
+    pattern means, `members` what is meant of an archive; `is_named` when the pattern names it without wildcard, so that
+    its absence is a fault.
+    """
 
     name: str
     is_folder: bool = False
     signature: str | None = None
     modified: datetime | None = None
     size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file that a pattern means, by its name from the endpoint.
-
-    `days` are the first and last day that its date in the pattern means, `members` what is meant of an archive;
-    `is_named` when the pattern names it without wildcard, so that its absence is a fault.
-    """
-
-    name: str
-    entry: Entry
     days: tuple[date, date] | None = None
     members: str | None = None
-    is_named: bool = True
+    is_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +76,7 @@ class Store(ABC):
         """List a folder ('' is the endpoint); raises MissingFile or SourceError."""
 
     @abstractmethod
-    def read(self, found: Found, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
+    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
         """Give what `take` makes of a file's bytes, or None when its signature still is `known`.
 
         `take` may be called again after a cut; without it, only whether the file has changed is asked for. Raises
@@ -94,10 +88,17 @@ class Store(ABC):
         return Entry(name)
 
 
-class ListedStore(Store):
-    """A place whose listings tell what has changed; its faults are OSErrors."""
+class FolderStore(Store):
+    """A local folder, whose listings tell what has changed; its SANDBOX.json says that it is synthetic."""
 
-    _reading: Reading
+    def __init__(self, reading: Reading, place: str) -> None:
+        self._reading, self._place = reading, place
+        self.root = folder = Path(place).absolute()
+        if not folder.is_dir():
+            raise SourceError(f"{reading.request.brick}: the folder {folder} is not there. Mend: check the endpoint.")
+        marker = folder / "SANDBOX.json"
+        if marker.is_file() and (told := json.loads(marker.read_bytes())).get("synthetic"):
+            reading.note_sandbox(datetime.fromisoformat(told["now"]).astimezone(UTC))
 
     def list(self, folder: str) -> Sequence[Entry]:
         """List a folder."""
@@ -107,48 +108,32 @@ class ListedStore(Store):
         """Look a file up."""
         return self._asked(name, self._look)
 
-    def read(self, found: Found, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
+    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
         """Read a file."""
-        entry = found.entry
-        if entry.signature is None:
-            raise self._error(found.name, FileNotFoundError())
-        if entry.signature == known:
+        if file.signature is None:
+            raise self._error(file.name, FileNotFoundError())
+        if file.signature == known:
             return None
-        return Taken(self._take(found, take) if take else None, entry.signature, entry.modified)
+        return Taken(take and self._asked(file.name, lambda name: self._taken(name, file, take)), file.signature, file.modified)
+
+    def _taken(self, name: str, file: Entry, take: Callable[[BinaryIO], Any]) -> Any:
+        with self._open(name) as stream:
+            content = take(stream)
+        self._reading.spend(file.size, 1)
+        return content
 
     def _asked(self, name: str, ask: Callable[[str], Any]) -> Any:
         try:
             return ask(name)
         except OSError as error:
+            # A full disk is no fault of the source.
+            if error.errno == errno.ENOSPC:
+                raise
             raise self._error(name, error) from error
-
-    @abstractmethod
-    def _list(self, folder: str) -> Sequence[Entry]: ...
-
-    @abstractmethod
-    def _look(self, name: str) -> Entry: ...
-
-    @abstractmethod
-    def _take(self, found: Found, take: Callable[[BinaryIO], Any]) -> Any: ...
-
-    @abstractmethod
-    def _error(self, name: str, error: OSError) -> SourceError: ...
-
-
-class FolderStore(ListedStore):
-    """A local folder; its SANDBOX.json says that it is synthetic."""
-
-    root: Path
-
-    def __init__(self, reading: Reading, folder: Path) -> None:
-        self._reading, self.root = reading, folder.absolute()
-        marker = self.root / "SANDBOX.json"
-        if marker.is_file() and (told := json.loads(marker.read_bytes())).get("synthetic"):
-            reading.note_sandbox(datetime.fromisoformat(told["now"]).astimezone(UTC))
 
     def _list(self, folder: str) -> Sequence[Entry]:
         listed = []
-        with os.scandir(self.root / folder) as entries:
+        with os.scandir(f"{self._place}/{folder}") as entries:
             for entry in entries:
                 # A link to nothing, or a file that went away meanwhile.
                 with contextlib.suppress(FileNotFoundError):
@@ -156,75 +141,62 @@ class FolderStore(ListedStore):
         return listed
 
     def _look(self, name: str) -> Entry:
-        return self._entry(name, (self.root / name).stat())
+        return self._entry(name, Path(self._place, name).stat())
 
-    def _take(self, found: Found, take: Callable[[BinaryIO], Any]) -> Any:
-        with self._asked(found.name, lambda name: (self.root / name).open("rb")) as file:
-            content = take(file)
-        self._reading.spend(found.entry.size, 1)
-        return content
+    def _open(self, name: str) -> Any:
+        return Path(self._place, name).open("rb")
 
     @staticmethod
     def _entry(name: str, stat: os.stat_result, *, is_folder: bool = False) -> Entry:
         return Entry(name, is_folder, f"{stat.st_size} {stat.st_mtime_ns}", datetime.fromtimestamp(stat.st_mtime, UTC), stat.st_size)
 
     def _error(self, name: str, error: OSError) -> SourceError:
-        where = f"{self._reading.request.brick}: {self.root / name}"
+        where = f"{self._reading.request.brick}: {Path(self._place, name)}"
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return MissingFile(f"{where} is not there. Mend: check the endpoint and the path in the brick.")
         return UnreadableFile(f"{where} cannot be read ({error.strerror}). Mend: check its rights.")
 
 
-class S3Store(ListedStore):
+class S3Store(FolderStore):
     """A bucket or a prefix of one, by the standard variables of AWS."""
 
     def __init__(self, reading: Reading, place: str) -> None:
         from pyarrow import fs
 
         self._reading, self._place, env = reading, place.strip("/"), os.environ.get
-        server = urlsplit(env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL") or "")
+        self._selector = fs.FileSelector
         self._fs = fs.S3FileSystem(
-            access_key=env("AWS_ACCESS_KEY_ID"),
-            secret_key=env("AWS_SECRET_ACCESS_KEY") if env("AWS_ACCESS_KEY_ID") else None,
-            session_token=env("AWS_SESSION_TOKEN") if env("AWS_ACCESS_KEY_ID") else None,
+            # Without a key, the SDK would look for one in the network.
             anonymous=not env("AWS_ACCESS_KEY_ID"),
-            scheme=server.scheme or None,
-            endpoint_override=server.netloc or None,
             region=env("AWS_REGION") or env("AWS_DEFAULT_REGION") or "us-east-1",
+            endpoint_override=env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL"),
             connect_timeout=10,
             request_timeout=60,
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=5),
         )
 
     def _list(self, folder: str) -> Sequence[Entry]:
-        from pyarrow import fs
-
         self._reading.spend(request_count=1)
-        return [self._entry(info) for info in self._fs.get_file_info(fs.FileSelector(self._path(folder)))]
+        return [self._object(info) for info in self._fs.get_file_info(self._selector(self._path(folder)))]
 
     def _look(self, name: str) -> Entry:
         self._reading.spend(request_count=1)
         info = self._fs.get_file_info(self._path(name))
         if not info.is_file:
             raise FileNotFoundError
-        return self._entry(info)
+        return self._object(info)
 
-    def _take(self, found: Found, take: Callable[[BinaryIO], Any]) -> Any:
-        def read(name: str) -> Any:
-            with self._fs.open_input_stream(self._path(name)) as source:
-                return take(io.BufferedReader(MeteredStream(source, self._reading), 1 << 16))
-
-        self._reading.spend(request_count=1)
-        return self._asked(found.name, read)
+    def _open(self, name: str) -> Any:
+        return io.BufferedReader(self._fs.open_input_stream(self._path(name)), 1 << 16)
 
     def _path(self, name: str) -> str:
         return f"{self._place}/{name}".rstrip("/")
 
     @staticmethod
-    def _entry(info: Any) -> Entry:
+    def _object(info: Any) -> Entry:
         if not info.is_file:
             return Entry(info.base_name, is_folder=True)
-        return Entry(info.base_name, signature=f"{info.size} {info.mtime_ns}", modified=info.mtime and info.mtime.astimezone(UTC))
+        return Entry(info.base_name, False, f"{info.size} {info.mtime_ns}", info.mtime and info.mtime.astimezone(UTC), info.size)
 
     def _error(self, name: str, error: OSError) -> SourceError:
         told = str(error).partition(" Detail:")[0][:300]
@@ -262,7 +234,7 @@ class HttpStore(Store):
             raise SourceError(f"{self._client.brick}: {shown(base)} gives no listing. Mend: name the files in `path`.")
         return [Entry(name, is_folder) for name, is_folder in names.items()]
 
-    def read(self, found: Found, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
+    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
         """Read a file unless its ETag or its date says that it is the same; without either, its content says."""
 
         def sink(response: BaseHTTPResponse) -> Taken | None:
@@ -286,7 +258,7 @@ class HttpStore(Store):
         kind, _, value = (known or "").partition(" ")
         headers = {"etag": {"If-None-Match": value}, "modified": {"If-Modified-Since": value.rpartition(" ")[0]}}.get(kind, {})
         try:
-            return self._client.fetch(self._url(found.name, is_named=found.is_named), sink, headers)
+            return self._client.fetch(self._url(file.name, is_named=file.is_named), sink, headers)
         except HttpError as error:
             raise self._error(error) from error
 
@@ -313,7 +285,7 @@ def _signature(response: BaseHTTPResponse) -> str | None:
     return f"modified {modified} {headers.get('Content-Length', '')}" if modified else None
 
 
-def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Found]:
+def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Entry]:
     """Give the files that a pattern means, in the order of their names within each alternative.
 
     Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`. Raises
@@ -333,7 +305,7 @@ def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Found]:
                     seen.add((found.name, members))
 
 
-def _walk(store: Store, floor: date | None, members: str | None, folder: str, path: list[str], codes: Any = None) -> Iterator[Found]:
+def _walk(store: Store, floor: date | None, members: str | None, folder: str, path: list[str], codes: Any = None) -> Iterator[Entry]:
     """Give the files of a path under a folder; `codes` is what the dates above hold, None when nothing above was wild."""
     head, *rest = path
     name = f"{folder}/{head}".lstrip("/")
@@ -348,7 +320,7 @@ def _walk(store: Store, floor: date | None, members: str | None, folder: str, pa
                 return
             # Whoever reads it says that it is missing, and goes on with the others.
             entry = Entry(name)
-        yield Found(name, entry, _days(codes), members, codes is None)
+        yield replace(entry, name=name, days=_days(codes), members=members, is_named=codes is None)
         return
     try:
         entries = sorted(store.list(folder), key=lambda entry: entry.name)
@@ -370,7 +342,7 @@ def _walk(store: Store, floor: date | None, members: str | None, folder: str, pa
         if rest:
             yield from _walk(store, floor, members, name, rest, met)
         else:
-            yield Found(name, entry, days, members, is_named=False)
+            yield replace(entry, name=name, days=days, members=members)
 
 
 def expand_braces(pattern: str) -> list[str]:
