@@ -247,11 +247,8 @@ def scan(path: Path, separator: str = "", quote: str = "", skip: int = 0, blank:
     is_blank = None if blank is None else re.compile(f"\n{blank}(?=\n)")
     line_ends = io.IncrementalNewlineDecoder(None, translate=True)
     records, is_wide, inside = 0, False, False
-    with path.open("rb") as file:
-        if file.read(3) != b"\xef\xbb\xbf":
-            file.seek(0)
-        for _ in range(skip):
-            file.readline()
+    with path.open("rb") as file, path.open(encoding="latin-1", newline="") as lines:
+        file.seek(sum(len(lines.readline()) for _ in range(skip)) or 3 * (file.read(3) == b"\xef\xbb\xbf"))
         while block := file.read(BLOCK_BYTES):
             rest = file.readline()
             # DuckDB reads lines of 2 MB unless told to expect more.

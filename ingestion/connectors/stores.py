@@ -102,11 +102,18 @@ class FolderStore(Store):
 
     def list(self, folder: str) -> Sequence[Entry]:
         """List a folder."""
-        return self._asked(folder, self._list)
+        listed = []
+        with self._told(folder), os.scandir(Path(self._place, folder)) as entries:
+            for entry in entries:
+                # A link to nothing, or a file that went away meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    listed.append(self._entry(entry.name, entry.stat(), is_folder=entry.is_dir()))
+        return listed
 
     def find(self, name: str) -> Entry:
         """Look a file up."""
-        return self._asked(name, self._look)
+        with self._told(name):
+            return self._entry(name, Path(self._place, name).stat())
 
     def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
         """Read a file."""
@@ -114,37 +121,25 @@ class FolderStore(Store):
             raise self._error(file.name, FileNotFoundError())
         if file.signature == known:
             return None
-        return Taken(take and self._asked(file.name, lambda name: self._taken(name, file, take)), file.signature, file.modified)
-
-    def _taken(self, name: str, file: Entry, take: Callable[[BinaryIO], Any]) -> Any:
-        with self._open(name) as stream:
-            content = take(stream)
-        self._reading.spend(file.size, 1)
-        return content
-
-    def _asked(self, name: str, ask: Callable[[str], Any]) -> Any:
-        try:
-            return ask(name)
-        except OSError as error:
-            # A full disk is no fault of the source.
-            if error.errno == errno.ENOSPC:
-                raise
-            raise self._error(name, error) from error
-
-    def _list(self, folder: str) -> Sequence[Entry]:
-        listed = []
-        with os.scandir(f"{self._place}/{folder}") as entries:
-            for entry in entries:
-                # A link to nothing, or a file that went away meanwhile.
-                with contextlib.suppress(FileNotFoundError):
-                    listed.append(self._entry(entry.name, entry.stat(), is_folder=entry.is_dir()))
-        return listed
-
-    def _look(self, name: str) -> Entry:
-        return self._entry(name, Path(self._place, name).stat())
+        content = None
+        if take:
+            with self._told(file.name), self._open(file.name) as stream:
+                content = take(stream)
+            self._reading.spend(file.size, 1)
+        return Taken(content, file.signature, file.modified)
 
     def _open(self, name: str) -> Any:
         return Path(self._place, name).open("rb")
+
+    @contextlib.contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # A full disk is no fault of the source.
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise self._error(name, error) from error
 
     @staticmethod
     def _entry(name: str, stat: os.stat_result, *, is_folder: bool = False) -> Entry:
@@ -175,15 +170,19 @@ class S3Store(FolderStore):
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=5),
         )
 
-    def _list(self, folder: str) -> Sequence[Entry]:
+    def list(self, folder: str) -> Sequence[Entry]:
+        """List the keys and prefixes right under a prefix."""
         self._reading.spend(request_count=1)
-        return [self._object(info) for info in self._fs.get_file_info(self._selector(self._path(folder)))]
+        with self._told(folder):
+            return [self._object(info) for info in self._fs.get_file_info(self._selector(self._path(folder)))]
 
-    def _look(self, name: str) -> Entry:
+    def find(self, name: str) -> Entry:
+        """Look a key up."""
         self._reading.spend(request_count=1)
-        info = self._fs.get_file_info(self._path(name))
+        with self._told(name):
+            info = self._fs.get_file_info(self._path(name))
         if not info.is_file:
-            raise FileNotFoundError
+            raise self._error(name, FileNotFoundError())
         return self._object(info)
 
     def _open(self, name: str) -> Any:
