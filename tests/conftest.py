@@ -7,7 +7,8 @@ import http.server
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from ingestion.lake import Lake
 from tests.fixtures import seaweed
 
 Document = dict[str, Any]
+Answer = tuple[int, dict[str, str], bytes]
 
 
 def column(name: str, data_type: str = "string", **meta: Any) -> Document:
@@ -100,42 +102,75 @@ class House:
         return {name for name in self.lake.names(f"landed/{brick}") if name.endswith(".parquet")}
 
 
-class Site:
-    """A small web server: `files` by path, with ETags, `asked` being the paths asked for and the status given."""
+class Asked(NamedTuple):
+    """What a web server was asked, and the status that it answered."""
+
+    path: str
+    status: int
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+
+
+class Site(http.server.ThreadingHTTPServer):
+    """A web server of the tests: `pages` are answers, or make them of the headers, the path and the URL asked for."""
+
+    daemon_threads = True
 
     def __init__(self) -> None:
-        site = self
-        self.files: dict[str, bytes] = {}
-        self.asked: list[tuple[str, int]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pages: dict[str, Answer | Callable[[Any], Answer]] = {}
+        self.asked: list[Asked] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def put(self, path: str, body: bytes | str, **headers: str) -> None:
+        """Serve a file by its ETag, and list it in the folders above as nginx does."""
+        body = body.encode() if isinstance(body, str) else body
+        tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
 
-            def do_GET(self) -> None:
-                content = site.files.get(self.path)
-                tag = '"' + hashlib.sha256(content or b"").hexdigest()[:16] + '"'
-                status = 404 if content is None else 304 if self.headers.get("If-None-Match") == tag else 200
-                site.asked.append((self.path, status))
-                self.send_response(status)
-                self.send_header("ETag", tag)
-                if status != 304:
-                    self.send_header("Content-Length", str(len(content or b"")))
-                self.end_headers()
-                if status == 200:
-                    self.wfile.write(content or b"")
+        def answer(asked: Any) -> Answer:
+            told = {"ETag": tag, "Last-Modified": "Mon, 03 Nov 2025 10:00:00 GMT", **headers}
+            return (304, told, b"") if asked.get("If-None-Match") == tag else (200, told, body)
 
-            def log_message(self, *_: Any) -> None:
-                pass
+        self.pages[path] = answer
+        *folders, _ = path.strip("/").split("/")
+        for depth in range(len(folders) + 1):
+            self.pages["/" + "".join(f"{folder}/" for folder in folders[:depth])] = self._listing
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    def _listing(self, asked: Any) -> Answer:
+        here = asked["path"]
+        under = {path[len(here) :] for path in self.pages if path.startswith(here) and path != here}
+        names = sorted({name.partition("/")[0] + ("/" if "/" in name else "") for name in under})
+        links = '<a href="../">../</a> <a href="?C=N">Name</a>' + "".join(f'<a href="{name}">{name}</a>\n' for name in names)
+        return 200, {"Content-Type": "text/html"}, f"<html><body><pre>{links}</pre></body></html>".encode()
 
     def stop(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Site
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        path = unquote(path)
+        told = {name.title(): value for name, value in self.headers.items()}
+        page = self.server.pages.get(path, (404, {}, b'{"message": "There is none of that name."}'))
+        status, headers, body = page({**told, "path": path, "url": self.path}) if callable(page) else page
+        self.server.asked.append(Asked(path, status, parse_qs(query), told))
+        self.send_response_only(status)
+        for name, value in {"Date": self.date_time_string(), "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        # A body shorter than it was said to be ends with the connection.
+        self.close_connection = headers.get("Content-Length", str(len(body))) != str(len(body))
+
+    def log_message(self, *_: Any) -> None:
+        pass
 
 
 @pytest.fixture(autouse=True)

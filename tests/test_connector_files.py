@@ -9,20 +9,17 @@ import gzip
 import io
 import json
 import os
-import shutil
 import socket
-import threading
 import time
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import duckdb
 import pytest
+from conftest import Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,77 +28,11 @@ from tests.fixtures import seaweed
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FRAMES = {"format": "json", "path": "year=%Y/month=%m/day=%d/*/*.json"}
-Answer = tuple[int, dict[str, str], bytes]
 
 
-class Site(ThreadingHTTPServer):
-    """A simulated web server: `pages` are answers, or functions of the request's headers, by path."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.pages: dict[str, Answer | Callable[[Any], Answer]] = {}
-        self.asked: list[str] = []
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def put(self, path: str, body: bytes | str, **headers: str) -> None:
-        """Serve a file by its ETag, and list it in the folders above as nginx does."""
-        body = body.encode() if isinstance(body, str) else body
-        tag = f'"{hash(body)}"'
-
-        def answer(asked: Any) -> Answer:
-            told = {"ETag": tag, "Last-Modified": "Mon, 03 Nov 2025 10:00:00 GMT", **headers}
-            return (304, told, b"") if asked.get("If-None-Match") == tag else (200, told, body)
-
-        self.pages[path] = answer
-        *folders, _ = path.strip("/").split("/")
-        for depth in range(len(folders) + 1):
-            self.pages["/" + "".join(f"{folder}/" for folder in folders[:depth])] = self._listing
-
-    def _listing(self, asked: Any) -> Answer:
-        here = asked["path"]
-        under = {path[len(here) :] for path in self.pages if path.startswith(here) and path != here}
-        names = sorted({name.partition("/")[0] + ("/" if "/" in name else "") for name in under})
-        links = '<a href="../">../</a> <a href="?C=N">Name</a>' + "".join(f'<a href="{name}">{name}</a>\n' for name in names)
-        return 200, {"Content-Type": "text/html"}, f"<html><body><pre>{links}</pre></body></html>".encode()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Site
-
-    def do_GET(self) -> None:
-        path = unquote(self.path.partition("?")[0])
-        self.server.asked.append(path)
-        page = self.server.pages.get(path, (404, {}, b"not here"))
-        asked = {name.title(): value for name, value in self.headers.items()}
-        status, headers, body = page({**asked, "path": path, "url": self.path}) if callable(page) else page
-        self.send_response_only(status)
-        if "Date" not in headers:
-            self.send_header("Date", self.date_time_string())
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-        # A body shorter than it was said to be ends with the connection.
-        self.close_connection = headers.get("Content-Length", str(len(body))) != str(len(body))
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+@pytest.fixture(autouse=True)
+def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.001)
-    site = Site()
-    yield site
-    site.shutdown()
-    site.server_close()
 
 
 @pytest.fixture
@@ -230,6 +161,7 @@ def test_real_frames(ask: Callable[..., Request]) -> None:
         ("a,A,,a\n1,2,3,4\n", {}, [{"a": "1", "A_1": "2", "column2": "3", "a_2": "4"}]),
         ("_file,_read_at\n1,2\n", {}, [{"_file_1": "1", "_read_at_1": "2"}]),
         ("exported today\n\na,b\n1,2\n", {"skip": 1}, [{"a": "1", "b": "2"}]),
+        ("exported today\ra,b\r1,2\r", {"skip": 1}, [{"a": "1", "b": "2"}]),
         ("\n\na,b\n1,2\n", {}, [{"a": "1", "b": "2"}]),
         ('a,b\n"1\n1",2\n\n3,4\n', {}, [{"a": "1\n1", "b": "2"}, {"a": "3", "b": "4"}]),
         ("a,b\r\n1,2\n3,4\r5,6", {}, [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {"a": "5", "b": "6"}]),
@@ -379,7 +311,7 @@ def test_dated_folders_are_listed_from_the_cursor_less_the_lookback(ask: Callabl
     assert [row["_file"] for row in found] == ["year=2025/month=01/day=31/A/late.json"]
     assert reading.position == {"folder_date": "2025-02-01"}
     # Neither the older folders nor the frames already read were asked for.
-    assert not [path for path in site.asked if "2024" in path or "day=30" in path or "1.json" in path]
+    assert not [path for path, *_ in site.asked if "2024" in path or "day=30" in path or "1.json" in path]
 
 
 def test_a_folder_dated_in_the_future_is_read_and_does_not_move_the_cursor(ask: Callable[..., Request], tmp_path: Path) -> None:
@@ -541,8 +473,7 @@ def test_secrets_are_sent_and_never_shown_nor_carried_elsewhere(
     assert heard[0]["Authorization"].startswith("Basic ")
     assert "X-Key" not in heard[1]
     assert "Authorization" not in heard[1]
-    elsewhere.shutdown()
-    elsewhere.server_close()
+    elsewhere.stop()
 
     site.pages["/a.csv"] = (401, {}, b"bad key k3y")
     with pytest.raises(SourceError) as error:
@@ -683,7 +614,7 @@ cells = st.text(st.sampled_from('a"\n\r,; é'), max_size=4)
     st.sampled_from([5, 64, 1 << 20]),
 )
 def test_records_are_counted_as_the_csv_module_and_duckdb_do(
-    tmp_path: Path, table: list[tuple[str, str, str]], end: str, is_all: bool, block: int
+    ask: Callable[..., Request], tmp_path: Path, table: list[tuple[str, str, str]], end: str, is_all: bool, block: int
 ) -> None:
     # Python's own writer leaves a lone carriage return unquoted.
     text = io.StringIO(newline="")
@@ -693,13 +624,10 @@ def test_records_are_counted_as_the_csv_module_and_duckdb_do(
     (tmp_path / "a.csv").write_text(text.getvalue(), newline="", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(formats, "BLOCK_BYTES", block)
-        count = formats.scan_csv(tmp_path / "a.csv", ",", '"').records
+        count = formats.scan(tmp_path / "a.csv", ",", '"').records
     assert count == len(table) + 1
-    options = files.TableOptions(format="csv", path="a.csv", separator=",")
-    shutil.rmtree(tmp_path / "spool", ignore_errors=True)
-    (tmp_path / "spool").mkdir()
-    (part,) = formats.csv_parts([formats.Local("a.csv", tmp_path)], options, (), formats.Spool(tmp_path / "spool"), pytest.fail)
-    assert len(duckdb.connect().execute(part.relation).fetchall()) == len(table)
+    _, found = read(ask(tmp_path, {"format": "csv", "path": "a.csv", "separator": ","}))
+    assert len(found) == len(table)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -708,7 +636,7 @@ def test_ill_quoted_records_are_counted_as_the_csv_module_does(tmp_path: Path, t
     (tmp_path / "a.csv").write_text(text, newline="")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(formats, "BLOCK_BYTES", block)
-        count = formats.scan_csv(tmp_path / "a.csv", ",", '"').records
+        count = formats.scan(tmp_path / "a.csv", ",", '"').records
     assert count == sum(1 for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True) if row)
 
 

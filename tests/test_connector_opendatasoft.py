@@ -6,15 +6,13 @@ import dataclasses
 import datetime as dt
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import duckdb
 import pytest
+from conftest import Site
 
 from ingestion.connectors import Reading, Request, SourceError, opendatasoft, web
 
@@ -26,14 +24,11 @@ FIELDS = [
 ]
 
 
-class Portal(ThreadingHTTPServer):
+class Portal(Site):
     """A stub of the Explore API with one dataset, in the shape that data.rennesmetropole.fr answers in."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[tuple[str, dict[str, list[str]], Any]] = []
+        super().__init__()
         self.metas: dict[str, Any] = {
             "title": "Factures",
             "publisher": "Rennes Métropole",
@@ -42,15 +37,9 @@ class Portal(ThreadingHTTPServer):
             "data_processed": "2025-11-03T11:00:00+00:00",
             "records_count": 2,
         }
-        self.answers: dict[str, Any] = {}
-        self.put([("b1", "2025-11-01 10:00:00+00"), ("b2", "2025-11-02 10:00:00+00")])
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.export([("b1", "2025-11-01 10:00:00+00"), ("b2", "2025-11-02 10:00:00+00")])
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def put(self, bills: list[tuple[str, str]]) -> None:
+    def export(self, bills: list[tuple[str, str]]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -59,37 +48,12 @@ class Portal(ThreadingHTTPServer):
         pq.write_table(pa.table({"bill_id": [bill for bill, _ in bills], "updated_at": moments}), sink)
         lines = [json.dumps({"bill_id": bill, "updated_at": str(moment)}) for bill, moment in bills]
         body = {"dataset_id": "bills", "fields": FIELDS, "metas": {"default": self.metas}}
-        self.answers = {
-            DATASET: lambda: (200, {}, json.dumps(body).encode()),
+        self.pages = {
+            DATASET: lambda _: (200, {}, json.dumps(body).encode()),
             f"{DATASET}/exports/parquet": (200, {}, sink.getvalue()),
             f"{DATASET}/exports/jsonl": (200, {}, "\n".join(lines).encode()),
             f"{DATASET}/records": (200, {}, json.dumps({"total_count": len(bills), "results": []}).encode()),
         }
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Portal
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        self.server.asked.append((url.path, parse_qs(url.query), self.headers))
-        unknown = (
-            404,
-            {},
-            b'{"error_code": "DatasetNotFoundError", "message": "The requested dataset does not exist."}',
-        )
-        answer = self.server.answers.get(url.path, unknown)
-        status, headers, body = answer() if callable(answer) else answer
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = int(headers.get("Content-Length", len(body))) != len(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture
@@ -97,8 +61,7 @@ def portal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
     monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.001)
     portal = Portal()
     yield portal
-    portal.shutdown()
-    portal.server_close()
+    portal.stop()
 
 
 @pytest.fixture
@@ -160,7 +123,7 @@ def test_an_export_with_what_the_portal_says_of_it(
     assert reading.request_count == 3
     assert reading.bytes_read > 0
     assert not reading.is_synthetic
-    assert all(headers["Authorization"] == "Apikey k3y" for _, _, headers in portal.asked)
+    assert all(asked.headers["Authorization"] == "Apikey k3y" for asked in portal.asked)
     assert not in_memory or not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -171,7 +134,7 @@ def test_a_dataset_that_has_not_changed_is_not_downloaded(portal: Portal, ask: C
     reading = opendatasoft.read(dataclasses.replace(request, position=position))
     assert not reading.parts
     assert reading.position == position
-    assert [path for path, _, _ in portal.asked] == [DATASET]
+    assert [asked.path for asked in portal.asked] == [DATASET]
     filtered = dataclasses.replace(request, position=position, table_options=request.table_options.model_copy(update={"where": "x > 1"}))
     assert opendatasoft.read(filtered).parts
     portal.metas["data_processed"] = "2025-11-04T11:00:00+00:00"
@@ -204,21 +167,21 @@ def test_the_cursor_is_in_the_query(
 ) -> None:
     position = {"cursor": value} if value else {}
     opendatasoft.read(ask(portal.url, options=options, cursor=cursor, lookback_days=1, position=position))
-    asked = {path.removeprefix(DATASET): query.get("where") for path, query, _ in portal.asked}
+    asked = {asked.path.removeprefix(DATASET): asked.query.get("where") for asked in portal.asked}
     wanted = [expected] if expected else None
     assert asked == {"": None, "/exports/parquet": wanted, "/records": wanted}
     whole = ask(portal.url, cursor=cursor, position=position, whole=True)
     portal.asked.clear()
     opendatasoft.read(whole)
-    assert not [query for _, query, _ in portal.asked if "where" in query]
+    assert not [asked for asked in portal.asked if "where" in asked.query]
 
 
 def test_records_that_come_during_the_export_are_counted_once_more(portal: Portal, ask: Callable[..., Request]) -> None:
     totals = [3, 2]
-    portal.answers[f"{DATASET}/records"] = lambda: (200, {}, json.dumps({"total_count": totals.pop(0)}).encode())
+    portal.pages[f"{DATASET}/records"] = lambda _: (200, {}, json.dumps({"total_count": totals.pop(0)}).encode())
     reading = opendatasoft.read(ask(portal.url))
     assert (reading.announced, reading.parts[0].counted, len(reading.parts)) == (2, 2, 1)
-    portal.answers[f"{DATASET}/records"] = (200, {}, b'{"total_count": 5}')
+    portal.pages[f"{DATASET}/records"] = (200, {}, b'{"total_count": 5}')
     reading = opendatasoft.read(ask(portal.url))
     assert (reading.announced, reading.parts[0].counted) == (5, 2)
 
@@ -251,25 +214,25 @@ def test_what_a_portal_may_do_wrong(
     portal: Portal, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, where: str, answer: Any, told: str
 ) -> None:
     monkeypatch.setenv("A_KEY", "k3y")
-    portal.answers[where] = answer
+    portal.pages[where] = answer
     with pytest.raises(SourceError, match=told) as error:
         opendatasoft.read(ask(portal.url))
     assert str(error.value).startswith("a_brick")
     assert "k3y" not in str(error.value)
-    tries = len([path for path, _, _ in portal.asked if path == where])
+    tries = len([asked for asked in portal.asked if asked.path == where])
     assert tries == (web.TRIES if "cut" in told or "503" in told else 1)
 
 
 def test_a_portal_that_asks_to_wait(portal: Portal, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(web.time, "sleep", waits.append)
-    export = portal.answers[f"{DATASET}/exports/parquet"]
+    export = portal.pages[f"{DATASET}/exports/parquet"]
     answers = [
         (429, {"Retry-After": "3"}, b'{"message": "quota"}'),
         (200, {"Content-Length": "99999"}, b"PAR1"),
         export,
     ]
-    portal.answers[f"{DATASET}/exports/parquet"] = lambda: answers.pop(0)
+    portal.pages[f"{DATASET}/exports/parquet"] = lambda _: answers.pop(0)
     request = ask(portal.url)
     assert len(rows(request, opendatasoft.read(request))) == 2
     assert waits == [3.0, pytest.approx(0.002)]
@@ -277,7 +240,7 @@ def test_a_portal_that_asks_to_wait(portal: Portal, ask: Callable[..., Request],
 
 @pytest.mark.parametrize("body", [b"<html>Maintenance</html>", b"PAR1 not quite"])
 def test_an_export_that_is_no_parquet_is_refused(portal: Portal, ask: Callable[..., Request], body: bytes) -> None:
-    portal.answers[f"{DATASET}/exports/parquet"] = (200, {}, body)
+    portal.pages[f"{DATASET}/exports/parquet"] = (200, {}, body)
     reading = opendatasoft.read(ask(portal.url))
     assert not reading.parts
     assert "is not whole Parquet" in dict(reading.refused_files)["bills.parquet"]

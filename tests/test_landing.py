@@ -202,16 +202,16 @@ def test_a_load_accepted_days_later_does_not_overwrite_newer_values(house: House
 
 
 def test_a_refused_load_is_not_fetched_again(house: House, site: Site) -> None:
-    site.files["/items1.csv"] = b"id,n\na,1\n"
+    site.put("/items1.csv", b"id,n\na,1\n")
     brick = house.brick(
         "shop", [table("items", [column("id"), column("n", "bigint")], ["id"], {"format": "csv", "path": "items1.csv"})], site.url
     )
     assert house.land(brick, refuse)
-    assert [status for _, status in site.asked] == [200]
+    assert [asked.status for asked in site.asked] == [200]
     site.asked.clear()
     assert house.land(brick, refuse) is None
-    assert [status for _, status in site.asked] == [304]
-    site.files["/items1.csv"] = b"id,n\na,1\nb,2\n"
+    assert [asked.status for asked in site.asked] == [304]
+    site.put("/items1.csv", b"id,n\na,1\nb,2\n")
     assert house.land(brick)
     assert house.rows(brick, "items", "id, n") == [("a", 1), ("b", 2)]
 

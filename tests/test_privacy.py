@@ -142,12 +142,9 @@ def test_no_clear_value_reaches_a_disk(private: House, site: Site, form: str, wa
     from ingestion import landing
     from ingestion.steward import refused_rows
 
-    if form == "json" and way == "http":
-        links = "".join(f'<a href="{name[6:]}">x</a>' for name in content(form))
-        site.files["/homes/"] = f"<html>{links}</html>".encode()
     for name, raw in content(form).items():
         if way == "http":
-            site.files[f"/{name}"] = raw
+            site.put(f"/{name}", raw)
         else:
             private.drop(name, raw)
     brick = homes(private, form, site.url if way == "http" else None)
@@ -205,7 +202,7 @@ landing.land_brick(lake, Journal(lake), read_brick(Path(sys.argv[1])), "r", lamb
 @pytest.mark.parametrize("step", ["read", "booked"])
 def test_a_kill_leaves_no_clear_value(private: House, site: Site, step: str) -> None:
     for name, raw in content("csv").items():
-        site.files[f"/{name}"] = raw
+        site.put(f"/{name}", raw)
     homes(private, "csv", site.url)
     command = [sys.executable, "-c", KILLED, str(private.folder / "bricks" / "homes.yml"), private.lake.root, step]
     assert subprocess.run(command, check=False).returncode == -9

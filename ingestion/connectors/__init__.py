@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,14 @@ CONNECTORS = {
     "files": "ingestion.connectors.files",
     "opendatasoft": "ingestion.connectors.opendatasoft",
 }
+# Names that landing and the connectors write beside those of the source.
+RESERVED = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row")
+
+
+class Strict(BaseModel):
+    """What a YAML may say: no other field, and nothing is changed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SourceError(Exception):
@@ -71,7 +82,7 @@ class Part:
 
 @dataclass
 class Reading:
-    """What a source gave for one table: no part when nothing is new.
+    """What a source gave for one table, and what that cost: no part when nothing is new.
 
     `position` is JSON and goes to the journal; `opened` are the files that this reading opened, by signature, and that a
     later reading may meet again; `refused_files` are (name, reason). `count_method` is `counted`, `announced` or `none`,
@@ -79,8 +90,9 @@ class Reading:
     clock for a sandbox. `held` keeps what the parts are read from for as long as the reading is referred to.
     """
 
-    read_at: datetime
+    request: Request = field(repr=False)
     position: dict[str, Any]
+    read_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     parts: list[Part] = field(default_factory=list)
     opened: dict[str, str] = field(default_factory=dict)
     refused_files: list[tuple[str, str]] = field(default_factory=list)
@@ -91,7 +103,25 @@ class Reading:
     available_at: datetime | None = None
     is_synthetic: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
-    held: Any = field(default=None, repr=False, compare=False)
+    held: Any = field(default=None, repr=False)
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def spend(self, bytes_read: int = 0, request_count: int = 0) -> None:
+        """Count bytes as transferred and requests, from any thread; the progress is told once a mebibyte."""
+        with self._lock:
+            told, self.bytes_read = self.bytes_read >> 20, self.bytes_read + bytes_read
+            self.request_count += request_count
+            if self.bytes_read >> 20 > told:
+                self.request.progress(self.bytes_read)
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Note a file that cannot be used."""
+        self.refused_files.append((name, reason))
+
+    def note_sandbox(self, clock: datetime) -> None:
+        """Note that the source is synthetic, and its clock as it first was."""
+        if not self.is_synthetic:
+            self.is_synthetic, self.read_at = True, clock
 
 
 def connector(protocol: str) -> ModuleType:

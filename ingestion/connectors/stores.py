@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import calendar
+import contextlib
+import errno
 import hashlib
 import html
 import io
-import itertools
 import json
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
-from ingestion.connectors import SourceError
-from ingestion.connectors.web import Client, HttpError, Meter, MeteredStream, instant, shown
+from ingestion.connectors import Reading, SourceError
+from ingestion.connectors.web import Client, HttpError, MeteredStream, instant, shown
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
-GROUPS = {"Y": r"\d{4}", "m": r"\d{2}", "d": r"\d{2}"}
+DATE_CODES = {"%Y": r"\d{4}", "%m": r"\d{2}", "%d": r"\d{2}"}
+DATED = re.compile("%[Ymd]")
+WILD = re.compile(r"(\*|%[Ymd])")
 
 
 class MissingFile(SourceError):
@@ -37,28 +40,21 @@ class UnreadableFile(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder in a listing; no signature where a listing does not tell."""
+    """A file or folder in a listing; no signature where a listing does not tell.
+
+    Of a file that a pattern means, `name` is from the endpoint, `days` are the first and last day that its date in the
+    pattern means, `members` what is meant of an archive; `is_named` when the pattern names it without wildcard, so that
+    its absence is a fault.
+    """
 
     name: str
     is_folder: bool = False
     signature: str | None = None
     modified: datetime | None = None
     size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file that a pattern means, by its name from the endpoint.
-
-    `days` are the first and last day that its date in the pattern means, `members` what is meant of an archive;
-    `is_named` when the pattern names it without wildcard, so that its absence is a fault.
-    """
-
-    name: str
-    entry: Entry
     days: tuple[date, date] | None = None
     members: str | None = None
-    is_named: bool = True
+    is_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +63,12 @@ class Taken:
 
     content: Any
     signature: str
-    modified: datetime | None
+    modified: datetime | None = None
 
 
 class Store(ABC):
-    """A place that holds files under names; `sandbox_at` is its clock when what it holds is synthetic."""
+    """A place that holds files under names; `root` is where DuckDB can read them in place."""
 
-    sandbox_at: datetime | None = None
     root: Path | None = None
 
     @abstractmethod
@@ -81,96 +76,148 @@ class Store(ABC):
         """List a folder ('' is the endpoint); raises MissingFile or SourceError."""
 
     @abstractmethod
-    def read(self, found: Found, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
+    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
         """Give what `take` makes of a file's bytes, or None when its signature still is `known`.
 
-        `take` may be called again after a cut. Raises MissingFile, UnreadableFile or SourceError.
+        `take` may be called again after a cut; without it, only whether the file has changed is asked for. Raises
+        MissingFile, UnreadableFile or SourceError.
         """
 
     def find(self, name: str) -> Entry:
         """Give the entry of a name that a pattern holds in full; raises MissingFile where it costs nothing to know."""
         return Entry(name)
 
-    def is_changed(self, found: Found, known: str | None) -> bool:
-        """Say whether a file's signature is not `known` any more."""
-        return found.entry.signature != known
-
 
 class FolderStore(Store):
-    """A local folder; its SANDBOX.json says that it is synthetic."""
+    """A local folder, whose listings tell what has changed; its SANDBOX.json says that it is synthetic."""
 
-    def __init__(self, brick: str, folder: Path, meter: Meter) -> None:
-        self.brick, self._folder, self._meter = brick, folder.absolute(), meter
-        self.root = self._folder
-        marker = self._folder / "SANDBOX.json"
+    def __init__(self, reading: Reading, place: str) -> None:
+        self._reading, self._place = reading, place
+        self.root = folder = Path(place).absolute()
+        if not folder.is_dir():
+            raise SourceError(f"{reading.request.brick}: the folder {folder} is not there. Mend: check the endpoint.")
+        marker = folder / "SANDBOX.json"
         if marker.is_file() and (told := json.loads(marker.read_bytes())).get("synthetic"):
-            self.sandbox_at = datetime.fromisoformat(told["now"]).astimezone(UTC)
+            reading.note_sandbox(datetime.fromisoformat(told["now"]).astimezone(UTC))
 
     def list(self, folder: str) -> Sequence[Entry]:
         """List a folder."""
-        try:
-            with os.scandir(self._folder / folder) as entries:
-                return [listed for entry in entries if (listed := self._listed(entry))]
-        except OSError as error:
-            raise self._error(folder, error) from error
+        listed = []
+        with self._told(folder), os.scandir(Path(self._place, folder)) as entries:
+            for entry in entries:
+                # A link to nothing, or a file that went away meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    listed.append(self._entry(entry.name, entry.stat(), is_folder=entry.is_dir()))
+        return listed
 
     def find(self, name: str) -> Entry:
         """Look a file up."""
+        with self._told(name):
+            return self._entry(name, Path(self._place, name).stat())
+
+    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
+        """Read a file."""
+        if file.signature is None:
+            raise self._error(file.name, FileNotFoundError())
+        if file.signature == known:
+            return None
+        content = None
+        if take:
+            with self._told(file.name), self._open(file.name) as stream:
+                content = take(stream)
+            self._reading.spend(file.size, 1)
+        return Taken(content, file.signature, file.modified)
+
+    def _open(self, name: str) -> Any:
+        return Path(self._place, name).open("rb")
+
+    @contextlib.contextmanager
+    def _told(self, name: str) -> Iterator[None]:
         try:
-            return self._entry(name, (self._folder / name).stat())
+            yield
         except OSError as error:
+            # A full disk is no fault of the source.
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise self._error(name, error) from error
 
-    def read(self, found: Found, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
-        """Read a file."""
-        entry = found.entry
-        if entry.signature is None:
-            raise self._error(found.name, FileNotFoundError())
-        if entry.signature == known:
-            return None
-        try:
-            file = (self._folder / found.name).open("rb")
-        except OSError as error:
-            raise self._error(found.name, error) from error
-        with file:
-            content = take(file)
-        self._meter.add(entry.size, 1)
-        return Taken(content, entry.signature, entry.modified)
-
-    def _listed(self, entry: os.DirEntry[str]) -> Entry | None:
-        try:
-            return self._entry(entry.name, entry.stat(), is_folder=entry.is_dir())
-        except OSError:
-            # A link to nothing, or a file that went away meanwhile.
-            return None
-
-    def _entry(self, name: str, stat: os.stat_result, *, is_folder: bool = False) -> Entry:
-        modified = datetime.fromtimestamp(stat.st_mtime, UTC)
-        return Entry(name, is_folder, f"{stat.st_size} {stat.st_mtime_ns}", modified, stat.st_size)
+    @staticmethod
+    def _entry(name: str, stat: os.stat_result, *, is_folder: bool = False) -> Entry:
+        return Entry(name, is_folder, f"{stat.st_size} {stat.st_mtime_ns}", datetime.fromtimestamp(stat.st_mtime, UTC), stat.st_size)
 
     def _error(self, name: str, error: OSError) -> SourceError:
-        where = self._folder / name
+        where = f"{self._reading.request.brick}: {Path(self._place, name)}"
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return MissingFile(f"{self.brick}: {where} is not there. Mend: check the endpoint and the path in the brick.")
-        return UnreadableFile(f"{self.brick}: {where} cannot be read ({error.strerror}). Mend: check its rights.")
+            return MissingFile(f"{where} is not there. Mend: check the endpoint and the path in the brick.")
+        return UnreadableFile(f"{where} cannot be read ({error.strerror}). Mend: check its rights.")
+
+
+class S3Store(FolderStore):
+    """A bucket or a prefix of one, by the standard variables of AWS."""
+
+    def __init__(self, reading: Reading, place: str) -> None:
+        from pyarrow import fs
+
+        self._reading, self._place, env = reading, place.strip("/"), os.environ.get
+        self._selector = fs.FileSelector
+        self._fs = fs.S3FileSystem(
+            # Without a key, the SDK would look for one in the network.
+            anonymous=not env("AWS_ACCESS_KEY_ID"),
+            region=env("AWS_REGION") or env("AWS_DEFAULT_REGION") or "us-east-1",
+            endpoint_override=env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL"),
+            connect_timeout=10,
+            request_timeout=60,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=5),
+        )
+
+    def list(self, folder: str) -> Sequence[Entry]:
+        """List the keys and prefixes right under a prefix."""
+        self._reading.spend(request_count=1)
+        with self._told(folder):
+            return [self._object(info) for info in self._fs.get_file_info(self._selector(self._path(folder)))]
+
+    def find(self, name: str) -> Entry:
+        """Look a key up."""
+        self._reading.spend(request_count=1)
+        with self._told(name):
+            info = self._fs.get_file_info(self._path(name))
+        if not info.is_file:
+            raise self._error(name, FileNotFoundError())
+        return self._object(info)
+
+    def _open(self, name: str) -> Any:
+        return io.BufferedReader(self._fs.open_input_stream(self._path(name)), 1 << 16)
+
+    def _path(self, name: str) -> str:
+        return f"{self._place}/{name}".rstrip("/")
+
+    @staticmethod
+    def _object(info: Any) -> Entry:
+        if not info.is_file:
+            return Entry(info.base_name, is_folder=True)
+        return Entry(info.base_name, False, f"{info.size} {info.mtime_ns}", info.mtime and info.mtime.astimezone(UTC), info.size)
+
+    def _error(self, name: str, error: OSError) -> SourceError:
+        told = str(error).partition(" Detail:")[0][:300]
+        where = f"{self._reading.request.brick}: s3://{self._path(name)}"
+        if isinstance(error, FileNotFoundError) or "NO_SUCH" in told:
+            return MissingFile(f"{where} is not there. Mend: check the endpoint and the path in the brick.")
+        if re.search(r"ACCESS_DENIED|SIGNATURE|INVALID_ACCESS_KEY|UNAUTHORIZED|403|Forbidden|credentials", told, re.IGNORECASE):
+            mend = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those that may read"
+            return SourceError(f"{where} is refused ({told}). Mend: {mend}.")
+        kind = SourceError if re.search(r"NETWORK|curlCode|timed? ?out", told, re.IGNORECASE) else UnreadableFile
+        return kind(f"{where} cannot be read ({told}). Mend: check AWS_ENDPOINT_URL, AWS_REGION and the network.")
 
 
 class HttpStore(Store):
     """A web server; folders are listed from the pages of links that nginx and Apache make of them."""
 
-    def __init__(self, client: Client, meter: Meter) -> None:
-        self._client, self._meter = client, meter
-        self._parts = urlsplit(client.endpoint)
-
-    @property
-    def sandbox_at(self) -> datetime | None:  # type: ignore[override]
-        """The clock of a synthetic source, once it has answered."""
-        return self._client.sandbox_at
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def list(self, folder: str) -> Sequence[Entry]:
         """List a folder by the links of its page that stand right under it."""
         base = self._url(f"{folder}/" if folder else "")
-        base = base if urlsplit(base).path.endswith("/") else urlunsplit(urlsplit(base)._replace(path=f"{self._parts.path}/"))
         try:
             page = self._client.fetch(base, lambda response: response.read()).decode("utf-8", "replace")
         except HttpError as error:
@@ -186,54 +233,39 @@ class HttpStore(Store):
             raise SourceError(f"{self._client.brick}: {shown(base)} gives no listing. Mend: name the files in `path`.")
         return [Entry(name, is_folder) for name, is_folder in names.items()]
 
-    def read(self, found: Found, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
+    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
         """Read a file unless its ETag or its date says that it is the same; without either, its content says."""
 
         def sink(response: BaseHTTPResponse) -> Taken | None:
-            signature = _http_signature(response)
+            signature = _signature(response)
+            if response.status == 304:
+                # So that the connection is kept.
+                response.drain_conn()
             if response.status == 304 or (signature and signature == known):
-                response.close()
                 return None
-            raw = MeteredStream(response, self._meter, None if signature else hashlib.sha256())
+            if signature and not take:
+                return Taken(None, signature)
+            raw = MeteredStream(response, self._client.reading, None if signature else hashlib.sha256())
             stream = io.BufferedReader(raw, 1 << 16)
-            content = take(stream)
+            content = take(stream) if take else None
             # To its end, else a cut would go unseen.
             while stream.read(1 << 20):
                 pass
             signature = signature or f"sha256 {raw.digest.hexdigest()}"
             return None if signature == known else Taken(content, signature, instant(response.headers.get("Last-Modified")))
 
-        taken: Taken | None = self._ask(found, known, sink)
-        return taken
-
-    def is_changed(self, found: Found, known: str | None) -> bool:
-        """Ask for a file on condition that it has changed, and stop at the first bytes."""
-
-        def sink(response: BaseHTTPResponse) -> bool:
-            if response.status == 304:
-                return False
-            signature = _http_signature(response)
-            if signature is None:
-                signature = f"sha256 {hashlib.sha256(response.read()).hexdigest()}"
-            response.close()
-            return signature != known
-
-        return bool(self._ask(found, known, sink))
-
-    def _ask(self, found: Found, known: str | None, sink: Callable[[BaseHTTPResponse], Any]) -> Any:
         kind, _, value = (known or "").partition(" ")
-        date_part = value.rpartition(" ")[0]
-        headers = {"etag": {"If-None-Match": value}, "modified": {"If-Modified-Since": date_part}}.get(kind, {})
+        headers = {"etag": {"If-None-Match": value}, "modified": {"If-Modified-Since": value.rpartition(" ")[0]}}.get(kind, {})
         try:
-            return self._client.fetch(self._url(found.name, is_named=found.is_named), sink, headers)
+            return self._client.fetch(self._url(file.name, is_named=file.is_named), sink, headers)
         except HttpError as error:
             raise self._error(error) from error
 
     def _url(self, name: str, *, is_named: bool = False) -> str:
+        parts = urlsplit(self._client.endpoint)
         # A name that the brick writes in full may carry a query.
-        path = self._parts.path + ("/" + quote(name, safe="/?=&,:" if is_named else "/") if name else "")
-        path, _, query = path.partition("?")
-        return urlunsplit(self._parts._replace(path=path, query="&".join(filter(None, (query, self._parts.query)))))
+        path, _, query = f"{parts.path}/{quote(name, safe='/?=&,:' if is_named else '/')}".partition("?")
+        return urlunsplit(parts._replace(path=path, query="&".join(filter(None, (query, parts.query)))))
 
     @staticmethod
     def _error(error: HttpError) -> SourceError:
@@ -242,90 +274,17 @@ class HttpStore(Store):
         return UnreadableFile(str(error)) if error.is_cut or (error.status or 0) >= 500 else error
 
 
-class S3Store(Store):
-    """A bucket or a prefix of one, by the standard variables of AWS."""
-
-    def __init__(self, brick: str, place: str, meter: Meter) -> None:
-        from pyarrow import fs
-
-        self.brick, self._place, self._meter = brick, place.strip("/"), meter
-        env = os.environ.get
-        key, endpoint = env("AWS_ACCESS_KEY_ID"), urlsplit(env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL") or "")
-        server = {"scheme": endpoint.scheme, "endpoint_override": endpoint.netloc} if endpoint.netloc else {}
-        secrets = {
-            "access_key": key,
-            "secret_key": env("AWS_SECRET_ACCESS_KEY"),
-            "session_token": env("AWS_SESSION_TOKEN"),
-        }
-        self._fs = fs.S3FileSystem(
-            **(secrets if key else {"anonymous": True}),  # type: ignore[dict-item]
-            **server,
-            region=env("AWS_REGION") or env("AWS_DEFAULT_REGION") or "us-east-1",
-            connect_timeout=10,
-            request_timeout=60,
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=5),
-        )
-
-    def list(self, folder: str) -> Sequence[Entry]:
-        """List the keys and prefixes right under a prefix."""
-        from pyarrow import fs
-
-        self._meter.add(request_count=1)
-        try:
-            infos = self._fs.get_file_info(fs.FileSelector(self._path(folder), recursive=False))
-        except OSError as error:
-            raise self._error(folder, error) from error
-        return [self._entry(info, info.base_name) for info in infos]
-
-    def find(self, name: str) -> Entry:
-        """Look a key up."""
-        self._meter.add(request_count=1)
-        try:
-            info = self._fs.get_file_info(self._path(name))
-        except OSError as error:
-            raise self._error(name, error) from error
-        if not info.is_file:
-            raise self._error(name, FileNotFoundError())
-        return self._entry(info, name)
-
-    def read(self, found: Found, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
-        """Read an object."""
-        entry = found.entry
-        if entry.signature is None:
-            raise self._error(found.name, FileNotFoundError())
-        if entry.signature == known:
-            return None
-        self._meter.add(request_count=1)
-        try:
-            with self._fs.open_input_stream(self._path(found.name)) as source:
-                content = take(io.BufferedReader(MeteredStream(source, self._meter), 1 << 16))
-        except OSError as error:
-            raise self._error(found.name, error) from error
-        return Taken(content, entry.signature, entry.modified)
-
-    def _path(self, name: str) -> str:
-        return f"{self._place}/{name}".rstrip("/")
-
-    @staticmethod
-    def _entry(info: Any, name: str) -> Entry:
-        is_folder = not info.is_file
-        modified = None if is_folder or info.mtime is None else info.mtime.astimezone(UTC)
-        return Entry(name, is_folder, None if is_folder else f"{info.size} {info.mtime_ns}", modified, info.size or 0)
-
-    def _error(self, name: str, error: OSError) -> SourceError:
-        told = str(error).partition(" Detail:")[0][:300]
-        where = f"{self.brick}: s3://{self._path(name)}"
-        if isinstance(error, FileNotFoundError) or "NO_SUCH" in told:
-            return MissingFile(f"{where} is not there. Mend: check the endpoint and the path in the brick.")
-        if re.search(r"ACCESS_DENIED|SIGNATURE|INVALID_ACCESS_KEY|UNAUTHORIZED|403|Forbidden|credentials", told, re.IGNORECASE):
-            return SourceError(
-                f"{where} is refused ({told}). Mend: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those that may read."
-            )
-        kind = SourceError if re.search(r"NETWORK|curlCode|timed? ?out", told, re.IGNORECASE) else UnreadableFile
-        return kind(f"{where} cannot be read ({told}). Mend: check AWS_ENDPOINT_URL, AWS_REGION and the network.")
+def _signature(response: BaseHTTPResponse) -> str | None:
+    """Give what tells one version of a file from another: its ETag, else its date and length, else None."""
+    headers = response.headers
+    if etag := headers.get("ETag"):
+        return f"etag {etag}"
+    modified = headers.get("Last-Modified")
+    # The length is told even where there is none: what follows the last space is not of the date.
+    return f"modified {modified} {headers.get('Content-Length', '')}" if modified else None
 
 
-def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Found]:
+def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Entry]:
     """Give the files that a pattern means, in the order of their names within each alternative.
 
     Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`. Raises
@@ -334,61 +293,55 @@ def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Found]:
     alternatives = expand_braces(pattern)
     seen: set[tuple[str, str | None]] = set()
     for alternative in alternatives:
-        path, members = split_archive(alternative)
-        for found in _walk(store, "", path.strip("/").split("/"), {}, floor, members, is_named=True):
-            if (found.name, members) in seen:
-                continue
-            yield found
-            # Millions of names are remembered only where they may come again.
-            if len(alternatives) > 1:
-                seen.add((found.name, members))
+        # What follows a component that ends in .zip means members of it, all of them when nothing does.
+        archive = re.fullmatch(r"(.*?\.zip)(?:/(.*))?", alternative, re.IGNORECASE | re.DOTALL)
+        path, members = (archive[1], archive[2] or "**") if archive else (alternative, None)
+        for found in _walk(store, floor, members, "", list(filter(None, path.split("/")))):
+            if (found.name, members) not in seen:
+                yield found
+                # Millions of names are remembered only where they may come again.
+                if len(alternatives) > 1:
+                    seen.add((found.name, members))
 
 
-def _walk(
-    store: Store,
-    folder: str,
-    components: list[str],
-    dated: dict[str, str],
-    floor: date | None,
-    members: str | None,
-    *,
-    is_named: bool,
-) -> Iterator[Found]:
-    literal = list(itertools.takewhile(lambda component: not is_wild(component), components))
-    if literal:
-        name = "/".join(filter(None, (folder, *(component.replace("%%", "%") for component in literal))))
-        if len(literal) < len(components):
-            yield from _walk(store, name, components[len(literal) :], dated, floor, members, is_named=is_named)
+def _walk(store: Store, floor: date | None, members: str | None, folder: str, path: list[str], codes: Any = None) -> Iterator[Entry]:
+    """Give the files of a path under a folder; `codes` is what the dates above hold, None when nothing above was wild."""
+    head, *rest = path
+    name = f"{folder}/{head}".lstrip("/")
+    if not WILD.search(head):
+        if rest:
+            yield from _walk(store, floor, members, name, rest, codes)
             return
         try:
-            yield Found(name, store.find(name), _days(dated), members, is_named)
+            entry = store.find(name)
         except MissingFile:
-            if is_named:
-                # Whoever reads it says that it is missing, and goes on with the others.
-                yield Found(name, Entry(name), None, members)
+            if codes is not None:
+                return
+            # Whoever reads it says that it is missing, and goes on with the others.
+            entry = Entry(name)
+        yield replace(entry, name=name, days=_days(codes), members=members, is_named=codes is None)
         return
-    head, rest = components[0], components[1:]
-    shape = _shape(head)
     try:
         entries = sorted(store.list(folder), key=lambda entry: entry.name)
     except MissingFile:
-        if is_named:
+        if codes is None:
             raise
         return
+    shape = _shape(head)
     for entry in entries:
         match = shape.fullmatch(entry.name)
         if not match or (entry.name.startswith(".") and not head.startswith(".")) or entry.is_folder != bool(rest):
             continue
-        codes = dated | match.groupdict()
-        days = _days(codes)
-        is_other_date = any(dated.get(code, value) != value for code, value in match.groupdict().items())
-        if is_other_date or (days is None and "Y" in codes) or (days and floor and days[1] < floor):
+        met = {**(codes or {}), **match.groupdict()}
+        days = _days(met)
+        is_other_date = (codes or {}).items() - met.items() or ("Y" in met and days is None)
+        if is_other_date or (days and floor and days[1] < floor):
             continue
-        name = f"{folder}/{entry.name}" if folder else entry.name
+        name = f"{folder}/{entry.name}".lstrip("/")
         if rest:
-            yield from _walk(store, name, rest, codes, floor, members, is_named=False)
+            yield from _walk(store, floor, members, name, rest, met)
         else:
-            yield Found(name, entry, days, members, is_named=False)
+            yield replace(entry, name=name, days=days, members=members)
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -401,25 +354,6 @@ def expand_braces(pattern: str) -> list[str]:
     return list(dict.fromkeys(alternatives))
 
 
-def split_archive(path: str) -> tuple[str, str | None]:
-    """Cut a path after its component that ends in .zip; what follows means members of it, all of them when empty."""
-    components = path.split("/")
-    for index, component in enumerate(components):
-        if component.lower().endswith(".zip"):
-            return "/".join(components[: index + 1]), "/".join(components[index + 1 :]) or "**"
-    return path, None
-
-
-def is_wild(component: str) -> bool:
-    """Say whether a component of a path stands for several names."""
-    return "*" in component or re.search(r"%[Ymd]", component.replace("%%", "")) is not None
-
-
-def is_dated(pattern: str) -> bool:
-    """Say whether a pattern holds a date."""
-    return re.search(r"%[Ymd]", pattern.replace("%%", "")) is not None
-
-
 def matches(members: str, name: str) -> bool:
     """Say whether a member of an archive is meant."""
     if members == "**":
@@ -428,36 +362,24 @@ def matches(members: str, name: str) -> bool:
 
 
 def _shape(component: str) -> re.Pattern[str]:
-    """Make a regular expression of `*`, %Y, %m, %d and %%; a code met again must hold the same text."""
-    seen: set[str] = set()
+    """Make a regular expression of `*`, %Y, %m and %d; a code met again must hold the same text."""
     written = ""
-    for piece in re.findall(r"%[Ymd%]|\*|[^%*]+|%", component):
-        code = piece[1:] if len(piece) == 2 and piece[0] == "%" else ""
-        if code in GROUPS:
-            written += f"(?P={code})" if code in seen else f"(?P<{code}>{GROUPS[code]})"
-            seen.add(code)
+    for piece in WILD.split(component):
+        if digits := DATE_CODES.get(piece):
+            group = f"(?P<{piece[1]}>"
+            written += f"(?P={piece[1]})" if group in written else f"{group}{digits})"
         else:
-            written += "[^/]*" if piece == "*" else re.escape("%" if code == "%" else piece)
+            written += "[^/]*" if piece == "*" else re.escape(piece)
     return re.compile(written, re.DOTALL)
 
 
-def _days(codes: dict[str, str]) -> tuple[date, date] | None:
+def _days(codes: dict[str, str] | None) -> tuple[date, date] | None:
     """Give the first and last day that a year, a year and month, or a whole date mean; None when it is no date."""
-    if "Y" not in codes:
+    if not codes or "Y" not in codes:
         return None
-    year = int(codes["Y"])
-    month, last_month = int(codes.get("m", 1)), int(codes.get("m", 12))
+    year, last_month = int(codes["Y"]), int(codes.get("m", 12))
     try:
-        last_day = codes.get("d") or calendar.monthrange(year, last_month)[1]
-        return date(year, month, int(codes.get("d", 1))), date(year, last_month, int(last_day))
+        first = date(year, int(codes.get("m", 1)), int(codes.get("d", 1)))
+        return first, first if "d" in codes else date(year, last_month, calendar.monthrange(year, last_month)[1])
     except ValueError:
         return None
-
-
-def _http_signature(response: BaseHTTPResponse) -> str | None:
-    """Give what tells one version of a file from another: its ETag, else its date and length, else None."""
-    headers = response.headers
-    if etag := headers.get("ETag"):
-        return f"etag {etag}"
-    modified = headers.get("Last-Modified")
-    return f"modified {modified} {headers.get('Content-Length', '')}".rstrip() if modified else None
