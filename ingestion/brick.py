@@ -24,6 +24,10 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SECRET = re.compile(
     r"://[^/\s:@]+:[^/\s@]+@|[?&](?:api_?key|token|password|secret)=|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.", re.I
 )
+# Schemas of the warehouse that a brick's, of its own name, must not be.
+ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds")
+CRON = r"^(([\dA-Z]{1,3}|\*)([-/,]([\dA-Z]{1,3}|\*))*( |$)){5}$"
+FORMAT = r"^([^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*$"  # what DuckDB's strptime understands
 
 
 class BrickError(Exception):
@@ -68,10 +72,14 @@ class Freshness(Strict):
 
 
 class ColumnMeta(Strict):
-    """What ingestion must know of a column: how its text is read, and what of it may land."""
+    """What ingestion must know of a column: how its text is read, and what of it may land.
 
-    format: str | None = None
+    `optional`: the source may lack the column. `required`: a row without a value is refused, as those of a key are.
+    """
+
+    format: Annotated[str, Field(pattern=FORMAT)] | None = None
     optional: bool = False
+    required: bool = False
     formerly: tuple[str, ...] = ()
     personal: bool = False
     mask: Literal["drop", "pseudonym", "zone"] | None = None
@@ -79,11 +87,13 @@ class ColumnMeta(Strict):
     unit: str | None = None
 
     @model_validator(mode="after")
-    def _mask_is_whole(self) -> ColumnMeta:
+    def _is_coherent(self) -> ColumnMeta:
         if self.personal and not self.mask:
             raise ValueError("a personal column needs a mask: drop, pseudonym or zone")
         if self.mask and not self.personal:
             raise ValueError("a mask is for a column that says `personal: true`")
+        if self.required and (self.optional or self.mask == "drop"):
+            raise ValueError("a column that is required is neither optional nor dropped")
         if (self.mask == "zone") != (self.position is not None):
             raise ValueError("mask zone goes with `position: [longitude column, latitude column]`, and only with it")
         return self
@@ -116,7 +126,7 @@ class Column(Strict):
 
     @model_validator(mode="after")
     def _is_landable(self) -> Column:
-        if self.name in RESERVED:
+        if self.name.casefold() in RESERVED:
             raise ValueError(f"'{self.name}' is a name that landing uses")
         if self.meta.mask in ("pseudonym", "zone") and self.data_type != "string":
             raise ValueError(f"a column masked by {self.meta.mask} lands as a string: declare `data_type: string`")
@@ -165,8 +175,10 @@ class Table(Strict):
     @model_validator(mode="after")
     def _names_are_known(self) -> Table:
         names = [column.name for column in self.columns]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"table {self.name} declares column '{twice}' twice")
+        if twice := _twice([name for column in self.columns for name in (column.name, *column.meta.formerly)]):
+            raise ValueError(f"table {self.name} declares column '{twice}' twice (names that differ by their case are one name)")
+        if self.meta.lookback and not self.meta.cursor:
+            raise ValueError(f"table {self.name} has a lookback and no cursor")
         for field, name in (*(("key", name) for name in self.meta.key), ("cursor", self.meta.cursor or "folder_date")):
             if name not in names and (field, name) != ("cursor", "folder_date"):
                 raise ValueError(f"{field} '{name}' of table {self.name} is not one of its columns: {', '.join(names)}")
@@ -205,7 +217,7 @@ class BrickMeta(Strict):
     options: dict[str, Any] = Field({})
     endpoint: str | None
     endpoint_reason: str | None = None
-    cadence: Literal["hourly", "daily", "weekly", "monthly"] | Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]
+    cadence: Literal["hourly", "daily", "weekly", "monthly"] | Annotated[str, Field(pattern=CRON)]
     retention: Period
 
     @model_validator(mode="after")
@@ -249,6 +261,10 @@ class Brick(Strict):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Brick:
+        if self.name in ROOMS:
+            raise ValueError(f"'{self.name}' is the name of a schema of the warehouse ({', '.join(ROOMS)})")
+        if twice := _twice([table.name for table in self.tables]):
+            raise ValueError(f"table {twice} is declared twice")
         module = connector(self.meta.connector)
         _options(module.BrickOptions, self.meta.options, "config.meta.options")
         for table in self.tables:
@@ -286,7 +302,7 @@ def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
     bricks: dict[str, Brick] = {}
     claims: dict[str, str] = {}
     faults: list[str] = []
-    for path in sorted(folder.glob("*.yml")):
+    for path in sorted(folder.glob("*.y*ml")):
         try:
             brick = bricks[path.stem] = read_brick(path)
         except BrickError as error:
@@ -303,7 +319,10 @@ def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
 
 def read_brick(path: Path) -> Brick:
     """Read one brick; raises BrickError naming file, line, field and what is accepted."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BrickError(f"{path.name}: not UTF-8 at byte {error.start}. Mend: save it as UTF-8.") from error
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
@@ -331,8 +350,14 @@ def read_brick(path: Path) -> Brick:
         if brick.name != path.stem:
             faults.append(f"{path.name}: `name: {brick.name}` must be the file's own name, {path.stem}")
     if faults:
-        raise BrickError("\n".join(faults))
+        raise BrickError("\n".join(dict.fromkeys(faults)))
     return brick
+
+
+def _twice(names: list[str]) -> str | None:
+    """Give the first name that stands twice, as SQL compares names: whatever their case."""
+    folded = [name.casefold() for name in names]
+    return next((name for number, name in enumerate(names) if folded[number] in folded[:number]), None)
 
 
 def _options(model: type[BaseModel], values: dict[str, Any], where: str) -> None:

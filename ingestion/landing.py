@@ -423,8 +423,13 @@ class _Select:
 
     @staticmethod
     def _checked(number: int, column: Column) -> str:
-        """Write the value of a column from its cast: a double that is not finite is none."""
-        return f"case when isfinite(v{number}) then v{number} end" if column.data_type == "double" else f"v{number}"
+        """Write the value of a column from its cast: a double that is not finite is none, nor a date that no calendar shows."""
+        if column.data_type == "double":
+            return f"case when isfinite(v{number}) then v{number} end"
+        if column.data_type in ("date", "timestamptz"):
+            first, last = (f"'{day}'::{column.data_type}" for day in ("0001-01-02", "9999-12-30"))
+            return f"case when v{number} between {first} and {last} then v{number} end"
+        return f"v{number}"
 
     def _number(self, text: str) -> str:
         if self.thousands is not None:
@@ -440,13 +445,15 @@ class _Select:
             cases.append(f"when is_lost then 'not a JSON object'{content}")
         for number, column in enumerate(self.landed):
             value, text = self._checked(number, column), f"t{number}::varchar"
-            if column.name in self.table.meta.key:
+            is_key = column.name in self.table.meta.key
+            if is_key or column.meta.required:
                 # What begins with a visible ASCII character is not blank: `trim`, which knows all of Unicode, is slow.
                 is_blank = f"({text} is null or (({text} < '!' or {text} > '~') and trim({text}) = ''))"
                 missing = is_blank if column.data_type == "string" and not column.meta.position else f"{value} is null"
                 if column.data_type != "string":
                     missing += f" and {is_blank}"
-                cases.append(f"when {missing} then {literal(column.name + ' is missing, and is in the key')}")
+                told = literal(f"{column.name} is missing, and is {'in the key' if is_key else 'required'}")
+                cases.append(f"when {missing} then {told}")
             if column.data_type != "string":
                 told = literal(f"{column.name} is not a {column.data_type}")
                 if column.meta.format:

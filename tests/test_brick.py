@@ -82,6 +82,14 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "key that is no column": (put(table_meta, key=["code"]), r"key 'code' of table items is not one of its columns: id, n"),
     "cursor that is no column": (put(table_meta, cursor="at"), r"cursor 'at' of table items is not one of its columns"),
     "column twice": (lambda d: first(d)["columns"].append(column("id")), r"declares column 'id' twice"),
+    "column twice but for its case": (lambda d: first(d)["columns"].append(column("ID")), r"declares column 'ID' twice"),
+    "former name of another column": (lambda d: first(d)["columns"].append(column("x", formerly=["n"])), r"declares column 'n' twice"),
+    "table twice": (lambda d: brick(d)["tables"].append(copy.deepcopy(first(d))), r"table items is declared twice"),
+    "name of a partition": (lambda d: first(d)["columns"].append(column("Load_ID")), r"'Load_ID' is a name that landing uses"),
+    "format that no reader knows": (lambda d: first(d)["columns"].append(column("at", "date", format="%Q")), r"meta.format: String should match"),
+    "required and optional": (lambda d: first(d)["columns"].append(column("x", required=True, optional=True)), r"required is neither optional nor"),
+    "cadence that is no cron": (put(meta, cadence="every day at six o'clock"), r"config.meta.cadence"),
+    "lookback without a cursor": (put(table_meta, lookback={"count": 1, "period": "day"}), r"has a lookback and no cursor"),
     "name that landing uses": (lambda d: first(d)["columns"].append(column("_file")), r"'_file' is a name that landing uses"),
     "time zone not known": (put(table_meta, time_zone="Rennes"), r"'Rennes' is no time zone of the tz database \(Europe/Paris"),
     "retention of nothing": (put(meta, retention={"count": 0, "period": "year"}), r"retention.count: Input should be greater than 0"),
@@ -148,9 +156,21 @@ def test_a_fault_names_its_line(tmp_path: Path) -> None:
 def test_what_is_no_yaml_is_told(tmp_path: Path) -> None:
     with pytest.raises(BrickError, match=r"shop.yml: not YAML: .*line 2"):
         read_brick(write(tmp_path, "a: [1\nb: }"))
+    (tmp_path / "shop.yml").write_bytes("a: é".encode("cp1252"))
+    with pytest.raises(BrickError, match=r"shop\.yml: not UTF-8 at byte 3\. Mend: save it as UTF-8"):
+        read_brick(tmp_path / "shop.yml")
     for empty in ("", "[]", "sources: 3"):
         with pytest.raises(BrickError, match="must hold exactly one entry under `sources:`"):
             read_brick(write(tmp_path, empty))
+
+
+def test_a_schema_of_the_warehouse_is_no_name_and_a_cron_is_a_cadence(tmp_path: Path) -> None:
+    document = shop()
+    meta(document)["cadence"] = "*/15 6-20 * * MON-FRI"
+    assert read_brick(write(tmp_path, document)).meta.cadence == "*/15 6-20 * * MON-FRI"
+    brick(document)["name"] = "staging"
+    with pytest.raises(BrickError, match="'staging' is the name of a schema of the warehouse"):
+        read_brick(write(tmp_path, document, "staging"))
 
 
 def test_a_dataset_has_one_brick_that_decides(tmp_path: Path) -> None:

@@ -498,6 +498,7 @@ def test_every_kind_of_value_is_read_as_the_brick_declares(house: House) -> None
         "id;n;x;ok;day;at;doc", '01;1 234;"1 234,5";true;31/12/2024;2025-07-01 12:00:00;"{""a"": 1}"', "02;;;;;;",
         "03;n/d;-;n/d;-;n/d;-", "04;1,5;1;1;31/12/2024;2025-07-01;{}", "05;1;inf;1;31/12/2024;2025-07-01;{}",
         "06;1;1;1;2024-12-31;2025-07-01;{}", "07;1;1;1;31/12/2024;hier;{}", "08;1;1;1;31/12/2024;2025-07-01;{", ";1;1;1;;;",
+        "09;1;1;1;31/12/2024;infinity;{}", "10;1;1;1;31/12/2024;20250-07-01 00:00:00;{}",
     )) + "\n")  # fmt: skip
     house.land(brick)
     first, *others = house.rows(brick, "items", "id, n, x, ok, day, \"at\" at time zone 'UTC', doc", "id")
@@ -509,6 +510,22 @@ def test_every_kind_of_value_is_read_as_the_brick_declares(house: House) -> None
     assert [row["reason"] for row in refused_rows(house.lake, entry, 20)["items"]] == [
         "n is not a bigint: 1,5", "x is not a double: inf", "day is not a date written %d/%m/%Y: 2024-12-31",
         "at is not a timestamptz: hier", "doc is not a json: {", "id is missing, and is in the key",
+        "at is not a timestamptz: infinity", "at is not a timestamptz: 20250-07-01 00:00:00",
+    ]  # fmt: skip
+
+
+def test_a_row_without_a_required_value_is_refused(house: House) -> None:
+    from ingestion.steward import refused_rows
+
+    options = {"format": "csv", "path": "items*.csv"}
+    brick = house.brick(
+        "shop", [table("items", [column("id"), column("who", required=True), column("day", "date", required=True)], ["id"], options)]
+    )
+    house.drop("items1.csv", "id,who,day\n1,ann,2024-12-31\n2,,2024-12-31\n3,bob,\n4, ,hier\n")
+    entry = house.land(brick)
+    assert house.rows(brick, "items", "id") == [("1",)]
+    assert [row["reason"] for row in refused_rows(house.lake, entry, 20)["items"]] == [
+        "who is missing, and is required", "day is missing, and is required", "who is missing, and is required"
     ]  # fmt: skip
 
 

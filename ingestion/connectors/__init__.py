@@ -24,7 +24,7 @@ CONNECTORS = {
     "opendatasoft": "ingestion.connectors.opendatasoft",
 }
 # Names that landing and the connectors write beside those of the source.
-RESERVED = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row")
+RESERVED = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
 
 
 class Strict(BaseModel):
