@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import yaml
 
-from ingestion.lake import Lake, listed, quoted
+from ingestion.lake import Lake, listed, literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,6 +32,7 @@ LANDED = {
     "refused_share": 0.2,  # rows refused, at most
     "key_share": 0.9,  # distinct keys among rows, at least: below, a page was repeated
     "volume": (0.6, 3.0),  # rows of the fullest day (changes) or of the photo (whole), as multiples of those before
+    "future_share": 0.05,  # rows dated after the reading, at most: a sensor may have lost its clock, a source may not
     "garbled_share": 0.01,  # rows with a text read in a wrong encoding, at most
     "coverage": 0.5,  # distinct values of the first key column, as a share of those before
     "filled": 20,  # values that a column should have held, from what came before, for it to be all null
@@ -75,8 +76,9 @@ def judge_load(
         rows = f"(select * from read_parquet({listed([str(file) for file in files])}, union_by_name = true) where _refused is null)"
         landed = [column for column in table.columns if column.is_landed]
         texts = [column.name for column in landed if column.data_type == "string"]
-        profile = _profile(connection, rows, [column.name for column in landed], list(table.meta.key), _clock(table), texts)
+        profile = _profile(connection, rows, [column.name for column in landed], list(table.meta.key), _clock(table), read_at, texts)
         profile["refused_share"] = record["refused"] / max(1, record["kept"] + record["refused"])
+        profile["before_cursor"] = record["before_cursor"]
         profile["is_told_empty"] = record["source_count"] == 0 and record["count_method"] == "announced"
         record["profile"] = profile
         before = [load for load in history if name in load["tables"]]
@@ -103,8 +105,8 @@ def judge_mart(
     tolerated = {**MART, **suite.get("defaults", {})}
     connection = lake.connect()
     rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
-    profile = _profile(connection, rows, columns, key, None)
-    expectations: list[Expectation] = []
+    profile = _profile(connection, rows, columns, key, None, None)
+    expectations = [_between("key_share", 1, None, f"two rows or more of one {', '.join(key)}")]
     if before:
         low, high = tolerated["volume"]
         told = f"rows: {profile['row_count']} against {before['row_count']} published"
@@ -127,7 +129,13 @@ def _clock(table: Table) -> str | None:
 
 
 def _profile(
-    connection: duckdb.DuckDBPyConnection, rows: str, columns: list[str], key: list[str], clock: str | None, texts: Sequence[str] = ()
+    connection: duckdb.DuckDBPyConnection,
+    rows: str,
+    columns: list[str],
+    key: list[str],
+    clock: str | None,
+    read_at: dt.datetime | None,
+    texts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Sum up a set: rows, distinct keys, values held by column, newest row, rows of the fullest day.
 
@@ -138,14 +146,19 @@ def _profile(
     one_in = max(1, row_count // SAMPLE)
     keys, first = f"({', '.join(quoted(name) for name in key)})", quoted(key[0])
     held = ", ".join(f"count({quoted(name)})" for name in columns)
-    newest = f"max({quoted(clock)})::timestamptz::varchar" if clock else "null"
+    newest, is_future = "null", "false"
+    if clock and read_at:
+        # A day and a half: a date has no hour, and time zones differ.
+        is_future = f"{quoted(clock)}::timestamptz > {literal((read_at + dt.timedelta(days=1.5)).isoformat())}::timestamptz"
+        newest = f"(max({quoted(clock)}) filter (where not {is_future}))::timestamptz::varchar"
     garbled = " or ".join(f"contains({quoted(name)}, '{mark}')" for name in texts for mark in GARBLED) or "false"
     sql = (
         f"select count(*) filter (where hash({keys}) % {one_in} = 0), count(distinct {keys}) filter (where hash({keys}) % {one_in} = 0), "
-        f"{one_in} * count(distinct {first}) filter (where hash({first}) % {one_in} = 0), {newest}, count(*) filter (where {garbled}), "
+        f"{one_in} * count(distinct {first}) filter (where hash({first}) % {one_in} = 0), {newest}, "
+        f"count(*) filter (where {is_future}), count(*) filter (where {garbled}), "
         f"{held} from {rows}"
     )
-    sampled_count, key_count, coverage, newest_at, garbled_count, *counts = connection.execute(sql).fetchall()[0]
+    sampled_count, key_count, coverage, newest_at, future_count, garbled_count, *counts = connection.execute(sql).fetchall()[0]
     peak = row_count
     if clock:
         days = f"select count(*) as rows from {rows} group by {quoted(clock)}::date"
@@ -154,6 +167,7 @@ def _profile(
         "row_count": row_count,
         "key_share": key_count / max(1, sampled_count),
         "coverage": coverage,
+        "future_share": future_count / max(1, row_count),
         "garbled_share": garbled_count / max(1, row_count),
         "peak_day_rows": peak,
         "newest_at": newest_at,
@@ -168,8 +182,9 @@ def _of_load(
     profiles = [load["tables"][table.name]["profile"] for load in history if "profile" in load["tables"][table.name]]
     # A table may be empty as long as it never held anything, and its source says so.
     least_count = 0 if profile.pop("is_told_empty") and not any(p["row_count"] for p in profiles) else 1
+    late = f", {profile['before_cursor']} are older than the lookback" if profile["before_cursor"] else ""
     expectations = [
-        _between("row_count", least_count, None, "no row was kept"),
+        _between("row_count", least_count, None, f"no row was kept{late}"),
         _between("refused_share", 0, tolerated["refused_share"], f"refused rows: {profile['refused_share']:.0%}"),
     ]
     told = f"rows with a text read in a wrong encoding ({', '.join(GARBLED)}): {profile['garbled_share']:.0%}"
@@ -177,10 +192,8 @@ def _of_load(
     if profile["row_count"] >= FEW:
         told = f"distinct keys: {profile['key_share']:.0%} of the rows, a page was repeated"
         expectations.append(_between("key_share", tolerated["key_share"], None, told))
-    if profile["newest_at"]:
-        age = (read_at - dt.datetime.fromisoformat(profile["newest_at"])).total_seconds() / 86400
-        profile["age_days"] = round(age, 4)
-        expectations.append(_between("age_days", -1.5, None, f"the newest row is dated {profile['newest_at']}, after the reading"))
+    told = f"rows dated after the reading: {profile['future_share']:.0%}"
+    expectations.append(_between("future_share", 0, tolerated["future_share"], told))
     if not profiles:
         return expectations
     is_whole = table.meta.delivers == "whole"

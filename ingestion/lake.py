@@ -48,6 +48,8 @@ class Lake:
         state = state or os.environ.get("ORCHESTRA_STATE")
         if self.is_s3 and not state:
             raise LakeError(f"the lake {root} is on S3: set ORCHESTRA_STATE to a local folder")
+        if "%" in root:
+            raise LakeError(f"the lake {root} holds a %, which libraries read as the code of another character: name it otherwise")
         self.root = root.rstrip("/") if self.is_s3 else str(Path(root).absolute())
         self.state = Path(state).absolute() if state else Path(self.root) / "state"
 

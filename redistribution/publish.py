@@ -90,7 +90,7 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
     with lake.lock("publish", wait=60), lake.workspace("publish") as work:
         journal.refresh()
         follow(lake, journal)
-        last = last_published(journal)
+        last, already = last_published(journal), _last_withheld(journal)
         connection = lake.connect()
         connection.execute(f"attach {literal(str(lake.state_path('warehouse.duckdb')))} as warehouse (read_only)")
         published: dict[str, Any] = {}
@@ -100,7 +100,8 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
             before = last.get(mart.name)
             row_count = int(digest.partition(":")[0])
             is_awaited = not before and not row_count  # its bricks have not all landed yet, or nothing is to be told
-            if is_awaited or (before and (before["digest"], before["class"]) == (digest, mart.access_class)):
+            is_same = before and (before["digest"], before["class"]) == (digest, mart.access_class)
+            if is_awaited or (is_same and mart.name not in already):  # one that was withheld since is said to be good again
                 continue
             file = work / f"{mart.name}.parquet"
             columns = _write(connection, mart, file)
@@ -115,7 +116,6 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
             lake.upload(file, name)
             published[mart.name] = {**record, "files": [name], "profile": profile, "columns": columns}
         connection.close()
-        already = _last_withheld(journal)
         news = {name: record for name, record in withheld.items() if already.get(name) != (record["digest"], record["reasons"])}
         if not published and not news:
             return None
@@ -213,8 +213,13 @@ def _follow_catalogue(lake: Lake, entries: list[Entry], access_class: str, *, is
     behind = [entry for entry in entries if entry["seq"] > reached]
     if not behind:
         return
+    import duckdb
+
     connection = lake.connect()
-    attach(connection, lake, access_class, is_reader=False)
+    try:
+        attach(connection, lake, access_class, is_reader=False)
+    except duckdb.Error as error:
+        raise LakeError(f"{catalogue(lake, access_class)} cannot be read ({error}). Mend: orchestra rebuild") from error
     existing = set(lake.names(f"marts/{access_class}"))
     for entry in behind:
         _commit(connection, lake, entry, access_class, existing)

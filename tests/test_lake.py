@@ -124,6 +124,11 @@ def test_a_lake_on_s3_wants_a_local_state(monkeypatch: pytest.MonkeyPatch) -> No
     assert lake.path("journal", "1.json") == "s3://bucket/lake/journal/1.json"
 
 
+def test_a_percent_sign_in_the_path_of_a_lake_is_refused() -> None:
+    with pytest.raises(LakeError, match=r"the lake /tmp/100%25 holds a %.*name it otherwise"):
+        Lake("/tmp/100%25")
+
+
 def test_names_and_texts_are_quoted() -> None:
     assert (quoted('a"b'), literal("l'eau"), listed(["a", "l'eau"])) == ('"a""b"', "'l''eau'", "['a', 'l''eau']")
 

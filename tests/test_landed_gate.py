@@ -114,8 +114,9 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         lambda day, photo: ([re.sub(r";[^;]*$", ";", line) for line in day], photo), r"readings: column battery is all null, 100% filled before"),
     "a stale day": (
         lambda day, photo: (readings(LAST - dt.timedelta(days=1)), photo), r"readings: stale: the newest row is still 2025-03-28 .*, 1.0 days after the last load"),
-    "a row of the future": (
-        lambda day, photo: ([*day, "s00;2052-03-29T00:00:00Z;1;1"], photo), r"readings: the newest row is dated 2052-03-29 .*, after the reading"),
+    "rows of the future": (
+        lambda day, photo: ([*(f"s{n:02};2052-03-29T00:00:{n:02}Z;1;1" for n in range(20)), *day], photo),
+        r"readings: rows dated after the reading: 8%"),
     "another decimal mark": (lambda day, photo: ([line.replace(".", ",") for line in day], photo), r"readings: no row was kept"),
     "another decimal mark in a third of the rows": (
         lambda day, photo: ([line.replace(".", ",") if n % 3 == 0 else line for n, line in enumerate(day)], photo), r"readings: refused rows: 33%"),
@@ -223,6 +224,13 @@ def test_what_a_steward_wrote_is_judged_too(town: tuple[House, Brick], tmp_path:
     assert reasons[0] == "readings: no thermometer of ours goes there"
     assert re.match(r"readings: expect_column_min_to_be_between .*'min_value': 100.*, seen .*'observed_value': 3", reasons[1])
     assert len(reasons) == 2, "a warning refuses, or the volume is judged"
+
+
+def test_a_sensor_that_lost_its_clock_does_not_empty_a_load(town: tuple[House, Brick]) -> None:
+    for moment in ("2052-03-29T00:00:00Z", "infinity", "20250-01-01T00:00:00Z", "0044-03-15 (BC)"):
+        entry = judged(town, [*readings(LAST), f"s00;{moment};1;1"], places(65))
+        assert entry["verdict"] == "accepted", entry["reasons"]
+        assert entry["tables"]["readings"]["refused"] == (moment[:5] != "2052-"), "no calendar shows it"
 
 
 # Clean days ------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import Lake, LakeError
 from redistribution import publish as out
 from redistribution.publish import Mart
 
@@ -93,6 +93,30 @@ def test_a_withheld_mart_keeps_its_last_good_version_and_publications_says_so(la
     said = read(lake, "select verdict, row_count, reasons from lake.publications order by seq")
     assert said[0][:2] == ("published", 100) and said[1][:2] == ("withheld", 20) and "against 100" in said[1][2]
     assert run(lake, "r3", judge=judge_mart) is None, "the same refusal is not said twice"
+    fill(lake, rows(100))
+    assert run(lake, "r4", judge=judge_mart) is not None, "good again, as it was: its readers are told"
+    assert read(lake, "select verdict from lake.publications order by seq") == [("published",), ("withheld",), ("published",)]
+    assert run(lake, "r5", judge=judge_mart) is None
+
+
+def test_two_rows_of_one_key_are_withheld(lake: Lake) -> None:
+    from expectations.gate import judge_mart
+
+    fill(lake, rows(40) + " union all " + rows(1))
+    entry = run(lake, "r1", judge=judge_mart)
+    assert entry is not None and entry["withheld"]["energy_by_month"]["reasons"] == ["energy_by_month: two rows or more of one building_id"]
+
+
+def test_a_catalogue_that_cannot_be_read_is_named_with_the_mend(lake: Lake) -> None:
+    fill(lake, rows(4))
+    run(lake, "r1")
+    out.catalogue(lake, "open").write_bytes(b"what a failing disk leaves" * 100)
+    fill(lake, rows(5))
+    with pytest.raises(LakeError, match=r"open\.sqlite cannot be read .*Mend: orchestra rebuild"):
+        run(lake, "r2")
+    out.catalogue(lake, "open").unlink()
+    out.follow(lake, Journal(lake), is_rebuild=True)
+    assert read(lake, "select count(*) from lake.energy_by_month") == [(4,)], "what was booked is there again"
 
 
 def test_a_class_lower_than_the_sources_is_withheld_unless_it_says_why(lake: Lake) -> None:
@@ -136,7 +160,7 @@ def test_killed_between_the_entry_and_the_catalogue_the_next_run_ends_the_public
     fill(lake, rows(4, value=7))
     script = """
 import os, signal, sys
-from ingestion.lake import Lake
+from ingestion.lake import Lake, LakeError
 from ingestion.journal import Journal
 from redistribution import publish as out
 sys.path.insert(0, 'tests')
