@@ -14,8 +14,8 @@ WIDEST = 100  # characters of a cell; --json cuts nothing
 
 
 def as_json(run: Run) -> dict[str, Any]:
-    """Give a run as JSON, failures told."""
-    return {**asdict(run), "failures": run.failures}
+    """Give a run as JSON, failures and warnings told."""
+    return {**asdict(run), "failures": run.failures, "warnings": run.build.warnings if run.build else []}
 
 
 def as_text(run: Run) -> str:
@@ -35,6 +35,7 @@ def as_text(run: Run) -> str:
         f"run {run.run_id}: {footprint['wall_s']:.1f} s, {footprint['cpu_s']:.1f} CPU seconds, "
         f"about {footprint['energy_wh']:.3f} Wh\n  energy: {METHOD}"
     )
+    parts += [f"WARNING {warning}" for warning in (run.build.warnings if run.build else [])]
     parts += [f"FAILED {failure}" for failure in run.failures]
     return "\n\n".join(parts)
 

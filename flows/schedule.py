@@ -88,8 +88,11 @@ def run(bricks: list[str]) -> None:
     states = {brick: land_brick(brick, run_id, return_state=True) for brick in bricks}
     failures = [str(state.message) for state in states.values() if state.is_failed()]
     built = build()
-    slowest = sorted(({name: node[name] for name in NODE} for node in built.nodes), key=lambda node: -node["seconds"])
-    _show("dbt-nodes", f"{len(slowest)} dbt nodes, the slowest first; none when no model is behind", slowest)
+    for warning in built.warnings:
+        prefect.get_run_logger().warning(warning)
+    nodes = [{name: node[name] for name in NODE} for node in built.nodes]
+    nodes.sort(key=lambda node: (node["status"] != "warn", -node["seconds"]))
+    _show("dbt-nodes", f"{len(nodes)} dbt nodes: those that warn, then the slowest first; none when no model is behind", nodes)
     published = publish(run_id)
     entry = published.entry
     marts = [

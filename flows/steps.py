@@ -56,6 +56,11 @@ class BuildStep:
     failures: list[str] = field(default_factory=list)
     footprint: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def warnings(self) -> list[str]:
+        """Say what dbt's tests found and that stops nothing: rows that mean little, to be mended at their source."""
+        return [f"{n['kind']} {n['name']}: {n['message']}" for n in self.nodes if n["status"] == "warn"]
+
 
 @dataclass
 class PublishStep:

@@ -22,7 +22,7 @@
             update meta.built set seq = {{ now[0] }}, run = {{ now[1] }} where model = '{{ model.unique_id }}'
         {% endcall %}
     {%- else -%}
-        {%- set scope = "true" if touched == 'all' else partition ~ "::varchar in ('" ~ touched | join("', '") ~ "')" -%}
+        {%- set scope = "true" if touched == 'all' else orchestra_unit(partition) ~ " in ('" ~ touched | join("', '") ~ "')" -%}
         {% call statement('stage') %}
             create or replace temp table {{ staged }} as select * from (
             {{ sql }}
@@ -38,7 +38,7 @@
                 insert into {{ target }} by name select * from {{ staged }};
             {% endcall %}
         {%- elif changed -%}
-            {%- set rows = partition ~ "::varchar in ('" ~ changed | join("', '") ~ "')" -%}
+            {%- set rows = orchestra_unit(partition) ~ " in ('" ~ changed | join("', '") ~ "')" -%}
             {% call statement('main') %}
                 delete from {{ target }} where {{ rows }};
                 insert into {{ target }} by name select * from {{ staged }} where {{ rows }};
@@ -54,6 +54,9 @@
 {% endmaterialization %}
 
 {% macro orchestra_staged() %}{{ return(adapter.quote('staged_' ~ this.identifier)) }}{% endmacro %}
+
+{# A partition as text; rows without one are a partition too, so that none is lost on the way. #}
+{% macro orchestra_unit(partition) %}{{ return("coalesce(" ~ partition ~ "::varchar, 'none')") }}{% endmacro %}
 
 {% macro orchestra_row(query) %}
     {%- set rows = run_query(query).rows -%}
@@ -94,8 +97,8 @@
                     )
                 {% endcall %}
                 {%- do found.extend(orchestra_list(
-                    'select distinct ' ~ partition ~ '::varchar from ' ~ adapter.quote('news_' ~ this.identifier)
-                    ~ ' union select distinct ' ~ partition ~ '::varchar from ' ~ existing
+                    'select distinct ' ~ orchestra_unit(partition) ~ ' from ' ~ adapter.quote('news_' ~ this.identifier)
+                    ~ ' union select distinct ' ~ orchestra_unit(partition) ~ ' from ' ~ existing
                     ~ ' semi join ' ~ adapter.quote('news_' ~ this.identifier) ~ ' using (' ~ keys | join(', ') ~ ')'
                 )) -%}
             {%- endif -%}
@@ -108,7 +111,7 @@
     {%- if '*' in found or found and config.get('reach') == 'all' -%}{{ return('all') }}{%- endif -%}
     {%- if found and config.get('reach') == 'next' -%}
         {%- do found.extend(orchestra_list(
-            "select cast(cast(partition as date) + interval 1 month as date)::varchar from (values ('" ~ found | join("'), ('") ~ "')) as touched (partition)"
+            "select cast(cast(partition as date) + interval 1 month as date)::varchar from (values ('" ~ found | join("'), ('") ~ "')) as touched (partition) where partition <> 'none'"
         )) -%}
     {%- endif -%}
     {{ return(found | unique | list) }}
@@ -122,7 +125,7 @@
 
 {# The partitions whose content differs between what stands and what was staged; ['whole'] for a model without partition. #}
 {% macro orchestra_changed(existing, staged, partition, scope) %}
-    {%- set unit = partition ~ '::varchar' if partition else "'whole'" -%}
+    {%- set unit = orchestra_unit(partition) if partition else "'whole'" -%}
     {%- set columns = adapter.get_columns_in_relation(existing) | map(attribute='quoted') | join(', ') -%}
     {%- set digest = 'count(*) as row_count, sum(hash(' ~ columns ~ ')::hugeint) as digest' -%}
     {{ return(orchestra_list(
