@@ -9,11 +9,13 @@ import statistics
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
+from pydantic import Field, ValidationError
 
-from ingestion.lake import Lake, listed, literal, quoted
+from ingestion.connectors import Strict
+from ingestion.lake import Lake, LakeError, listed, literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,13 +45,35 @@ MART = {
 }
 
 
-class Expectation(TypedDict, total=False):
-    """One line of a steward's file, in the words of Great Expectations."""
+class Expectation(Strict):
+    """One line of a steward's file, in the words of Great Expectations; a warning is told and stops nothing."""
 
     type: str
-    kwargs: dict[str, Any]
-    severity: str
-    reason: str
+    kwargs: dict[str, Any] = Field(default={})
+    severity: Literal["critical", "warning"] = "critical"
+    reason: str | None = None
+
+
+class Suite(Strict):
+    """What is asked of a mart (`marts/<mart>.yml`), or of a table."""
+
+    defaults: dict[str, Any] = Field(default={})
+    expectations: tuple[Expectation, ...] = ()
+
+    def tolerated(self, of: dict[str, Any]) -> dict[str, Any]:
+        """Give what is tolerated: the defaults, and what the file says otherwise; raises LakeError for a name that is none."""
+        if unknown := sorted(set(self.defaults) - set(of)):
+            raise LakeError(f"expectations: {', '.join(unknown)} is no default (accepted: {', '.join(of)})")
+        return {**of, **self.defaults}
+
+
+class LandedSuite(Strict):
+    """What is asked of a load (`landed/<brick>.yml`), by table."""
+
+    tables: dict[str, Suite] = Field(default={})
+
+
+_Model = TypeVar("_Model", Suite, LandedSuite)
 
 
 def judge_load(
@@ -61,14 +85,17 @@ def judge_load(
 ) -> list[str]:
     """Judge the files of a load before it is seen; give why it is refused, nothing when it is accepted.
 
-    Each table's record gains `profile`, which later loads are compared with.
+    Each table's record gains `profile`, which later loads are compared with, and holds the warnings. Raises LakeError for
+    an expectations file that cannot be used.
     """
-    suites = _suites(ROOM / "landed" / f"{brick.name}.yml", "tables")
+    suites = _read(LandedSuite, f"landed/{brick.name}.yml").tables
+    if unknown := sorted(set(suites) - {table.name for table in brick.tables}):
+        raise LakeError(f"expectations/landed/{brick.name}.yml: {', '.join(unknown)} is no table of the brick")
     earlier = [load for load in journal.accepted(brick.name) if load["read_at"] <= read_at.isoformat()]
     # A load accepted late is not the last that was read.
     history = sorted(earlier, key=lambda load: load["read_at"])[-HISTORY:]
     connection = lake.connect(is_private=brick.has_personal)
-    checks: list[tuple[str, str, list[Expectation]]] = []
+    checks: list[tuple[str, str, Sequence[Expectation]]] = []
     for number, (name, (files, record)) in enumerate(staged.items()):
         if not files:
             continue
@@ -82,27 +109,30 @@ def judge_load(
         profile["is_told_empty"] = record["source_count"] == 0 and record["count_method"] == "announced"
         record["profile"] = profile
         before = [load for load in history if name in load["tables"]]
-        suite = suites.get(name, {})
-        tolerated = {**LANDED, **suite.get("defaults", {})}
-        expectations = _of_load(table, profile, before, read_at, tolerated)
+        suite = suites.get(name, Suite())
+        expectations = _of_load(table, profile, before, read_at, suite.tolerated(LANDED))
         checks.append((name, _set_view(connection, number, profile), expectations))
-        if suite.get("expectations"):
+        if suite.expectations:
             connection.execute(f"create view rows_{number} as select * from {rows}")
-            checks.append((name, f"rows_{number}", suite["expectations"]))
-    reasons = _judge(connection, checks, is_private=brick.has_personal)
+            checks.append((name, f"rows_{number}", suite.expectations))
+    failed = _judge(connection, checks, is_private=brick.has_personal)
     connection.close()
-    return reasons
+    for name, severity, told in failed:
+        if severity == "warning":
+            staged[name][1]["profile"].setdefault("warnings", []).append(told)
+    return [f"{name}: {told}" for name, severity, told in failed if severity == "critical"]
 
 
 def judge_mart(
     lake: Lake, mart: str, files: list[str], columns: list[str], key: list[str], before: dict[str, Any] | None
 ) -> tuple[list[str], dict[str, Any]]:
-    """Judge the files of a mart before readers see them; give why it is withheld, and its profile.
+    """Judge the files of a mart before readers see them; give why it is withheld, and its profile, which holds the warnings.
 
-    `before` is the profile of the last publication, None for a first one.
+    `before` is the profile of the last publication, None for a first one. Raises LakeError for an expectations file that
+    cannot be used.
     """
-    suite = _suites(ROOM / "marts" / f"{mart}.yml", None)
-    tolerated = {**MART, **suite.get("defaults", {})}
+    suite = _read(Suite, f"marts/{mart}.yml")
+    tolerated = suite.tolerated(MART)
     connection = lake.connect()
     rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
     profile = _profile(connection, rows, columns, key, None, None)
@@ -112,13 +142,14 @@ def judge_mart(
         told = f"rows: {profile['row_count']} against {before['row_count']} published"
         expectations.append(_between("row_count", before["row_count"] * low, before["row_count"] * high, told))
         expectations += _filled(profile, [before], tolerated["filled"])
-    checks = [(mart, _set_view(connection, 0, profile), expectations)]
-    if suite.get("expectations"):
+    checks: list[tuple[str, str, Sequence[Expectation]]] = [(mart, _set_view(connection, 0, profile), expectations)]
+    if suite.expectations:
         connection.execute(f"create view rows_0 as select * from {rows}")
-        checks.append((mart, "rows_0", suite["expectations"]))
-    reasons = _judge(connection, checks, is_private=False)
+        checks.append((mart, "rows_0", suite.expectations))
+    failed = _judge(connection, checks, is_private=False)
     connection.close()
-    return reasons, profile
+    profile["warnings"] = [told for _, severity, told in failed if severity == "warning"]
+    return [f"{mart}: {told}" for _, severity, told in failed if severity == "critical"], profile
 
 
 def _clock(table: Table) -> str | None:
@@ -237,7 +268,7 @@ def _filled(profile: dict[str, Any], before: list[dict[str, Any]], enough: int) 
 
 def _between(column: str, low: float | None, high: float | None, reason: str, *, is_strict: bool = False) -> Expectation:
     kwargs = {"column": column, "min_value": low, "max_value": high, "strict_min": is_strict}
-    return {"type": "expect_column_values_to_be_between", "kwargs": kwargs, "severity": "critical", "reason": reason}
+    return Expectation(type="expect_column_values_to_be_between", kwargs=kwargs, reason=reason)
 
 
 def _set_view(connection: duckdb.DuckDBPyConnection, number: int, profile: dict[str, Any]) -> str:
@@ -248,17 +279,22 @@ def _set_view(connection: duckdb.DuckDBPyConnection, number: int, profile: dict[
     return f"set_{number}"
 
 
-def _suites(path: Path, field: str | None) -> Any:
-    if folder := os.environ.get("ORCHESTRA_EXPECTATIONS"):
-        path = Path(folder) / path.relative_to(ROOM)
-    if not path.exists():
-        return {}
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return content.get(field, {}) if field else content
+def _read(model: type[_Model], name: str) -> _Model:
+    """Read an expectations file, of ORCHESTRA_EXPECTATIONS or of the project; a model without anything when there is none."""
+    path = Path(os.environ.get("ORCHESTRA_EXPECTATIONS", ROOM)) / name
+    try:
+        return model.model_validate((yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None) or {})
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise LakeError(f"expectations/{name}: {'; '.join(told)}") from error
+    except yaml.YAMLError as error:
+        raise LakeError(f"expectations/{name}: not YAML: {' '.join(str(error).split())}") from error
 
 
-def _judge(connection: duckdb.DuckDBPyConnection, checks: list[tuple[str, str, list[Expectation]]], *, is_private: bool) -> list[str]:
-    """Have Great Expectations judge each view; give the reasons of the critical expectations that fail."""
+def _judge(
+    connection: duckdb.DuckDBPyConnection, checks: list[tuple[str, str, Sequence[Expectation]]], *, is_private: bool
+) -> list[tuple[str, str, str]]:
+    """Have Great Expectations judge each view; give name, severity and reason of the expectations that fail."""
     if not checks:
         return []
     os.environ["TQDM_DISABLE"] = "1"
@@ -278,21 +314,23 @@ def _judge(connection: duckdb.DuckDBPyConnection, checks: list[tuple[str, str, l
         connection_string="duckdb+buffered:///:memory:",
         kwargs={"creator": lambda: ConnectionWrapper(connection), "poolclass": sqlalchemy.pool.StaticPool},
     )
-    reasons = []
+    failed = []
     for number, (name, view, expectations) in enumerate(checks):
         asset = source.add_table_asset(name=f"{view}_{number}", table_name=view)
         batch = asset.add_batch_definition_whole_table(f"{view}_{number}").get_batch()
         suite = gx.ExpectationSuite(name=f"{view}_{number}")
-        for expectation in expectations:
-            told = {"reason": expectation.get("reason"), "severity": expectation.get("severity", "critical")}
-            configuration = ExpectationConfiguration(type=expectation["type"], kwargs=expectation["kwargs"], meta=told)
-            suite.add_expectation_configuration(configuration)
+        for wanted in expectations:
+            told = {"reason": wanted.reason, "severity": wanted.severity}
+            try:
+                suite.add_expectation_configuration(ExpectationConfiguration(type=wanted.type, kwargs=wanted.kwargs, meta=told))
+            except gx.exceptions.GreatExpectationsError as error:
+                raise LakeError(f"expectations of {name}: {error}") from error
         format_: Any = "BOOLEAN_ONLY" if is_private else {"result_format": "BASIC", "partial_unexpected_count": 3}
         for result in batch.validate(suite, result_format=format_).results:
-            configuration = result.expectation_config  # type: ignore[assignment]
-            if not result.success and configuration.meta["severity"] == "critical":  # type: ignore[index]
-                reasons.append(f"{name}: {configuration.meta['reason'] or _told(configuration, result)}")  # type: ignore[index]
-    return reasons
+            configuration: Any = result.expectation_config
+            if not result.success:
+                failed.append((name, configuration.meta["severity"], configuration.meta["reason"] or _told(configuration, result)))
+    return failed
 
 
 def _told(configuration: Any, result: Any) -> str:

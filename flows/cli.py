@@ -230,6 +230,8 @@ def _loads_show(options: Any) -> int:
         print(f"\n{name}: {count} = {record['kept']} kept + {record['refused']} refused")
         if record["new_columns"]:
             print(f"  columns that the brick does not declare: {', '.join(record['new_columns'])}")
+        for warning in record.get("profile", {}).get("warnings", []):
+            print(f"  warning: {warning}")
         for file, reason in record["refused_files"]:
             print(f"  file {file} refused: {reason}")
         if refused[name]:

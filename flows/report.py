@@ -15,7 +15,7 @@ WIDEST = 100  # characters of a cell; --json cuts nothing
 
 def as_json(run: Run) -> dict[str, Any]:
     """Give a run as JSON, failures and warnings told."""
-    return {**asdict(run), "failures": run.failures, "warnings": run.build.warnings if run.build else []}
+    return {**asdict(run), "failures": run.failures, "warnings": run.warnings}
 
 
 def as_text(run: Run) -> str:
@@ -35,7 +35,7 @@ def as_text(run: Run) -> str:
         f"run {run.run_id}: {footprint['wall_s']:.1f} s, {footprint['cpu_s']:.1f} CPU seconds, "
         f"about {footprint['energy_wh']:.3f} Wh\n  energy: {METHOD}"
     )
-    parts += [f"WARNING {warning}" for warning in (run.build.warnings if run.build else [])]
+    parts += [f"WARNING {warning}" for warning in run.warnings]
     parts += [f"FAILED {failure}" for failure in run.failures]
     return "\n\n".join(parts)
 

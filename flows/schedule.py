@@ -60,6 +60,7 @@ def land_brick(brick: str, run_id: str) -> dict[str, float]:
     """Land a brick, and show the rows of its tables and those refused; give what it cost."""
     step = land(brick, run_id)
     entry = step.entry
+    _warn(step.warnings)
     told = f"load {entry['load_id']}: {entry['verdict']}" if entry else step.skipped or "nothing new"
     tables = entry["tables"] if entry else {}
     rows = [
@@ -88,12 +89,12 @@ def run(bricks: list[str]) -> None:
     states = {brick: land_brick(brick, run_id, return_state=True) for brick in bricks}
     failures = [str(state.message) for state in states.values() if state.is_failed()]
     built = build()
-    for warning in built.warnings:
-        prefect.get_run_logger().warning(warning)
+    _warn(built.warnings)
     nodes = [{name: node[name] for name in NODE} for node in built.nodes]
     nodes.sort(key=lambda node: (node["status"] != "warn", -node["seconds"]))
     _show("dbt-nodes", f"{len(nodes)} dbt nodes: those that warn, then the slowest first; none when no model is behind", nodes)
     published = publish(run_id)
+    _warn(published.warnings)
     entry = published.entry
     marts = [
         {"mart": name, "class": r["class"], "rows": r["row_count"], "verdict": verdict, "why": "; ".join(r.get("reasons", []))}
@@ -136,6 +137,11 @@ def deployments() -> list[Any]:
 def serve_deployments() -> None:
     """Serve every schedule until it is interrupted, one run at a time."""
     prefect.serve(*deployments(), pause_on_shutdown=False, limit=1)
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        prefect.get_run_logger().warning(warning)
 
 
 def _show(key: str, description: str, rows: list[dict[str, Any]]) -> None:

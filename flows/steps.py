@@ -47,6 +47,12 @@ class LandStep:
         """Whether the step failed or its load was refused."""
         return self.error is not None or (self.entry is not None and self.entry["verdict"] == "refused")
 
+    @property
+    def warnings(self) -> list[str]:
+        """Say what the expectations of the brick warn of."""
+        tables = self.entry["tables"] if self.entry else {}
+        return [f"{self.brick}.{name}: {told}" for name, r in tables.items() for told in r.get("profile", {}).get("warnings", [])]
+
 
 @dataclass
 class BuildStep:
@@ -68,6 +74,12 @@ class PublishStep:
 
     entry: Entry | None = None
     footprint: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Say what the expectations of marts warn of."""
+        marts = {**self.entry["marts"], **self.entry["withheld"]} if self.entry else {}
+        return [f"mart {name}: {told}" for name, record in marts.items() for told in record.get("profile", {}).get("warnings", [])]
 
 
 @dataclass
@@ -92,6 +104,13 @@ class Run:
         told += [f"build: {failure}" for failure in (self.build.failures if self.build else [])]
         withheld = self.publish.entry["withheld"] if self.publish and self.publish.entry else {}
         return told + [f"mart {name} withheld: {'; '.join(record['reasons'])}" for name, record in withheld.items()]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Say what stops nothing and is to be mended at its source."""
+        told = [warning for step in self.lands for warning in step.warnings]
+        told += self.build.warnings if self.build else []
+        return told + (self.publish.warnings if self.publish else [])
 
 
 def new_run_id() -> str:

@@ -18,7 +18,7 @@ from conftest import House, column, table
 from expectations.gate import judge_load
 from ingestion.brick import Brick, read_bricks
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake
+from ingestion.lake import Lake, LakeError
 
 FIRST = dt.date(2025, 3, 24)
 LAST = FIRST + dt.timedelta(days=5)
@@ -220,10 +220,32 @@ def test_what_a_steward_wrote_is_judged_too(town: tuple[House, Brick], tmp_path:
     (tmp_path / "landed" / "town.yml").write_text(json.dumps(told), encoding="utf-8")
     monkeypatch.setenv("ORCHESTRA_EXPECTATIONS", str(tmp_path))
     lines = [*readings(LAST)[::2], f"s00;{LAST}T00:00:01Z;451;3"]
-    reasons = judged(town, lines, places(65))["reasons"]
+    entry = judged(town, lines, places(65))
+    reasons = entry["reasons"]
+    assert entry["tables"]["readings"]["profile"]["warnings"][0].startswith("expect_column_max_to_be_between")
     assert reasons[0] == "readings: no thermometer of ours goes there"
     assert re.match(r"readings: expect_column_min_to_be_between .*'min_value': 100.*, seen .*'observed_value': 3", reasons[1])
     assert len(reasons) == 2, "a warning refuses, or the volume is judged"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("tables: {reading: {}}", "expectations/landed/town.yml: reading is no table of the brick"),
+        ("tables: {readings: {defaults: {volumes: null}}}", r"volumes is no default \(accepted: refused_share, key_share, volume"),
+        ("tables: {readings: {expectations: [{type: x, severity: grave}]}}", r"0.severity: Input should be 'critical' or 'warning'"),
+        ("tables: {readings: {expectations: [{type: expect_nothing}]}}", "expectations of readings: .*expect_nothing not found"),
+        ("tables: [", "expectations/landed/town.yml: not YAML: .*line 1"),
+    ],
+)
+def test_an_expectations_file_that_cannot_be_used_is_named(
+    town: tuple[House, Brick], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, told: str
+) -> None:
+    (tmp_path / "landed").mkdir()
+    (tmp_path / "landed" / "town.yml").write_text(asked, encoding="utf-8")
+    monkeypatch.setenv("ORCHESTRA_EXPECTATIONS", str(tmp_path))
+    with pytest.raises(LakeError, match=told):
+        judged(town, readings(LAST), places(65))
 
 
 def test_a_sensor_that_lost_its_clock_does_not_empty_a_load(town: tuple[House, Brick]) -> None:
