@@ -137,10 +137,11 @@ def judge_mart(
     rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
     profile = _profile(connection, rows, columns, key, None, None)
     expectations = [_between("key_share", 1, None, f"two rows or more of one {', '.join(key)}")]
-    if before:
+    if before and tolerated["volume"]:
         low, high = tolerated["volume"]
         told = f"rows: {profile['row_count']} against {before['row_count']} published"
         expectations.append(_between("row_count", before["row_count"] * low, before["row_count"] * high, told))
+    if before:
         expectations += _filled(profile, [before], tolerated["filled"])
     checks: list[tuple[str, str, Sequence[Expectation]]] = [(mart, _set_view(connection, 0, profile), expectations)]
     if suite.expectations:
@@ -220,7 +221,7 @@ def _of_load(
     ]
     told = f"rows with a text read in a wrong encoding ({', '.join(GARBLED)}): {profile['garbled_share']:.0%}"
     expectations.append(_between("garbled_share", 0, tolerated["garbled_share"], told))
-    if profile["row_count"] >= FEW:
+    if tolerated["key_share"] and profile["row_count"] >= FEW:
         told = f"distinct keys: {profile['key_share']:.0%} of the rows, a page was repeated"
         expectations.append(_between("key_share", tolerated["key_share"], None, told))
     told = f"rows dated after the reading: {profile['future_share']:.0%}"
@@ -254,12 +255,12 @@ def _of_load(
     return expectations + _filled(profile, profiles, tolerated["filled"])
 
 
-def _filled(profile: dict[str, Any], before: list[dict[str, Any]], enough: int) -> list[Expectation]:
+def _filled(profile: dict[str, Any], before: list[dict[str, Any]], enough: int | None) -> list[Expectation]:
     """Expect of each column that usually holds values that it is not all null."""
     expectations = []
     for name, share in profile["filled"].items():
         usual = min((p["filled"].get(name, 0.0) for p in before), default=0.0)
-        if usual * profile["row_count"] >= enough:
+        if enough is not None and usual * profile["row_count"] >= enough:
             profile[f"filled_{name}"] = share
             told = f"column {name} is all null, {usual:.0%} filled before"
             expectations.append(_between(f"filled_{name}", 0, None, told, is_strict=True))

@@ -224,3 +224,24 @@ def test_a_contract_changes_with_what_lands_and_not_with_its_words() -> None:
         lambda d: first(d)["columns"][1].update(config={"meta": {"formerly": ["m"]}}),
     ):  # fmt: skip
         assert version(change) != same
+
+
+def test_every_field_of_the_contract_is_documented() -> None:
+    from expectations import gate
+    from ingestion import brick as contract
+    from ingestion.connectors import files, opendatasoft
+
+    text = (contract.PROJECT / "docs" / "contracts.md").read_text(encoding="utf-8")
+    models = [
+        contract.Brick,
+        contract.BrickConfig,
+        contract.BrickMeta,
+        contract.Table,
+        contract.TableMeta,
+        contract.Column,
+        contract.ColumnMeta,
+    ]
+    models += [module.BrickOptions for module in (files, opendatasoft)] + [module.TableOptions for module in (files, opendatasoft)]
+    models += [files.Auth, gate.Expectation, gate.Suite, gate.LandedSuite]
+    names = {name for model in models for name in model.model_fields} | set(gate.LANDED) | set(gate.MART)
+    assert [name for name in sorted(names - {"config", "meta"}) if f"`{name}" not in text] == []

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import House, column, table
 
-from expectations.gate import judge_load
+from expectations.gate import LANDED, judge_load
 from ingestion.brick import Brick, read_bricks
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
@@ -226,6 +226,15 @@ def test_what_a_steward_wrote_is_judged_too(town: tuple[House, Brick], tmp_path:
     assert reasons[0] == "readings: no thermometer of ours goes there"
     assert re.match(r"readings: expect_column_min_to_be_between .*'min_value': 100.*, seen .*'observed_value': 3", reasons[1])
     assert len(reasons) == 2, "a warning refuses, or the volume is judged"
+
+
+def test_every_default_may_be_lifted(town: tuple[House, Brick], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "landed").mkdir()
+    lifted = {"defaults": dict.fromkeys(LANDED)}
+    (tmp_path / "landed" / "town.yml").write_text(json.dumps({"tables": {"readings": lifted}}), encoding="utf-8")
+    monkeypatch.setenv("ORCHESTRA_EXPECTATIONS", str(tmp_path))
+    half = [re.sub(r";[^;]*$", ";", line) for line in readings(LAST)[::2]]
+    assert judged(town, [*half, *half, "s00;2052-03-29T00:00:00Z;1;1"], places(65))["verdict"] == "accepted"
 
 
 @pytest.mark.parametrize(
