@@ -268,7 +268,8 @@ class Maker:
         bill("B5", "wood", "2024-07-05", "2024-07-12", 1, "MWh")
         bill("B6", "heat_network", "2024-04-01", "2024-04-28", 1.25, "MWh")  # 27 days of 30: complete, just
         bill("B6", "heat_network", "2024-02-01", "2024-02-27", 1.25, "MWh")  # 26 of 29: not
-        bill("B6", "gas", "2024-03-05", "2024-03-20", 50, None)
+        bill("B6", "gas", "2024-03-05", "2024-03-20", 50, "litre")  # a unit that no seed knows: a row without consumption
+        bill("B6", "gas", "2024-07-05", "2024-07-20", 50, None)  # refused, as the next one
         bill("B6", "gas", "2024-05-05", "2024-05-20", None)
         bill("B6", "gas", "2024-05-15", "2024-05-25", 7)
         bill("B6", "gas", "2024-08-05", "2024-08-05", 50)
