@@ -44,11 +44,12 @@ class Local:
 
 @dataclass(frozen=True)
 class Scan:
-    """What the bytes tell: records (the header's too), whether lines end in several ways or are very long."""
+    """What the bytes tell: records (the header's too), whether lines end in several ways, are very long, or blank."""
 
     records: int
     is_mixed: bool
     is_wide: bool
+    has_blank: bool
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ def _look_at_ndjson(file: Local, _: Any, spool: Spool) -> tuple[Shape, Local, in
     """A document a line; blank lines count for nothing."""
     seen = scan(file.path, blank=" \t")
     shape = _delimited(("_doc",), "header = false, delim = chr(1), quote = '', escape = ''", seen)
-    shape = dataclasses.replace(shape, after=f"{shape.after} where starts_with(_doc, '{{') or trim(_doc, ' ' || chr(9)) <> ''")
+    if seen.has_blank:
+        shape = dataclasses.replace(shape, after=f"{shape.after} where trim(_doc, ' ' || chr(9)) <> ''")
     return shape, spool.with_one_line_end(file) if seen.is_mixed else file, seen.records
 
 
@@ -246,7 +248,7 @@ def scan(path: Path, separator: str = "", quote: str = "", skip: int = 0, blank:
     mark = quote.encode()
     before_quote = list(b"\r\n" + mark + separator.encode())
     is_blank = re.compile(rf"{f'[{blank}]*' if blank else ''}(?:[\r\n]|\Z)".encode())
-    records, is_wide, inside = 0, False, False
+    records, blanks, is_wide, inside = 0, 0, False, False
     line_ends: set[int] = set()
     with path.open("rb") as file, path.open(encoding="latin-1", newline="") as lines:
         file.seek(sum(len(lines.readline()) for _ in range(skip)) or 3 * (file.read(3) == b"\xef\xbb\xbf"))
@@ -274,8 +276,8 @@ def scan(path: Path, separator: str = "", quote: str = "", skip: int = 0, blank:
             if blank is not None:
                 starts = np.append(0, ends + 1)[int(was_inside) :]
                 starts = starts[starts < len(block)]
-                records -= sum(1 for start in starts[data[starts] <= 32] if is_blank.match(block, start))
-    return Scan(records + inside, len(line_ends) > 1, is_wide)
+                blanks += sum(1 for start in starts[data[starts] <= 32] if is_blank.match(block, start))
+    return Scan(records - blanks + inside, len(line_ends) > 1, is_wide, blanks > 0)
 
 
 def _count_slowly(path: Path, separator: str, quote: str, skip: int, blank: str | None) -> int:
