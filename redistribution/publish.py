@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # From what anybody may see to what few may.
 CLASSES = ("open", "partner", "internal", "restricted")
+WHOLE = "whole"  # the unit of a mart that is one file
 KEPT_DAYS = 30  # how long readers can travel back; files go a day later, so that no open reader loses one
 PUBLICATIONS = "seq bigint, mart varchar, verdict varchar, row_count bigint, reasons varchar, run_id varchar, published_at timestamptz"
 
@@ -25,7 +27,11 @@ Judge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | N
 
 @dataclass(frozen=True)
 class Mart:
-    """A decision mart, as the dbt project declares it. `source_class` is the highest class among its sources."""
+    """A decision mart, as the dbt project declares it.
+
+    `source_class` is the highest class among its sources; `files_by` the column of which each value has a file of its own, its
+    unit: only units whose rows differ are written and replaced.
+    """
 
     name: str
     relation: str
@@ -35,14 +41,17 @@ class Mart:
     labels: dict[str, str] = field(default_factory=dict)
     declassified_because: str | None = None
     position: tuple[str, str] | None = None
+    files_by: str | None = None
 
-    def class_fault(self) -> str | None:
-        """Say why the class cannot stand: lower than the sources' without a reason."""
+    def fault(self, units: Iterable[str]) -> str | None:
+        """Say why the mart cannot be published: a class lower than the sources' without a reason, a unit that names no file."""
         if self.access_class not in CLASSES:
             return f"access_class '{self.access_class}' is not one of {', '.join(CLASSES)}"
         is_lower = CLASSES.index(self.access_class) < CLASSES.index(self.source_class)
         if is_lower and not self.declassified_because:
             return f"class {self.access_class} is lower than its sources' ({self.source_class}): say why in `declassified_because`"
+        if unnamed := [unit for unit in units if not re.fullmatch(r"[\w.-]+", unit)]:
+            return f"`files_by: {self.files_by}` makes files, and {unnamed[0]!r} cannot name one (letters, digits, `_`, `-` and `.`)"
         return None
 
 
@@ -64,6 +73,8 @@ def read_marts(manifest: dict[str, Any]) -> list[Mart]:
         meta = node["config"]["meta"]
         if missing := {"grain", "label_fr", "label_en", "access_class"} - set(meta):
             raise LakeError(f"mart {node['name']}: its YAML lacks {', '.join(sorted(missing))} under config.meta")
+        if (files_by := meta.get("files_by")) and files_by not in node["columns"]:
+            raise LakeError(f"mart {node['name']}: `files_by: {files_by}` is not one of its columns: {', '.join(node['columns'])}")
         classes = [manifest["sources"][source]["source_meta"]["access_class"] for source in sources(node["unique_id"], set())]
         position = meta.get("position")
         marts.append(
@@ -76,6 +87,7 @@ def read_marts(manifest: dict[str, Any]) -> list[Mart]:
                 labels={language: meta[f"label_{language}"] for language in ("fr", "en")},
                 declassified_because=meta.get("declassified_because"),
                 position=(position[0], position[1]) if position else None,
+                files_by=files_by,
             )
         )
     return sorted(marts, key=lambda mart: mart.name)
@@ -96,27 +108,37 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
         for mart in marts:
-            digest = _digest(connection, mart)
+            digests = _digests(connection, mart)
             before = last.get(mart.name)
-            row_count = int(digest.partition(":")[0])
+            row_count = sum(int(digest.partition(":")[0]) for digest in digests.values())
             is_awaited = not before and not row_count  # its bricks have not all landed yet, or nothing is to be told
-            is_same = before and (before["digest"], before["class"]) == (digest, mart.access_class)
+            is_same = before and (before["digests"], before["class"]) == (digests, mart.access_class)
             if is_awaited or (is_same and mart.name not in already):  # one that was withheld since is said to be good again
                 continue
-            file = work / f"{mart.name}.parquet"
-            columns = _write(connection, mart, file)
-            fault = mart.class_fault()
-            before_profile = before.get("profile") if before else None
-            reasons, profile = ([fault], {}) if fault else judge(lake, mart.name, [str(file)], columns, list(mart.key), before_profile)
-            record = {"class": mart.access_class, "digest": digest, "row_count": row_count, "labels": mart.labels}
+            record: dict[str, Any] = {"class": mart.access_class, "digests": digests, "row_count": row_count, "labels": mart.labels}
+            if fault := mart.fault(digests):
+                withheld[mart.name] = {**record, "reasons": [fault]}
+                continue
+            kept: dict[str, str] = {}
+            if before and before["class"] == mart.access_class:
+                kept = {unit: file for unit, file in before["files"].items() if before["digests"][unit] == digests.get(unit)}
+            columns = before["columns"] if before else []
+            written = {unit: work / f"{mart.name}-{unit}.parquet" for unit in digests if unit not in kept}
+            for unit, file in written.items():
+                columns = _write(connection, mart, unit, file)
+            judged = [*map(str, written.values()), *map(lake.path, kept.values())]
+            reasons, profile = judge(lake, mart.name, judged, columns, list(mart.key), before.get("profile") if before else None)
             if reasons:
                 withheld[mart.name] = {**record, "reasons": reasons}
                 continue
-            name = f"marts/{mart.access_class}/{mart.name}/{run_id}.parquet"
-            lake.upload(file, name)
-            published[mart.name] = {**record, "files": [name], "profile": profile, "columns": columns}
+            files = dict(kept)
+            for unit, file in written.items():
+                suffix = "" if unit == WHOLE else f"-{unit}"
+                files[unit] = f"marts/{mart.access_class}/{mart.name}/{run_id}{suffix}.parquet"
+                lake.upload(file, files[unit])
+            published[mart.name] = {**record, "files": files, "profile": profile, "columns": columns}
         connection.close()
-        news = {name: record for name, record in withheld.items() if already.get(name) != (record["digest"], record["reasons"])}
+        news = {name: record for name, record in withheld.items() if already.get(name) != (record["digests"], record["reasons"])}
         if not published and not news:
             return None
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), marts=published, withheld=withheld)
@@ -133,7 +155,7 @@ def follow(lake: Lake, journal: Journal, *, is_rebuild: bool = False) -> None:
     """Bring every catalogue and stable file to the last publication: what a killed run left undone is done here."""
     for access_class, entries in _by_class(journal).items():
         _follow_catalogue(lake, entries, access_class, is_rebuild=is_rebuild)
-        _follow_files(lake, journal, access_class, entries[-1]["seq"])
+        _follow_files(lake, list(journal.of("publication")), access_class, entries[-1]["seq"])
     _sweep(lake, list(journal.of("publication")))
 
 
@@ -175,17 +197,26 @@ def attach(connection: duckdb.DuckDBPyConnection, lake: Lake, access_class: str,
     )
 
 
-def _digest(connection: duckdb.DuckDBPyConnection, mart: Mart) -> str:
-    """Sum up the content of a mart, whatever the order of its rows."""
-    columns = connection.execute(f"select column_name from (describe warehouse.{mart.relation}) order by 1").fetchall()
-    names = ", ".join(quoted(row[0]) for row in columns)
-    shape = f"(select string_agg(column_name || column_type, ' ' order by column_name) from (describe warehouse.{mart.relation}))"
-    sql = f"select count(*) || ':' || coalesce(sum(hash({names})::hugeint), 0) || ':' || hash({shape}) from warehouse.{mart.relation}"
-    return str(connection.execute(sql).fetchall()[0][0])
+def _unit(mart: Mart) -> str:
+    """Write the expression of the unit of a row, as text."""
+    return f"coalesce({quoted(mart.files_by)}::varchar, 'none')" if mart.files_by else literal(WHOLE)
 
 
-def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, file: Path) -> list[str]:
-    """Write a mart as Parquet ordered by its key, with a point when it has a position; give its columns."""
+def _digests(connection: duckdb.DuckDBPyConnection, mart: Mart) -> dict[str, str]:
+    """Sum up the content of a mart by unit, whatever the order of its rows; an empty mart has one unit, without rows."""
+    columns = connection.execute(f"select column_name, column_type from (describe warehouse.{mart.relation}) order by 1").fetchall()
+    names = ", ".join(quoted(name) for name, _ in columns)
+    shape = literal(" ".join(name + kind for name, kind in columns))
+    sql = (
+        f"select {_unit(mart)} as unit, count(*) || ':' || sum(hash({names})::hugeint) || ':' || hash({shape}) "
+        f"from warehouse.{mart.relation} group by unit order by unit"
+    )
+    empty = connection.execute(f"select '0:0:' || hash({shape})").fetchall()[0][0]
+    return dict(connection.execute(sql).fetchall()) or {WHOLE: empty}
+
+
+def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, unit: str, file: Path) -> list[str]:
+    """Write a unit of a mart as Parquet ordered by its key, with a point when it has a position; give its columns."""
     point = ""
     if mart.position:
         load_extension(connection, "spatial")
@@ -194,17 +225,17 @@ def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, file: Path) -> lis
         point = f", st_point({longitude}, {latitude}) as geometry"
     order = ", ".join(quoted(name) for name in mart.key)
     version = ", geoparquet_version 'BOTH'" if point else ""
-    select = f"select *{point} from warehouse.{mart.relation} order by {order}"
+    select = f"select *{point} from warehouse.{mart.relation} where {_unit(mart)} = {literal(unit)} order by {order}"
     connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd{version})")
     return [row[0] for row in connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()]
 
 
-def _last_withheld(journal: Journal) -> dict[str, tuple[str, list[str]]]:
-    last: dict[str, tuple[str, list[str]]] = {}
+def _last_withheld(journal: Journal) -> dict[str, tuple[dict[str, str], list[str]]]:
+    last: dict[str, tuple[dict[str, str], list[str]]] = {}
     for entry in journal.of("publication"):
         for name in entry["marts"]:
             last.pop(name, None)
-        last |= {name: (record["digest"], record["reasons"]) for name, record in entry["withheld"].items()}
+        last |= {name: (record["digests"], record["reasons"]) for name, record in entry["withheld"].items()}
     return last
 
 
@@ -240,11 +271,13 @@ def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, acc
             if name in tables:  # it has moved to another class
                 connection.execute(f"drop table lake.main.{quoted(name)}")
             continue
-        if not set(record["files"]) <= existing:
+        if not set(record["files"].values()) <= existing:
             continue  # expired since
-        files = [lake.path(file) for file in record["files"]]
-        _shape(connection, name, files, is_new=name not in tables)
-        for file in files:
+        files = [lake.path(file) for file in record["files"].values()]
+        standing = _shape(connection, name, files, is_new=name not in tables)
+        if gone := sorted(standing - set(files)):
+            connection.execute(f"delete from lake.main.{quoted(name)} where filename in ({', '.join(map(literal, gone))})")
+        for file in sorted(set(files) - standing):
             connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {literal(file)})")
     rows = [
         (entry["seq"], name, verdict, record["row_count"], "; ".join(record.get("reasons", [])), entry["run_id"], entry["at"])
@@ -262,8 +295,8 @@ def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, acc
     connection.execute("commit")
 
 
-def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *, is_new: bool) -> None:
-    """Make the table of a mart ready for its files: emptied, with the columns they have."""
+def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *, is_new: bool) -> set[str]:
+    """Give the table of a mart the columns that its files have; give the files that it holds."""
     table = f"lake.main.{quoted(name)}"
     relation = f"read_parquet({listed(files)})"
     wanted = connection.execute(f"select column_name, column_type from (describe from {relation})").fetchall()
@@ -274,10 +307,10 @@ def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *
         if is_grown:
             for column, kind in added:
                 connection.execute(f"alter table {table} add column {quoted(column)} {kind}")
-            connection.execute(f"delete from {table}")
-            return
+            return {row[0] for row in connection.execute(f"select data_file from ducklake_list_files('lake', {literal(name)})").fetchall()}
         connection.execute(f"drop table {table}")  # time travel starts anew at another schema
     connection.execute(f"create table {table} as select * from {relation} limit 0")
+    return set()
 
 
 def _reached(lake: Lake, access_class: str) -> int:
@@ -323,19 +356,33 @@ def _files_seq(lake: Lake, access_class: str) -> int:
     return int(lake.read(f"files/{access_class}/.seq") or 0)
 
 
-def _follow_files(lake: Lake, journal: Journal, access_class: str, seq: int) -> None:
-    """Make `files/<class>/<mart>.parquet` another name of the last good file of each mart."""
-    if _files_seq(lake, access_class) >= seq:
+def _follow_files(lake: Lake, entries: list[Entry], access_class: str, seq: int) -> None:
+    """Make `files/<class>/<mart>.parquet`, or `<mart>/<unit>.parquet`, another name of the last good file of each unit."""
+    reached = _files_seq(lake, access_class)
+    if reached >= seq:
         return
-    records = {name: record for name, record in last_published(journal).items() if record["class"] == access_class}
-    for name, record in records.items():
-        lake.link(record["files"][0], f"files/{access_class}/{name}.parquet")
-    stale = [name for name in lake.names(f"files/{access_class}") if name.endswith(".parquet") and Path(name).stem not in records]
-    lake.delete(stale)
+    wanted = _stable_names(entries, access_class)
+    existing = {name for name in lake.names(f"files/{access_class}") if name.endswith(".parquet")}
+    linked = _stable_names([entry for entry in entries if entry["seq"] <= reached], access_class)
+    for alias, file in wanted.items():
+        if alias not in existing or linked.get(alias) != file:
+            lake.link(file, alias)
+    lake.delete(sorted(existing - wanted.keys()))
     lake.replace(f"files/{access_class}/.seq", str(seq).encode())
+
+
+def _stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
+    """Give, by stable name, the file that some publications leave under it."""
+    last = {name: record for entry in entries for name, record in entry["marts"].items()}
+    return {
+        f"files/{access_class}/{name}{'' if unit == WHOLE else f'/{unit}'}.parquet": file
+        for name, record in last.items()
+        if record["class"] == access_class
+        for unit, file in record["files"].items()
+    }
 
 
 def _sweep(lake: Lake, entries: list[Entry]) -> None:
     """Delete the mart files that no publication names; DuckLake's own, under `main/`, are DuckLake's."""
-    named = {file for entry in entries for record in entry["marts"].values() for file in record["files"]}
+    named = {file for entry in entries for record in entry["marts"].values() for file in record["files"].values()}
     lake.delete([name for name in lake.names("marts") if name not in named and name.split("/")[2] != "main"])

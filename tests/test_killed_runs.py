@@ -144,7 +144,7 @@ class Trial:
         """
         journal = Journal(self.lake)
         named = {name for brick in {load["brick"] for load in journal.of("load")} for name in journal.named_files(brick)}
-        named |= {file for entry in journal.of("publication") for record in entry["marts"].values() for file in record["files"]}
+        named |= {file for entry in journal.of("publication") for record in entry["marts"].values() for file in record["files"].values()}
         names = [n for n in self.lake.names("landed") if n not in named and "/_dlt_" not in n and not n.endswith("/init")]
         names += [n for n in self.lake.names("marts") if n not in named and n.split("/")[2] != "main"]
         return names + [str(path) for pattern in ("work/*", "spill/*/duckdb*") for path in self.lake.state.glob(pattern)]

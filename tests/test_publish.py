@@ -287,3 +287,57 @@ def test_an_empty_mart_waits_until_it_holds_rows(lake: Lake) -> None:
     fill(lake, rows(0))
     entry = run(lake, "r3", judge=lambda *_: (["rows: 0 against 3 published"], {}))
     assert entry is not None and entry["withheld"], "a mart that was published is judged when it is emptied"
+
+
+def test_a_mart_of_a_file_by_unit_writes_and_replaces_only_the_units_that_differ(lake: Lake) -> None:
+    mart = Mart("loads", "marts.loads", "open", "open", ("meter_id", "month_date"), files_by="month_date")
+
+    def months(*told: str) -> str:
+        values = ", ".join(f"('m{n}', {month}, {kwh})" for month, kwh in (each.split("=") for each in told) for n in range(3))
+        return f"select * from (values {values}) as t (meter_id, month_date, kwh)"
+
+    def held() -> list[tuple]:
+        return read(lake, "select coalesce(month_date::varchar, 'none'), sum(kwh)::bigint from lake.loads group by 1 order by 1")
+
+    fill(lake, months("date '2025-01-01'=1", "date '2025-02-01'=2", "null=5"), "loads")
+    entry = run(lake, "r1", [mart])
+    assert entry is not None and set(entry["marts"]["loads"]["files"]) == {"2025-01-01", "2025-02-01", "none"}
+    assert held() == [("2025-01-01", 3), ("2025-02-01", 6), ("none", 15)]
+    january = Path(lake.path("files/open/loads/2025-01-01.parquet")).stat().st_ino
+
+    judged: list[list[str]] = []
+
+    def judge(_: Lake, __: str, files: list[str], *___: object) -> tuple[list[str], dict]:
+        judged.append(files)
+        return [], {}
+
+    # One month changes, one goes, one comes: the gate judges the whole, and one month keeps its file.
+    fill(lake, months("date '2025-01-01'=1", "date '2025-02-01'=7", "date '2025-03-01'=4"), "loads")
+    entry = run(lake, "r2", [mart], judge)
+    assert entry is not None and entry["marts"]["loads"]["row_count"] == 9
+    assert [sorted(Path(file).name for file in files) for files in judged] == [
+        ["loads-2025-02-01.parquet", "loads-2025-03-01.parquet", "r1-2025-01-01.parquet"]
+    ]
+    assert held() == [("2025-01-01", 3), ("2025-02-01", 21), ("2025-03-01", 12)]
+    first = read(lake, "select min(snapshot_id) from lake.snapshots() where commit_message is not null")[0][0]
+    assert read(lake, f"select sum(kwh)::bigint from lake.loads at (version => {first})") == [(24,)]
+    stable = Path(lake.path("files/open/loads"))
+    assert sorted(path.stem for path in stable.iterdir()) == ["2025-01-01", "2025-02-01", "2025-03-01"]
+    assert (stable / "2025-01-01.parquet").stat().st_ino == january
+    assert duckdb.sql(f"select sum(kwh)::bigint from '{stable}/*.parquet'").fetchall() == [(36,)]
+    assert run(lake, "r3", [mart]) is None
+
+    # A rebuilt catalogue goes through the same states; a column gained rewrites every unit.
+    out.catalogue(lake, "open").unlink()
+    out.follow(lake, Journal(lake), is_rebuild=True)
+    assert held() == [("2025-01-01", 3), ("2025-02-01", 21), ("2025-03-01", 12)]
+    fill(lake, months("date '2025-01-01'=1", "date '2025-03-01'=4").replace("select *", "select *, 'x' as label"), "loads")
+    entry = run(lake, "r4", [mart])
+    assert entry is not None and held() == [("2025-01-01", 3), ("2025-03-01", 12)]
+    assert read(lake, "select distinct label from lake.loads") == [("x",)]
+
+
+def test_a_unit_that_cannot_name_a_file_withholds_its_mart(lake: Lake) -> None:
+    fill(lake, "select 'a/b' as district, 1 as kwh", "loads")
+    entry = run(lake, "r1", [Mart("loads", "marts.loads", "open", "open", ("district",), files_by="district")])
+    assert entry is not None and "'a/b' cannot name one" in entry["withheld"]["loads"]["reasons"][0]
