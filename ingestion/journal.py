@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingestion.lake import Lake, LakeError
+
+if TYPE_CHECKING:
+    from ingestion.brick import Brick
 
 FORMAT = 1
 # `expire` and `compact` are reserved: no command writes them yet.
@@ -79,6 +82,11 @@ class Journal:
                 f"{natures[is_synthetic]} data: they never mix. Mend: set ORCHESTRA_LAKE to a lake of its own."
             )
 
+    def amend(self, load: Entry, **changes: Any) -> int:
+        """Say a load anew, by a second entry of it that differs by `changes`; it is as of when the load was read."""
+        body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at")}
+        return self.append("load", **{**body, "declarations": {}, **changes})
+
     @property
     def is_synthetic(self) -> bool:
         """Whether the lake holds sandbox data; False for a lake that holds nothing."""
@@ -98,6 +106,17 @@ class Journal:
     def accepted(self, brick: str | None = None) -> list[Entry]:
         """Give the loads that readers see, in the order in which they became visible."""
         return sorted((load for load in self.loads(brick).values() if load["verdict"] == "accepted"), key=lambda e: e["seq"])
+
+    def declaration(self, load: Entry, table: str) -> dict[str, Any]:
+        """Give the declaration under which the rows of a table landed in a load."""
+        version = load["contract"][table]
+        return next(e["declarations"][version] for e in self.of("load", load["brick"]) if version in e["declarations"])
+
+    def new_contract(self, brick: Brick, tables: Iterable[str]) -> tuple[dict[str, str], dict[str, Any]]:
+        """Give today's contract version of some tables, and the declarations of those that no entry of the brick holds yet."""
+        known = {version for entry in self.of("load", brick.name) for version in entry["declarations"]}
+        today = {name: brick.table(name).contract() for name in tables}
+        return {name: version for name, (version, _) in today.items()}, {v: told for v, told in today.values() if v not in known}
 
     def named_files(self, brick: str) -> set[str]:
         """Give the names of every landed file that a load of the brick names; any other does not exist."""

@@ -79,7 +79,9 @@ def land_brick(
         journal.refresh()
         connection = lake.connect(is_private=brick.has_personal)
         privacy.prepare(connection, brick)
-        _refuse_clear_history(journal, brick)
+        privacy.mask_history(connection, lake, journal, brick, work)
+        if brick.has_personal:
+            sweep(lake, journal, brick)  # what a killed run left may be in clear
         now = dt.datetime.now(dt.UTC)
         load_id = f"{now:%Y%m%dT%H%M%S%fZ}-{brick.name}"
         readings: dict[str, Reading] = {}
@@ -102,7 +104,7 @@ def land_brick(
             reasons += judge(lake, journal, brick, {t.table.name: (t.files, t.record) for t in staged}, read_at)
             sweep(lake, journal, brick)
             book(lake, brick, load_id, staged, work)
-            contract = {table.table.name: table.table.contract()[0] for table in staged}
+            contract, declarations = journal.new_contract(brick, [table.table.name for table in staged])
             journal.append(
                 "load",
                 brick=brick.name,
@@ -113,7 +115,7 @@ def land_brick(
                 read_at=read_at.isoformat(),
                 available_at=max((r.available_at.isoformat() for r in readings.values() if r.available_at), default=None),
                 contract=contract,
-                declarations=_new_declarations(journal, brick, contract),
+                declarations=declarations,
                 tables={table.table.name: table.record for table in staged},
                 metadata={name: reading.metadata for name, reading in readings.items() if reading.metadata},
                 bytes_read=outcome.bytes_read,
@@ -573,40 +575,6 @@ def _refusals(staged: _Staged) -> list[str]:
         file, reason = record["refused_files"][0]
         reasons.append(f"{name}: {file}: {reason}; without it the photo is not whole, and what it holds would be taken as ended")
     return reasons
-
-
-def _refuse_clear_history(journal: Journal, brick: Brick) -> None:
-    """Refuse to land while older loads hold in clear a column that has become personal."""
-    for load in journal.loads(brick.name).values():
-        for table in brick.tables:
-            record = load["tables"].get(table.name, {})
-            if not record.get("columns"):
-                continue
-            masks = {c["name"]: c.get("mask") for c in _declaration(journal, load, table)["columns"]}
-            landed = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
-            clear = [
-                name
-                for column in table.columns
-                if column.meta.mask
-                for name in (column.name, *column.meta.formerly, *(column.meta.position or ()))
-                if name in landed and masks.get(name) != column.meta.mask
-            ]
-            if clear:
-                raise BrickError(
-                    f"{brick.name}.{table.name}: {', '.join(clear)} became personal, and load {load['load_id']} holds it in clear. "
-                    f"Mend: orchestra loads drop {load['load_id']} --refetch"
-                )
-
-
-def _declaration(journal: Journal, load: Entry, table: Table) -> Any:
-    version = load["contract"][table.name]
-    return next(e["declarations"][version] for e in journal.of("load", load["brick"]) if version in e["declarations"])
-
-
-def _new_declarations(journal: Journal, brick: Brick, contract: dict[str, str]) -> dict[str, Any]:
-    """Give the declarations that no earlier entry of the brick holds: a changed one starts a contract version."""
-    known = {version for entry in journal.of("load", brick.name) for version in entry["declarations"]}
-    return {v: brick.table(name).contract()[1] for name, v in contract.items() if v not in known}
 
 
 def _sql_type(column: Column) -> str:

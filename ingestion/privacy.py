@@ -1,15 +1,21 @@
-"""Masks of personal columns, as SQL expressions of landing's one SELECT; the key never stands in SQL text."""
+"""Masks of personal columns, as SQL expressions of landing's one SELECT, and of what landed before a column was personal.
+
+The key never stands in SQL text.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+import secrets
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import PROJECT, Brick, BrickError, Column, read_territory
-from ingestion.lake import literal, load_extension, quoted
+from ingestion.brick import PROJECT, Brick, BrickError, Column, Table, read_territory
+from ingestion.journal import Entry, Journal
+from ingestion.lake import Lake, literal, load_extension, quoted
+from ingestion.warehouse import is_erased, mapped
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,3 +71,83 @@ def masked(column: Column, text: dict[str, str]) -> str:
         x, y = (f"try_cast(replace({text[name]}, ',', '.') as double)" for name in column.meta.position)
         return f"(select min(zones.code) from zones where st_intersects(zones.shape, st_point({x}, {y})))"
     raise ValueError(f"{quoted(column.name)} has no mask")
+
+
+def mask_history(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, brick: Brick, work: Path) -> None:
+    """Write again the older loads that hold in clear a column that has become personal, masked as the brick says today.
+
+    A second entry of each load names the new files, and the old ones are deleted. The warehouses, which hold the clear values
+    too, are thrown away: the next build makes them again. What was published stays in the catalogues' snapshots until they expire.
+    """
+    behind = {load["load_id"]: tables for load in journal.loads(brick.name).values() if (tables := _clear_tables(journal, brick, load))}
+    if not behind:
+        return
+    with lake.lock("build", wait=600):
+        for load_id, tables in behind.items():
+            load = journal.loads(brick.name)[load_id]
+            records = {table.name: _write_masked(connection, lake, journal, brick, load, table, work) for table in tables}
+            contract, declarations = journal.new_contract(brick, records)
+            for path in lake.state.glob("*.duckdb*"):
+                path.unlink()
+            tables_said, contract_said = {**load["tables"], **records}, {**load["contract"], **contract}
+            journal.amend(load, tables=tables_said, contract=contract_said, declarations=declarations)
+            lake.delete([file for table in tables for file in load["tables"][table.name]["files"]])
+
+
+def _clear_tables(journal: Journal, brick: Brick, load: Entry) -> list[Table]:
+    """Give the tables of which a load holds in clear what is personal today."""
+    tables = [table for table in brick.tables if load["tables"].get(table.name, {}).get("files")]
+    return [table for table in tables if any(_is_clear(column, *_landed(journal, load, table)) for column in table.columns)]
+
+
+def _landed(journal: Journal, load: Entry, table: Table) -> tuple[set[str], dict[str, str | None]]:
+    """Give the names under which a load holds values, those that were let in included, and the mask of each that was declared."""
+    record = load["tables"][table.name]
+    names = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
+    return names, {c["name"]: c.get("mask") for c in journal.declaration(load, table.name)["columns"]}
+
+
+def _is_clear(column: Column, landed: set[str], masks: dict[str, str | None]) -> bool:
+    names = (column.name, *column.meta.formerly, *(column.meta.position or ()))
+    return column.meta.mask is not None and any(name in landed and masks.get(name) != column.meta.mask for name in names)
+
+
+def _text(name: str, shape: dict[str, str]) -> str:
+    return mapped(Column(name=name, data_type="string", description="", data_tests=[]), shape)
+
+
+def _write_masked(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, brick: Brick, load: Entry, table: Table, work: Path
+) -> dict[str, Any]:
+    """Write the files of a table of a load again: what is declared today, masked; give its record.
+
+    Refused rows keep neither values nor, in their reason, what follows its first colon; rows that were erased are left out.
+    """
+    record, (landed, masks) = load["tables"][table.name], _landed(journal, load, table)
+    shape: dict[str, str] = record["columns"]
+    columns: dict[str, tuple[str, str]] = {}  # by name: value and type
+    for column in table.columns:
+        present = [name for name in (column.name, *column.meta.formerly) if name in shape]
+        if not column.is_landed:
+            continue
+        if _is_clear(column, landed, masks):
+            text = {name: _text(name, shape) for name in column.meta.position or ()} or {column.name: mapped(column, shape)}
+            columns[column.name] = masked(column, text), "string"
+        elif present:
+            columns |= {name: (quoted(name), shape[name]) for name in present}
+        elif column.name in landed:
+            columns[column.name] = _text(column.name, shape), "string"
+    values = ", ".join(f"case when _refused is null then {value} end as {quoted(name)}" for name, (value, _) in columns.items())
+    gone = is_erased(journal, brick.name, table.name, {c.name: mapped(c, shape) for c in table.columns})
+    kept = " and ".join(f"not coalesce({test}, false)" for test in gone) or "true"
+    files = []
+    for file in record["files"]:
+        target = work / f"{secrets.token_hex(8)}.parquet"
+        source = f"read_parquet({literal(lake.path(file))}, file_row_number = true, hive_partitioning = false)"
+        connection.execute(
+            f"copy (select {values}, _file, _row, split_part(_refused, ': ', 1) as _refused, _read_at from {source} where {kept} "
+            f"order by file_row_number) to {literal(str(target))} (format parquet, compression zstd)"
+        )
+        files.append(str(PurePosixPath(file).parent / target.name))
+        lake.upload(target, files[-1])
+    return {**record, "files": files, "columns": {name: kind for name, (_, kind) in columns.items()}, "new_columns": []}

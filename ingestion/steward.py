@@ -48,8 +48,7 @@ def accept_load(lake: Lake, journal: Journal, load: Entry, why: str) -> int:
     with lake.lock(f"landing-{load['brick']}", wait=60):
         journal.refresh()
         journal.found(read_territory().name, is_synthetic=journal.is_synthetic)
-        body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at", "verdict", "declarations")}
-        return journal.append("load", **body, verdict="accepted", declarations={}, accepted_because=why)
+        return journal.amend(load, verdict="accepted", accepted_because=why)
 
 
 def drop_load(lake: Lake, journal: Journal, load: Entry, *, refetch: bool) -> int:

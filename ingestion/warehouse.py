@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Table
+from ingestion.brick import Brick, Column, Table
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, listed, literal, quoted
 
@@ -69,12 +69,11 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
         columns = [f"null::{TYPES.get(c.data_type, c.data_type)} as {quoted(c.name)}" for c in table.columns if c.is_landed]
         marks = "null::varchar as _file, null::bigint as _row, null::timestamptz as _read_at, null::varchar as _load_id"
         return f"select {', '.join(columns)}, {marks} where false"
-    erased = [key for entry in journal.of("erase", brick.name) if entry["table"] == table.name for key in entry["keys"]]
     selects = []
     for (_, shape), files in groups.items():
-        values = {column.name: _mapped(column, json.loads(shape)) for column in table.columns if column.is_landed}
+        values = {column.name: mapped(column, json.loads(shape)) for column in table.columns if column.is_landed}
         columns = [f"{value} as {quoted(name)}" for name, value in values.items()]
-        conditions = ["_refused is null"] + [f"not ({_matches(key, values)})" for key in erased]
+        conditions = ["_refused is null"] + [f"not ({test})" for test in is_erased(journal, brick.name, table.name, values)]
         relation = (
             f"read_parquet({listed([lake.path(file) for file in files])}, "
             "hive_partitioning = true, hive_types = {'load_id': 'varchar'}, file_row_number = true)"
@@ -84,7 +83,7 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
     return " union all ".join(selects)
 
 
-def _mapped(column: Any, landed: dict[str, str]) -> str:
+def mapped(column: Column, landed: dict[str, str]) -> str:
     """Write a column as today's contract names and types it, from what an older one landed."""
     kind = TYPES.get(column.data_type, column.data_type)
     names = [name for name in (column.name, *column.meta.formerly) if name in landed]
@@ -92,6 +91,11 @@ def _mapped(column: Any, landed: dict[str, str]) -> str:
     if not names and "_extra" in landed:
         values = [f"try_cast(_extra ->> {literal('$.' + quoted(column.name))} as {kind})"]
     return f"coalesce({', '.join(values)})" if len(values) > 1 else (values or [f"null::{kind}"])[0]
+
+
+def is_erased(journal: Journal, brick: str, table: str, values: dict[str, str]) -> list[str]:
+    """Write, for each key that was erased, whether a row is of it; `values` are the expressions of the row's columns."""
+    return [_matches(key, values) for e in journal.of("erase", brick) if e["table"] == table for key in e["keys"]]
 
 
 def _matches(key: dict[str, Any], values: dict[str, str]) -> str:
