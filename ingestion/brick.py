@@ -120,6 +120,11 @@ class Column(Strict):
         return self.config.meta
 
     @property
+    def sql_type(self) -> str:
+        """DuckDB's type of the values."""
+        return "varchar" if self.data_type in ("string", "json") else self.data_type
+
+    @property
     def is_landed(self) -> bool:
         """Whether the column reaches the lake."""
         return self.meta.mask != "drop"
@@ -165,6 +170,11 @@ class Table(Strict):
     def meta(self) -> TableMeta:
         """Shorthand for `config.meta`."""
         return self.config.meta
+
+    @property
+    def cursor_column(self) -> Column | None:
+        """The column that the cursor follows; None for none, or for the dates of folders."""
+        return next((column for column in self.columns if column.name == self.meta.cursor), None)
 
     @property
     def source_columns(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -292,7 +292,7 @@ def literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def listed(values: list[str]) -> str:
+def listed(values: Iterable[str]) -> str:
     """Write a list of texts in SQL."""
     return "[" + ", ".join(literal(value) for value in values) + "]"
 

@@ -14,12 +14,11 @@ from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_
 from ingestion.connectors import Part, Reading, Request, connector
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, literal, quoted
+from ingestion.lake import Lake, listed, literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
 
-SQL_TYPES = {"string": "varchar", "json": "varchar"}
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 # The types of a typed source that are cast as they are, without going through text.
 CAST_AS_THEY_ARE = {
@@ -339,10 +338,10 @@ class _Select:
         """Give the rows that the reader itself could not parse, as refused rows of the same shape."""
         scans, errors = self.part.rejects or ("", "")
         names = self.part.files
-        file = literal(names[0]) if len(names) == 1 else f"list_filter({_list(names)}, name -> ends_with(scans.file_path, name))[1]"
+        file = literal(names[0]) if len(names) == 1 else f"list_filter({listed(names)}, name -> ends_with(scans.file_path, name))[1]"
         content = "" if self.is_private else " || ': ' || coalesce(left(any_value(errors.csv_line), 500), '')"
         reason = f"'line ' || errors.line || ' is unreadable (' || lower(replace(any_value(errors.error_type), '_', ' ')) || ')'{content}"
-        columns = [f"null::{_sql_type(column)} as {quoted(column.name)}" for column in self.landed]
+        columns = [f"null::{column.sql_type} as {quoted(column.name)}" for column in self.landed]
         columns += [f"null::varchar as {quoted(name)}" for name in [*self.extra, *(["_extra"] if self.has_documents else [])]]
         row = f"errors.line - {int(self.lines_before)}"
         return (
@@ -405,7 +404,7 @@ class _Select:
         if column.meta.mask:
             return privacy.masked(column, self.text)
         if self._is_cast_as_it_is(column):
-            return f"try_cast({quoted(column.name)} as {_sql_type(column)})"
+            return f"try_cast({quoted(column.name)} as {column.sql_type})"
         text = self.text[column.name]
         if column.data_type == "string":
             return text
@@ -472,14 +471,14 @@ class _Select:
 
         # The keys in the brick's own order are what most documents hold; a set costs more, taking keys away most of all: a
         # `case` asks for the dearer only where the cheaper says so, which `and` does not.
-        asked, keys = _list(self.asked), "json_keys(_doc)"
+        asked, keys = listed(self.asked), "json_keys(_doc)"
         patch = literal(json.dumps(dict.fromkeys(self.asked)))
         others = f"nullif(try(json_merge_patch(_doc, {patch}))::varchar, '{{}}')"
         return f"case when doc is not null and {keys} <> {asked} then case when not list_has_all({asked}, {keys}) then {others} end end"
 
     def _before_cursor(self) -> str:
-        column = next(column for column in self.table.columns if column.name == self.table.meta.cursor)
-        return f"{self._value(column)} < {literal(str(self.since))}::{column.data_type}"
+        column = self.table.cursor_column
+        return f"{self._value(column)} < {literal(str(self.since))}::{column.data_type}" if column else "false"
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:
@@ -527,32 +526,31 @@ def _count(
     """
     if not files:
         return 0, 0, None, None, None
-    column = next((column for column in table.columns if column.name == table.meta.cursor), None)
+    column = table.cursor_column
     cursor = quoted(column.name) if column else "null"
     tomorrow = f"{literal((read_at + dt.timedelta(days=1)).isoformat())}::timestamptz"
     is_past = f"{cursor} <= {tomorrow}" if column and column.data_type in ("date", "timestamptz") else "true"
     sql = (
         f"select count(*), count(_refused), max({cursor})::varchar, min({cursor})::varchar, "
-        f"(max({cursor}) filter (where {is_past}))::varchar from read_parquet({_list(files)})"
+        f"(max({cursor}) filter (where {is_past}))::varchar from read_parquet({listed([str(file) for file in files])})"
     )
     rows, refused, newest, oldest, reached = connection.execute(sql).fetchall()[0]
     return rows, refused, newest, oldest, reached
 
 
 def _position_after(reading: Reading, table: Table, newest: str | None, before: dict[str, Any]) -> dict[str, Any]:
-    if table.meta.cursor in (None, "folder_date"):
+    if not (column := table.cursor_column):
         return reading.position
     cursors = [value for value in (newest, before.get("cursor")) if value is not None]
-    kind = next(column.data_type for column in table.columns if column.name == table.meta.cursor)
-    order: Any = float if kind in ("bigint", "double") else str
+    order: Any = float if column.data_type in ("bigint", "double") else str
     return {**reading.position, **({"cursor": max(cursors, key=order)} if cursors else {})}
 
 
 def _cursor_from(position: dict[str, Any], table: Table) -> str | None:
     """Give the value of the cursor column from which rows are landed: the last one less the lookback."""
-    if table.meta.cursor in (None, "folder_date") or "cursor" not in position or table.meta.delivers == "whole":
+    column = table.cursor_column
+    if not column or "cursor" not in position or table.meta.delivers == "whole":
         return None
-    column = next(column for column in table.columns if column.name == table.meta.cursor)
     if column.data_type not in ("date", "timestamptz") or not table.meta.lookback:
         return str(position["cursor"])
     moment = dt.datetime.fromisoformat(position["cursor"]) - dt.timedelta(days=table.meta.lookback.days)
@@ -575,11 +573,3 @@ def _refusals(staged: _Staged) -> list[str]:
         file, reason = record["refused_files"][0]
         reasons.append(f"{name}: {file}: {reason}; without it the photo is not whole, and what it holds would be taken as ended")
     return reasons
-
-
-def _sql_type(column: Column) -> str:
-    return SQL_TYPES.get(column.data_type, column.data_type)
-
-
-def _list(values: Any) -> str:
-    return "[" + ", ".join(literal(str(value)) for value in values) + "]"

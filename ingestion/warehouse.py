@@ -12,7 +12,6 @@ from ingestion.lake import Lake, listed, literal, quoted
 if TYPE_CHECKING:
     import duckdb
 
-TYPES = {"string": "varchar", "json": "varchar"}
 REWRITES = ("drop", "erase", "expire", "compact")
 
 
@@ -66,7 +65,7 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
             shape = json.dumps(landed["columns"], sort_keys=True)
             groups.setdefault((load["contract"][table.name], shape), []).extend(landed["files"])
     if not groups:
-        columns = [f"null::{TYPES.get(c.data_type, c.data_type)} as {quoted(c.name)}" for c in table.columns if c.is_landed]
+        columns = [f"null::{c.sql_type} as {quoted(c.name)}" for c in table.columns if c.is_landed]
         marks = "null::varchar as _file, null::bigint as _row, null::timestamptz as _read_at, null::varchar as _load_id"
         return f"select {', '.join(columns)}, {marks} where false"
     selects = []
@@ -85,12 +84,11 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
 
 def mapped(column: Column, landed: dict[str, str]) -> str:
     """Write a column as today's contract names and types it, from what an older one landed."""
-    kind = TYPES.get(column.data_type, column.data_type)
     names = [name for name in (column.name, *column.meta.formerly) if name in landed]
-    values = [quoted(name) if landed[name] == column.data_type else f"try_cast({quoted(name)} as {kind})" for name in names]
+    values = [quoted(name) if landed[name] == column.data_type else f"try_cast({quoted(name)} as {column.sql_type})" for name in names]
     if not names and "_extra" in landed:
-        values = [f"try_cast(_extra ->> {literal('$.' + quoted(column.name))} as {kind})"]
-    return f"coalesce({', '.join(values)})" if len(values) > 1 else (values or [f"null::{kind}"])[0]
+        values = [f"try_cast(_extra ->> {literal('$.' + quoted(column.name))} as {column.sql_type})"]
+    return f"coalesce({', '.join(values)})" if len(values) > 1 else (values or [f"null::{column.sql_type}"])[0]
 
 
 def is_erased(journal: Journal, brick: str, table: str, values: dict[str, str]) -> list[str]:
