@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector
 
@@ -22,16 +23,24 @@ BRICKS = Path(__file__).resolve().parent / "bricks"
 # libyaml reads ten times faster than Python, where it is there.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SECRET = re.compile(
-    r"://[^/\s:@]+:[^/\s@]+@|[?&](?:api_?key|token|password|secret)=|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.", re.I
+    r"://[^/\s@]+@|[?&](?:api_?key|token|password|secret)=|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.|"
+    r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abp]-|sk-)[\w-]{10,}|\b(?:Bearer|Basic|Apikey) +[\w.~+/-]{12,}",
+    re.IGNORECASE,
 )
 # Schemas of the warehouse that a brick's, of its own name, must not be.
 ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds")
+UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
 CRON = r"^(([\dA-Z]{1,3}|\*)([-/,]([\dA-Z]{1,3}|\*))*( |$)){5}$"
 FORMAT = r"^([^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*$"  # what DuckDB's strptime understands
 
 
 class BrickError(Exception):
     """Bricks that are not what the contract asks; the message has one line per fault: file, line, field, mend."""
+
+
+def _fault_at(told: str, *field: str | int) -> PydanticCustomError:
+    """Make the fault of a field below the model that finds it."""
+    return PydanticCustomError("fault", "{told}", {"told": told, "field": field})
 
 
 def _snake_case(name: str) -> str:
@@ -186,15 +195,17 @@ class Table(Strict):
     def _names_are_known(self) -> Table:
         names = [column.name for column in self.columns]
         if twice := _twice([name for column in self.columns for name in (column.name, *column.meta.formerly)]):
-            raise ValueError(f"table {self.name} declares column '{twice}' twice (names that differ by their case are one name)")
+            raise _fault_at(f"column '{twice}' is declared twice (names that differ by their case are one name)", "columns")
         if self.meta.lookback and not self.meta.cursor:
-            raise ValueError(f"table {self.name} has a lookback and no cursor")
+            raise _fault_at("a lookback needs a cursor", "config", "meta", "lookback")
         for field, name in (*(("key", name) for name in self.meta.key), ("cursor", self.meta.cursor or "folder_date")):
             if name not in names and (field, name) != ("cursor", "folder_date"):
-                raise ValueError(f"{field} '{name}' of table {self.name} is not one of its columns: {', '.join(names)}")
+                raise _fault_at(f"'{name}' is not one of the table's columns: {', '.join(names)}", "config", "meta", field)
         hidden = [column.name for column in self.columns if not column.is_landed and column.name in self.meta.key]
         if hidden:
-            raise ValueError(f"key {hidden} of table {self.name} is dropped by its mask: use mask pseudonym")
+            raise _fault_at(f"{', '.join(hidden)} is dropped by its mask: use mask pseudonym", "config", "meta", "key")
+        if any(column.meta.mask == "zone" for column in self.columns) and self.meta.crs not in (None, "EPSG:4326"):
+            raise _fault_at(f"mask zone reads longitudes and latitudes (EPSG:4326), not {self.meta.crs}", "config", "meta", "crs")
         return self
 
     def contract(self) -> tuple[str, dict[str, Any]]:
@@ -230,12 +241,17 @@ class BrickMeta(Strict):
     cadence: Literal["hourly", "daily", "weekly", "monthly"] | Annotated[str, Field(pattern=CRON)]
     retention: Period
 
+    @field_validator("connector")
+    @classmethod
+    def _is_spoken(cls, connector: str) -> str:
+        if connector not in CONNECTORS:
+            raise ValueError(f"'{connector}' is not one of {', '.join(CONNECTORS)}")
+        return connector
+
     @model_validator(mode="after")
     def _endpoint_is_explained(self) -> BrickMeta:
         if self.endpoint is None and not self.endpoint_reason:
-            raise ValueError("endpoint is null: say why in `endpoint_reason`")
-        if self.connector not in CONNECTORS:
-            raise ValueError(f"connector '{self.connector}' is not one of {', '.join(CONNECTORS)}")
+            raise _fault_at("null: say why in `endpoint_reason`", "endpoint")
         return self
 
 
@@ -272,34 +288,35 @@ class Brick(Strict):
     @model_validator(mode="after")
     def _is_whole(self) -> Brick:
         if self.name in ROOMS:
-            raise ValueError(f"'{self.name}' is the name of a schema of the warehouse ({', '.join(ROOMS)})")
+            raise _fault_at(f"'{self.name}' is the name of a schema of the warehouse ({', '.join(ROOMS)})", "name")
         if twice := _twice([table.name for table in self.tables]):
-            raise ValueError(f"table {twice} is declared twice")
+            raise _fault_at(f"table {twice} is declared twice", "tables")
         module = connector(self.meta.connector)
-        _options(module.BrickOptions, self.meta.options, "config.meta.options")
-        for table in self.tables:
-            _options(module.TableOptions, table.meta.options, f"tables.{table.name}.config.meta.options")
+        _options(module.BrickOptions, self.meta.options, "config", "meta", "options")
+        for number, table in enumerate(self.tables):
+            _options(module.TableOptions, table.meta.options, "tables", number, "config", "meta", "options")
         if self.has_personal:
             if not (self.meta.legal_basis and self.meta.purpose):
-                raise ValueError("a brick with personal columns needs `legal_basis` and `purpose`")
+                raise _fault_at("a brick with personal columns needs `legal_basis` and `purpose`", "config", "meta")
             if self.meta.status == "adopted" and not self.meta.dpia_ref:
-                raise ValueError("a brick with personal columns cannot be adopted without `dpia_ref`")
+                raise _fault_at("a brick with personal columns cannot be adopted without `dpia_ref`", "config", "meta", "status")
             masks = {column.meta.mask for table in self.tables for column in table.columns}
             if "pseudonym" in masks and not self.meta.pseudonym_domain:
-                raise ValueError("mask pseudonym needs the brick's `pseudonym_domain`")
+                raise _fault_at("mask pseudonym needs the brick's `pseudonym_domain`", "config", "meta")
         return self
 
 
 def endpoint_of(brick: Brick) -> str:
     """Give the address to read a brick at: its variable, else the general one, else the YAML's.
 
-    Raises BrickError when there is none.
+    Raises BrickError when there is none, or when its variable says that it is not to be read (`none`).
     """
     own = f"ORCHESTRA_ENDPOINT_{brick.name.upper()}"
     general = os.environ.get("ORCHESTRA_ENDPOINT", "").replace("{brick}", brick.name)
     endpoint = os.environ.get(own) or general or brick.meta.endpoint
-    if not endpoint:
-        raise BrickError(f"{brick.name}: no endpoint ({brick.meta.endpoint_reason}) Mend: set {own} to a URL or a folder.")
+    if not endpoint or endpoint == UNPLUGGED:
+        reason = f"{own} is {UNPLUGGED}" if endpoint else brick.meta.endpoint_reason
+        raise BrickError(f"{brick.name}: no endpoint ({reason}) Mend: set {own} to a URL or a folder.")
     return endpoint.rstrip("/")
 
 
@@ -370,19 +387,21 @@ def _twice(names: list[str]) -> str | None:
     return next((name for number, name in enumerate(names) if folded[number] in folded[:number]), None)
 
 
-def _options(model: type[BaseModel], values: dict[str, Any], where: str) -> None:
+def _options(model: type[BaseModel], values: dict[str, Any], *field: str | int) -> None:
+    """Check the options of a connector; the first fault is told, at its place."""
     try:
         model.model_validate(values)
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise ValueError(f"{where}: {'; '.join(told)} (accepted: {', '.join(model.model_fields)})") from error
+        fault = error.errors()[0]
+        told = "unknown option" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+        raise _fault_at(f"{told} (accepted: {', '.join(model.model_fields)})", *field, *fault["loc"]) from error
 
 
 def _fault(path: Path, node: Any, fault: Any) -> str:
     """Say one fault of pydantic in terms of the file: line, field, accepted values."""
     model: type[BaseModel] = Brick
     names: list[str] = []
-    for step in ("sources", 0, *fault["loc"]):
+    for step in ("sources", 0, *fault["loc"], *fault.get("ctx", {}).get("field", ())):
         if isinstance(node, yaml.MappingNode):
             children = {key.value: value for key, value in node.value}
         else:

@@ -71,25 +71,25 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "unknown field of a table": (put(table_meta, keys=["id"]), r"tables.0.config.meta.keys: unknown field \(accepted: delivers, options, key"),
     "unknown field of a column": (lambda d: first(d)["columns"][0].update(type="x"), r"tables.0.columns.0.type: unknown field \(accepted: name, data_type"),
     "unknown field of the brick": (put(brick, loader="x"), r"loader: unknown field \(accepted: name, description, config, tables\)"),
-    "unknown option": (lambda d: table_meta(d)["options"].update(delimiter=";"), r"tables.items.config.meta.options: delimiter: .*accepted: format, path, separator"),
+    "unknown option": (lambda d: table_meta(d)["options"].update(delimiter=";"), r":4\d: tables.0.config.meta.options.delimiter: unknown option \(accepted: format, path, separator"),
     "missing field": (put(meta, licence=...), r"config.meta.licence: Field required"),
     "value not accepted": (put(meta, access_class="public"), r"config.meta.access_class: Input should be 'open', 'partner', 'internal' or 'restricted', not 'public'"),
     "use case not accepted": (put(meta, use_cases=["fun"]), r"use_cases.0: Input should be 'energy', 'resources', 'health' or 'climate', not 'fun'"),
     "type not accepted": (lambda d: first(d)["columns"][0].update(data_type="text"), r"columns.0.data_type: Input should be 'string', 'bigint'.* not 'text'"),
-    "connector not known": (put(meta, connector="telepathy"), r"connector 'telepathy' is not one of files, opendatasoft"),
+    "connector not known": (put(meta, connector="telepathy"), r"config.meta.connector: 'telepathy' is not one of files, opendatasoft"),
     "name not in snake case": (put(first, name="Items"), r"tables.0.name: 'Items' must be snake_case"),
-    "endpoint null without a reason": (put(meta, endpoint_reason=...), r"endpoint is null: say why in `endpoint_reason`"),
-    "key that is no column": (put(table_meta, key=["code"]), r"key 'code' of table items is not one of its columns: id, n"),
-    "cursor that is no column": (put(table_meta, cursor="at"), r"cursor 'at' of table items is not one of its columns"),
-    "column twice": (lambda d: first(d)["columns"].append(column("id")), r"declares column 'id' twice"),
-    "column twice but for its case": (lambda d: first(d)["columns"].append(column("ID")), r"declares column 'ID' twice"),
-    "former name of another column": (lambda d: first(d)["columns"].append(column("x", formerly=["n"])), r"declares column 'n' twice"),
+    "endpoint null without a reason": (put(meta, endpoint_reason=...), r"config.meta.endpoint: null: say why in `endpoint_reason`"),
+    "key that is no column": (put(table_meta, key=["code"]), r"tables.0.config.meta.key: 'code' is not one of the table's columns: id, n"),
+    "cursor that is no column": (put(table_meta, cursor="at"), r"tables.0.config.meta.cursor: 'at' is not one of the table's columns"),
+    "column twice": (lambda d: first(d)["columns"].append(column("id")), r"tables.0.columns: column 'id' is declared twice"),
+    "column twice but for its case": (lambda d: first(d)["columns"].append(column("ID")), r"column 'ID' is declared twice"),
+    "former name of another column": (lambda d: first(d)["columns"].append(column("x", formerly=["n"])), r"column 'n' is declared twice"),
     "table twice": (lambda d: brick(d)["tables"].append(copy.deepcopy(first(d))), r"table items is declared twice"),
     "name of a partition": (lambda d: first(d)["columns"].append(column("Load_ID")), r"'Load_ID' is a name that landing uses"),
     "format that no reader knows": (lambda d: first(d)["columns"].append(column("at", "date", format="%Q")), r"meta.format: String should match"),
     "required and optional": (lambda d: first(d)["columns"].append(column("x", required=True, optional=True)), r"required is neither optional nor"),
     "cadence that is no cron": (put(meta, cadence="every day at six o'clock"), r"config.meta.cadence"),
-    "lookback without a cursor": (put(table_meta, lookback={"count": 1, "period": "day"}), r"has a lookback and no cursor"),
+    "lookback without a cursor": (put(table_meta, lookback={"count": 1, "period": "day"}), r"tables.0.config.meta.lookback: a lookback needs a cursor"),
     "name that landing uses": (lambda d: first(d)["columns"].append(column("_file")), r"'_file' is a name that landing uses"),
     "time zone not known": (put(table_meta, time_zone="Rennes"), r"'Rennes' is no time zone of the tz database \(Europe/Paris"),
     "retention of nothing": (put(meta, retention={"count": 0, "period": "year"}), r"retention.count: Input should be greater than 0"),
@@ -111,13 +111,18 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
         r"cannot be adopted without `dpia_ref`"),
     "key that is dropped": (
         lambda d: (first(d)["columns"].append(column("phone", personal=True, mask="drop")), meta(d).update(PERSONAL), table_meta(d).update(key=["phone"])),
-        r"key \['phone'\] of table items is dropped by its mask: use mask pseudonym"),
+        r"tables.0.config.meta.key: phone is dropped by its mask: use mask pseudonym"),
     "password in a URL": (put(meta, endpoint="https://user:hunter2@example.org/x"), r"looks like a secret. Mend: keep it in an environment variable"),
     "key in a URL": (put(meta, endpoint="https://example.org/x?api_key=12345"), r"looks like a secret"),
     "token in a URL": (put(meta, homepage="https://example.org/x?a=1&token=12345"), r"looks like a secret"),
     "token": (put(meta, producer="eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.x"), r"looks like a secret"),
+    "token before a host": (put(meta, endpoint="https://tok3n-hunter2@example.org"), r"looks like a secret"),
+    "token of a forge": (put(brick, description="ghp_hunter2AbCdEf0123456789"), r"looks like a secret"),
+    "zone of other coordinates": (
+        lambda d: (first(d)["columns"].append(column("z", personal=True, mask="zone", position=["x", "y"])), table_meta(d).update(crs="EPSG:3948")),
+        r"tables.0.config.meta.crs: mask zone reads longitudes and latitudes \(EPSG:4326\), not EPSG:3948"),
     "key of AWS": (put(meta, producer="AKIAIOSFODNN7EXAMPLE"), r"looks like a secret"),
-    "value of an API key": (put(meta, options={"api_key": "12345"}), r"config.meta.options: api_key: .*accepted: auth, headers_env"),
+    "value of an API key": (put(meta, options={"api_key": "12345"}), r"config.meta.options.api_key: unknown option \(accepted: auth, headers_env"),
     "two sources": (lambda d: d["sources"].append(copy.deepcopy(d["sources"][0])), r"must hold exactly one entry under `sources:`"),
     "unknown field of the file": (lambda d: d.update(models=[]), r"`models` is no field of a brick file"),
     "name of another file": (put(brick, name="other"), r"`name: other` must be the file's own name, shop"),
@@ -151,6 +156,24 @@ def test_a_fault_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(BrickError) as error:
         read_brick(path)
     assert [int(line.split(":")[1]) for line in str(error.value).splitlines()] == wanted, "both faults, each with its line"
+
+
+@pytest.mark.parametrize(
+    ("change", "mark"),
+    [
+        (put(meta, connector="telepathy"), "connector: telepathy"),
+        (put(table_meta, cursor="at"), "cursor: at"),
+        (lambda d: table_meta(d)["options"].update(delimiter=";"), "delimiter: ;"),
+        (lambda d: table_meta(d)["options"].update(format="xls"), "format: xls"),
+    ],
+)
+def test_a_fault_that_a_rule_finds_names_its_line_too(tmp_path: Path, change: Callable[[Document], None], mark: str) -> None:
+    document = shop()
+    change(document)
+    path = write(tmp_path, document)
+    wanted = next(n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if mark in line)
+    with pytest.raises(BrickError, match=f"^shop.yml:{wanted}: "):
+        read_brick(path)
 
 
 def test_what_is_no_yaml_is_told(tmp_path: Path) -> None:
