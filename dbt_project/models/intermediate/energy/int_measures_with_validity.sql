@@ -8,6 +8,12 @@ measure_natures as (
 
     select * from {{ ref('measure_natures') }}
 
+),
+
+measure_units as (
+
+    select * from {{ ref('measure_units') }}
+
 )
 
 select
@@ -20,6 +26,7 @@ select
 
     -- attributes
     measure_natures.quantity,
+    measure_natures.flow,
     case
         when measures.measured_value is null then 'unparsable' else 'measured'
     end as quality,
@@ -27,6 +34,7 @@ select
 
     -- measures
     measures.measured_value,
+    measure_units.kwh_per_unit,
 
     -- dates
     measures.measured_at,
@@ -36,6 +44,7 @@ select
 from measures
 left join measure_natures
     on measures.measure_nature_id = measure_natures.measure_nature_id
+left join measure_units on measures.unit_id = measure_units.unit_id
 where measures.set_aside_reason is null
 -- One value comes in several frames when histories overlap: a readable one wins,
 -- then the latest read.

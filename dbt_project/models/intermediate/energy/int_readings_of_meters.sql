@@ -22,11 +22,12 @@ readings as (
         meters.meter_id,
         measures.measure_name,
         measures.measured_at,
-        measures.measured_value as index_kwh,
+        measures.measured_value * measures.kwh_per_unit as index_kwh,
+        measures.flow,
         false as is_declared,
         measures.month_date
     from measures
-    -- A device reads the meter that stands there at that instant: [from, to).
+    -- A device reads the meter that stands there: [from, to).
     inner join meters
         on
             measures.deveui = meters.deveui
@@ -41,6 +42,7 @@ readings as (
         declared_indexes.measure_name,
         declared_indexes.measured_at,
         declared_indexes.index_kwh,
+        if(declared_indexes.measure_name like '%EAP_i', 'produced', 'consumed') as flow,
         true as is_declared,
         {{ local_month('declared_indexes.measured_at') }} as month_date
     from declared_indexes
@@ -53,8 +55,7 @@ select
     readings.measure_name,
 
     -- attributes
-    case when readings.measure_name like '%EAP_i' then 'produced' else 'consumed' end
-        as flow,
+    readings.flow,
     readings.is_declared,
 
     -- measures
@@ -66,8 +67,7 @@ select
 
 from readings
 where readings.index_kwh is not null
--- What the steward read on the meter wins over what the device sent at the same
--- instant.
+-- What the steward read on the meter wins over what the device sent then.
 qualify row_number() over (
     partition by
         readings.month_date,
