@@ -72,24 +72,23 @@ class TableOptions(Strict):
 
 
 def read(request: Request) -> Reading:
-    """Read the files of a table that are new or have changed; none for a table delivered whole that has not.
+    """Read the files of a table that are new or have changed; of a table delivered whole, all of them or none.
 
     Raises SourceError. Files that are there and cannot be used are in `refused_files`.
     """
     reading = Reading(request, dict(request.position))
     intake = _Intake(reading, open_store(reading))
     found: Iterable[Entry] = walk(intake.store, request.table_options.path, _floor(request, request.position))
-    known = request.known
     if request.whole:
         found = list(found)
+    intake.take_in(found, request.known)
+    if request.whole:
         # The known files still hold those that went: the names of the last photo are the position's.
+        found = [file for file in found if file.name not in intake.missing]
         names = hashlib.sha256("\n".join(sorted(file.name for file in found)).encode()).hexdigest()[:16]
-        known = known if names == reading.position.get("files") else {}
-        reading.position["files"] = names
-    intake.take_in(found, known)
-    if request.whole and intake.opened:
-        # A photo is read whole when one of its files has changed, come or gone.
-        intake.take_in([file for file in found if file.name not in intake.opened], {})
+        is_same, reading.position["files"] = names == reading.position.get("files"), names
+        if intake.opened or not is_same:
+            intake.take_in([file for file in found if file.name not in intake.opened], {})
     intake.close()
     return reading
 
@@ -105,6 +104,7 @@ class _Intake:
         self.files: list[str] = []
         # By name: the last day of the file's date, and its signature.
         self.opened: dict[str, tuple[date | None, str]] = {}
+        self.missing: set[str] = set()
         self.is_empty, self.unreadable_count = True, 0
 
     def take_in(self, found: Iterable[Entry], known: dict[str, str]) -> None:
@@ -152,6 +152,7 @@ class _Intake:
                 raise
             if file.is_named:
                 self.reading.refused_files.append((file.name, str(error)))
+            self.missing.add(file.name)
             return
         except UnreadableFile as error:
             self.unreadable_count += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import gzip
 import io
 import itertools
@@ -16,7 +15,7 @@ import tempfile
 import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -239,7 +238,7 @@ def scan(path: Path, separator: str = "", quote: str = "", skip: int = 0, blank:
                 quotes = np.flatnonzero(data == mark[0])
                 opening = quotes[int(inside) :: 2]
                 if len(mark) > 1 or not np.isin(data[opening[opening > 0] - 1], before_quote).all():
-                    return dataclasses.replace(scan(path, skip=skip), records=_count_slowly(path, separator, quote, skip, blank))
+                    return replace(scan(path, skip=skip), records=_count_slowly(path, separator, quote, skip, blank))
                 ends = ends[(np.searchsorted(quotes, ends) + inside) % 2 == 0]
                 inside = was_inside ^ (len(quotes) % 2 == 1)
             if has_returns:  # a line feed after a carriage return is one end with it, told as 20
