@@ -403,6 +403,33 @@ def test_a_named_file_that_is_missing(ask: Callable[..., Request], site: Site, t
         files.read(ask(tmp_path / "nowhere", options))
 
 
+@pytest.mark.parametrize("over", ["folder", "http"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_folder_that_a_wildcard_means_may_lack_the_file(
+    ask: Callable[..., Request], site: Site, tmp_path: Path, over: str, whole: bool
+) -> None:
+    for name in ("one/a.csv", "two/b.csv", "three/a.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("x\n1\n")
+        site.put(f"/{name}", "x\n1\n")
+    endpoint = tmp_path if over == "folder" else site.url
+    request = ask(endpoint, {"format": "csv", "path": "*/a.csv"}, whole=whole)
+    reading, found = read(request)
+    assert [row["_file"] for row in found] == ["one/a.csv", "three/a.csv"]
+    assert not reading.refused_files
+    request = again(request, reading)
+    assert not files.read(request).parts
+    (tmp_path / "three/a.csv").unlink()
+    del site.pages["/three/a.csv"]
+    site.put("/three/b.csv", "x\n1\n")
+    reading, found = read(request)
+    assert [row["_file"] for row in found] == (["one/a.csv"] if whole else [])
+    if whole:
+        assert not files.read(again(request, reading)).parts
+        with pytest.raises(SourceError, match=r"no file is \*/c.csv"):
+            files.read(ask(endpoint, {"format": "csv", "path": "*/c.csv"}, whole=True))
+
+
 def test_a_body_that_is_cut_is_tried_again_then_is_an_error(ask: Callable[..., Request], site: Site) -> None:
     answers = [(200, {"Content-Length": "999"}, b"x\n1\n"), (503, {}, b""), (200, {}, b"x\n1\n2\n")]
     site.pages["/a.csv"] = lambda _: answers.pop(0)

@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 
     import duckdb
 
-# A protocol is a module with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML may
-# say under `options`), and `read(request) -> Reading`.
-CONNECTORS = {
-    "files": "ingestion.connectors.files",
-    "opendatasoft": "ingestion.connectors.opendatasoft",
-}
+# A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
+# may say under `options`), and `read(request) -> Reading`.
+CONNECTORS = ("files", "opendatasoft")
 # Names that landing and the connectors write beside those of the source.
 RESERVED = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
 
@@ -34,7 +31,22 @@ class Strict(BaseModel):
 
 
 class SourceError(Exception):
-    """A source that cannot be read; the message names the brick, the address and the mend."""
+    """A source that cannot be read; the message names the brick, the address and the mend.
+
+    Over HTTP: the status (None when there was no answer), what the answer said, and the seconds that it asks to wait.
+    """
+
+    def __init__(self, message: str, status: int | None = None, text: str = "", wait: float = 0) -> None:
+        super().__init__(message)
+        self.status, self.text, self.wait = status, text, wait
+
+
+class MissingFile(SourceError):
+    """A file or folder that is not there."""
+
+
+class UnreadableFile(SourceError):
+    """One file that the source fails to give, while others may do."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ class Reading:
     parts: list[Part] = field(default_factory=list)
     opened: dict[str, str] = field(default_factory=dict)
     refused_files: list[tuple[str, str]] = field(default_factory=list)
-    count_method: str = "none"
+    count_method: str = "counted"
     announced: int | None = None
     bytes_read: int = 0
     request_count: int = 0
@@ -114,10 +126,6 @@ class Reading:
             if self.bytes_read >> 20 > told:
                 self.request.progress(self.bytes_read)
 
-    def refuse(self, name: str, reason: str) -> None:
-        """Note a file that cannot be used."""
-        self.refused_files.append((name, reason))
-
     def note_sandbox(self, clock: datetime) -> None:
         """Note that the source is synthetic, and its clock as it first was."""
         if not self.is_synthetic:
@@ -125,5 +133,5 @@ class Reading:
 
 
 def connector(protocol: str) -> ModuleType:
-    """Give the module that speaks `protocol`; KeyError when no connector does."""
-    return importlib.import_module(CONNECTORS[protocol])
+    """Give the module that speaks `protocol`, one of CONNECTORS."""
+    return importlib.import_module(f"ingestion.connectors.{protocol}")

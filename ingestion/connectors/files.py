@@ -5,44 +5,28 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
-import os
 import shutil
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
-from typing import IO, Any, BinaryIO, Literal, TypeVar, cast
-from urllib.parse import unquote, urlsplit
+from typing import IO, Any, BinaryIO, Literal, cast
 
 from pydantic import Field, field_validator
 
-from ingestion.connectors import Reading, Request, SourceError, Strict
-from ingestion.connectors.formats import Documents, Local, Spool, parts
-from ingestion.connectors.stores import (
-    DATED,
-    Entry,
-    FolderStore,
-    HttpStore,
-    MissingFile,
-    S3Store,
-    Store,
-    Taken,
-    UnreadableFile,
-    matches,
-    walk,
-)
-from ingestion.connectors.web import Client
-
-S = TypeVar("S")
-R = TypeVar("R")
+from ingestion.connectors import MissingFile, Reading, Request, SourceError, Strict, UnreadableFile
+from ingestion.connectors.formats import Documents, Spool, parts
+from ingestion.connectors.stores import Entry, Store, Taken, matches, open_store, walk
 
 THREADS, AHEAD = 8, 64
+# A byte order mark is none of the text.
+UTF_8 = "utf-8-sig"
 # So many files that a source fails to give mean that it is the source that fails.
 MOST_UNREADABLE = 20
 # What a file's content, rather than its source, may do wrong.
-FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError)
+FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, ValueError, RuntimeError)
 
 
 class Auth(Strict):
@@ -70,7 +54,7 @@ class TableOptions(Strict):
     format: Literal["csv", "ndjson", "json", "geojson", "parquet"]
     path: str = Field(min_length=1)
     separator: str | None = Field(None, min_length=1, max_length=1)
-    encoding: str = "utf-8"
+    encoding: str = UTF_8
     header: bool = True
     quote: str = Field('"', max_length=1)
     skip: int = Field(0, ge=0)
@@ -82,167 +66,139 @@ class TableOptions(Strict):
     @classmethod
     def _is_known(cls, name: str) -> str:
         try:
-            return "utf-8" if codecs.lookup(name).name in ("utf-8", "utf-8-sig", "ascii") else codecs.lookup(name).name
+            return UTF_8 if codecs.lookup(name).name in ("utf-8", "ascii") else codecs.lookup(name).name
         except LookupError:
             raise ValueError(f"'{name}' is no encoding: utf-8, cp1252, latin-1, ...") from None
 
 
 def read(request: Request) -> Reading:
-    """Read the files of a table that are new or have changed; none for a table delivered whole that has not.
+    """Read the files of a table that are new or have changed; of a table delivered whole, all of them or none.
 
     Raises SourceError. Files that are there and cannot be used are in `refused_files`.
     """
-    reading = Reading(request, dict(request.position), count_method="counted")
-    store = open_store(reading)
-    found: Iterable[Entry] = walk(store, request.table_options.path, _floor(request))
+    reading = Reading(request, dict(request.position))
+    intake = _Intake(reading, open_store(reading))
+    found: Iterable[Entry] = walk(intake.store, request.table_options.path, _floor(request, request.position))
     if request.whole:
-        found = _photo(reading, store, list(found))
-    intake = _Intake(reading, store)
-    for file, taken in in_order(lambda file: (file, intake.take(file)), found):
-        intake.book(file, taken)
+        found = list(found)
+    intake.take_in(found, request.known)
+    if request.whole:
+        # The known files still hold those that went: the names of the last photo are the position's.
+        found = [file for file in found if file.name not in intake.missing]
+        names = hashlib.sha256("\n".join(sorted(file.name for file in found)).encode()).hexdigest()[:16]
+        is_same, reading.position["files"] = names == reading.position.get("files"), names
+        if intake.opened or not is_same:
+            intake.take_in([file for file in found if file.name not in intake.opened], {})
     intake.close()
     return reading
 
 
-def _photo(reading: Reading, store: Store, found: list[Entry]) -> list[Entry]:
-    """Give all the files of a table delivered whole when one of them has changed, come or gone, else none."""
-    request, position = reading.request, reading.position
-    if not found:
-        raise SourceError(f"{request.brick}.{request.table}: no file is {request.table_options.path}. Mend: check the endpoint and `path`.")
-    # The journal's known files still hold those that went: their names are the position's.
-    names = hashlib.sha256("\n".join(sorted(file.name for file in found)).encode()).hexdigest()[:16]
-    is_same, position["files"] = names == position.get("files"), names
-    return [] if is_same and not any(in_order(lambda file: store.read(file, request.known.get(file.name)), found)) else found
-
-
 class _Intake:
-    """What a reading takes in, file by file: `take` runs in several threads, `book` in the order of the files."""
+    """What a reading takes in, file by file: `_take` runs in several threads, `_book` in the order of the files."""
 
     def __init__(self, reading: Reading, store: Store) -> None:
         self.request, self.reading, self.store = reading.request, reading, store
         self.options: TableOptions = self.request.table_options
         self.spool = reading.held = Spool(self.request.spool)
-        self.known = {} if self.request.whole else self.request.known
         self.documents = Documents(self.spool) if self.options.format == "json" else None
-        self.files: list[Local] = []
+        self.files: list[str] = []
         # By name: the last day of the file's date, and its signature.
         self.opened: dict[str, tuple[date | None, str]] = {}
-        self.present_count = self.unreadable_count = 0
+        self.missing: set[str] = set()
+        self.is_empty, self.unreadable_count = True, 0
 
-    def take(self, file: Entry) -> Taken | SourceError | None:
-        """Read a file, or give why it cannot be; None when it was read before and has not changed."""
-        signature = self.known.get(file.name)
-        # Frames are written once: those of a dated folder are not even asked for again.
-        if signature and self.documents and file.days and isinstance(self.store, HttpStore):
-            return None
+    def take_in(self, found: Iterable[Entry], known: dict[str, str]) -> None:
+        """Take what has changed of the files found, 8 at a time and at most 64 ahead; raises SourceError."""
+        pool = ThreadPoolExecutor(THREADS)
+        pending: deque[tuple[Entry, Future[Taken | None]]] = deque()
         try:
-            return self.store.read(file, signature, lambda stream: self._unpack(file, stream))
-        except (MissingFile, UnreadableFile) as error:
-            return error
+            for file in found:
+                pending.append((file, pool.submit(self._take, file, known.get(file.name))))
+                if len(pending) >= AHEAD:
+                    self._book(*pending.popleft())
+            while pending:
+                self._book(*pending.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def book(self, file: Entry, taken: Taken | SourceError | None) -> None:
+    def close(self) -> None:
+        """Make the parts of what was taken, and keep the names of the files that a later reading will meet again."""
+        if self.is_empty:
+            if self.reading.refused_files:
+                raise SourceError(self.reading.refused_files[0][1])
+            if self.request.whole:
+                where = f"{self.request.brick}.{self.request.table}"
+                raise SourceError(f"{where}: no file is {self.options.path}. Mend: check the endpoint and `path`.")
+        floor = _floor(self.request, self.reading.position) or date.min
+        self.reading.opened = {name: signature for name, (last, signature) in self.opened.items() if last is None or last >= floor}
+        # The files of a photo were taken in two goes.
+        files = sorted(self.files) if self.request.whole else self.files
+        self.reading.parts = self.documents.parts() if self.documents else parts(self.options.format, files, self.reading, self.spool)
+
+    def _take(self, file: Entry, signature: str | None) -> Taken | None:
+        """Read a file; None when it was read before and has not changed."""
+        # Frames are written once: those of a dated folder whose listing tells no signature are not even asked for again.
+        if signature and self.documents and file.days and not file.signature:
+            return None
+        return self.store.read(file, signature, lambda stream: self._unpack(file, stream))
+
+    def _book(self, file: Entry, reading: Future[Taken | None]) -> None:
         """Note what was taken of a file; raises SourceError for what makes the whole reading worthless."""
-        self._move_on(file)
-        self.present_count += not isinstance(taken, MissingFile)
-        if isinstance(taken, SourceError):
-            self._book_absent(file, taken)
-        elif taken is not None:
+        taken = None
+        try:
+            taken = reading.result()
+        except MissingFile as error:
+            if self.request.whole and (file.is_listed or file.is_named):
+                raise
+            if file.is_named:
+                self.reading.refused_files.append((file.name, str(error)))
+            self.missing.add(file.name)
+            return
+        except UnreadableFile as error:
+            self.unreadable_count += 1
+            if self.request.whole or not self.documents or self.unreadable_count > MOST_UNREADABLE:
+                raise
+            self.reading.refused_files.append((file.name, str(error)))
+        self.is_empty = False
+        # A folder dated in the future is read, and does not move the cursor: it would hide all that follows.
+        if file.days and file.days[0] <= self.reading.read_at.date() + timedelta(days=1):
+            position = self.reading.position
+            position["folder_date"] = max(position.get("folder_date", ""), file.days[0].isoformat())
+        if taken:
             items, fault = taken.content
             self.opened[file.name] = (file.days and file.days[1], taken.signature)
             self.reading.available_at = max(filter(None, (self.reading.available_at, taken.modified)), default=None)
             for item in items:
                 self.documents.add(*item) if self.documents else self.files.append(item)
             if fault:
-                self.reading.refuse(file.name, fault)
-
-    def close(self) -> None:
-        """Make the parts of what was taken."""
-        if self.reading.refused_files and not self.present_count:
-            raise MissingFile(self.reading.refused_files[0][1])
-        self.reading.opened = {name: signature for name, (_, signature) in self.opened.items()}
-        if self.documents:
-            self.reading.parts = self.documents.parts()
-        else:
-            self.reading.parts = parts(self.options.format, self.files, self.reading, self.spool)
-
-    def _move_on(self, file: Entry) -> None:
-        """Move the cursor to a file's date, and forget the opened files that will not be met again."""
-        # A folder dated in the future is read, and does not move the cursor: it would hide all that follows.
-        if not file.days or file.days[0] > self.reading.read_at.date() + timedelta(days=1):
-            return
-        day, position = file.days[0].isoformat(), self.reading.position
-        if day > position.get("folder_date", ""):
-            position["folder_date"] = day
-            floor = file.days[0] - timedelta(days=self.request.lookback_days)
-            self.opened = {name: opened for name, opened in self.opened.items() if opened[0] is None or opened[0] >= floor}
-
-    def _book_absent(self, file: Entry, error: SourceError) -> None:
-        is_fatal, is_told = self.request.whole, file.is_named
-        if isinstance(error, UnreadableFile):
-            self.unreadable_count += 1
-            is_fatal, is_told = not self.documents or self.unreadable_count > MOST_UNREADABLE, True
-        if is_fatal:
-            raise error
-        # A file that was listed and is gone is none to speak of.
-        if is_told:
-            self.reading.refuse(file.name, str(error))
+                self.reading.refused_files.append((file.name, fault))
 
     def _unpack(self, file: Entry, stream: BinaryIO) -> tuple[list[Any], str | None]:
-        """Give what a file holds (documents by name, or files in place or in the spool), and what is wrong with it."""
+        """Give what a file holds (documents with their names, or names of files in the spool), and what is wrong with it."""
         items: list[Any] = []
-        name, encoding = file.name, "utf-8" if self.options.format == "parquet" else self.options.encoding
+        name, encoding = file.name, self.options.encoding
         try:
             for name, source in _members(file, stream, self.spool):
                 if self.documents:
-                    items.append((name, source.read().decode("utf-8-sig" if encoding == "utf-8" else encoding)))
-                elif self.store.root and source is stream and encoding == "utf-8":
-                    items.append(Local(name, self.store.root))
+                    items.append((name, source.read().decode(encoding)))
+                elif self.store.root and source is stream and encoding == UTF_8:
+                    self.spool.roots[name] = self.store.root
+                    items.append(name)
                 else:
                     # Ten times faster than to have DuckDB read it with its extension for encodings.
-                    text = source if encoding == "utf-8" else codecs.EncodedFile(cast("Any", source), "utf-8", encoding)
+                    text = source if encoding == UTF_8 else codecs.EncodedFile(cast("Any", source), "utf-8", encoding)
                     with self.spool.create(name) as target:
                         shutil.copyfileobj(text, target, 1 << 20)
-                    items.append(Local(name, self.spool.root))
+                    items.append(name)
         except FAULTS as error:
             return items, f"{name} cannot be read: {error or type(error).__name__}"[:300]
         return items, None
 
 
-def open_store(reading: Reading) -> Store:
-    """Give the place that a brick's endpoint names: a folder, file://, http(s):// or s3://; raises SourceError."""
-    request = reading.request
-    kind = urlsplit(request.endpoint).scheme
-    if kind in ("http", "https"):
-        headers = {name: _secret(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
-        auth = request.brick_options.auth
-        user = f"{_secret(request.brick, auth.user_env)}:{_secret(request.brick, auth.password_env)}" if auth else ""
-        return HttpStore(Client(reading, headers, user, THREADS))
-    if kind == "s3":
-        return S3Store(reading, request.endpoint.partition("://")[2])
-    return FolderStore(reading, unquote(urlsplit(request.endpoint).path) if kind == "file" else request.endpoint)
-
-
-def in_order(function: Callable[[S], R], items: Iterable[S]) -> Iterator[R]:
-    """Call a function on each item, 8 at a time and at most 64 ahead, and give what it gave, in the items' order."""
-    pool = ThreadPoolExecutor(THREADS)
-    pending: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _floor(request: Request) -> date | None:
-    """Give the first day whose folder is listed again; None where folders have no date or none was read yet."""
-    reached = request.position.get("folder_date")
-    if request.whole or not reached or not DATED.search(request.table_options.path):
-        return None
-    return date.fromisoformat(reached) - timedelta(days=request.lookback_days)
+def _floor(request: Request, position: dict[str, Any]) -> date | None:
+    """Give the first day whose folder is listed again from a position; None where folders have no date or none was read."""
+    reached = position.get("folder_date")
+    return None if request.whole or not reached else date.fromisoformat(reached) - timedelta(days=request.lookback_days)
 
 
 def _members(file: Entry, stream: BinaryIO, spool: Spool) -> Iterator[tuple[str, IO[bytes]]]:
@@ -263,9 +219,3 @@ def _members(file: Entry, stream: BinaryIO, spool: Spool) -> Iterator[tuple[str,
                         yield f"{file.name}/{member.filename}", source
     else:
         yield file.name, stream
-
-
-def _secret(brick: str, variable: str) -> str:
-    if value := os.environ.get(variable):
-        return value
-    raise SourceError(f"{brick}: the environment lacks {variable}. Mend: set it to what lets this brick in.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import gzip
 import io
 import itertools
@@ -16,7 +15,7 @@ import tempfile
 import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -27,19 +26,6 @@ from ingestion.lake import listed, literal
 BLOCK_BYTES = 1 << 18
 WIDE_LINE_BYTES = 64 << 20
 _numbers = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Local:
-    """A file that DuckDB can open at root/name; `name` is what the source calls it."""
-
-    name: str
-    root: Path
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-        return self.root / self.name
 
 
 @dataclass(frozen=True)
@@ -54,158 +40,147 @@ class Scan:
 
 @dataclass(frozen=True)
 class Shape:
-    """What files that are read as one have in common: the SQL before and after their paths, and what their Part says.
-
-    `types` are those of a typed file.
-    """
+    """What files that are read as one have in common: the SQL before and after their paths, their columns and types."""
 
     before: str
     after: str = ")"
     columns: tuple[str, ...] | None = None
     types: tuple[str, ...] = ()
-    has_rejects: bool = False
 
 
 class Spool:
     """Where files wait for DuckDB: a folder, or, without one, the memory, with a folder of links that name the files.
 
-    Files in memory go when the spool is garbage collected.
+    `roots` gives, by a file's name, the folder under which it stands under that name: where it is read in place, not the
+    spool's own. Files in memory go when the spool is garbage collected.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._is_memory = folder is None
-        self._handles: dict[Path, int] = {}
         self.root = folder or Path(tempfile.mkdtemp(prefix="city-orchestra-"))
+        self.roots: dict[str, Path] = {}
+        self._is_memory = folder is None
+        self._in_memory: dict[Path, weakref.finalize] = {}
         if self._is_memory:
-            weakref.finalize(self, _free, self._handles, self.root)
+            weakref.finalize(self, shutil.rmtree, self.root, ignore_errors=True)
+
+    def path(self, name: str) -> Path:
+        """Where a file is."""
+        return self.roots[name] / name
 
     def create(self, name: str) -> BinaryIO:
         """Open a new file for writing; raises ValueError for a name that leads elsewhere."""
         place = PurePosixPath(name)
         if place.is_absolute() or ".." in place.parts or not place.parts or "\0" in name:
             raise ValueError(f"the name {name!r} leads out of its folder")
-        path = self.root / place
+        self.roots[name], path = self.root, self.root / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        if not self._is_memory:
-            return path.open("wb")
-        if path in self._handles:
-            os.close(self._handles.pop(path))
-        handle = self._handles[path] = os.memfd_create("city-orchestra")
-        path.symlink_to(f"/proc/self/fd/{handle}")
-        return os.fdopen(os.dup(handle), "wb")
+        if self._is_memory:
+            if path in self._in_memory:
+                self._in_memory[path]()
+            handle = os.memfd_create("city-orchestra")
+            self._in_memory[path] = weakref.finalize(self, os.close, handle)
+            path.symlink_to(f"/proc/self/fd/{handle}")
+        return path.open("wb")
 
     def temporary(self) -> BinaryIO:
         """Open a file for writing and reading that goes when it is closed."""
         return os.fdopen(os.memfd_create("city-orchestra"), "w+b") if self._is_memory else tempfile.TemporaryFile(dir=self.root)
 
-    def with_one_line_end(self, file: Local) -> Local:
+    def end_lines_alike(self, name: str) -> None:
         """Copy a file with each line ending in a line feed: DuckDB gives up a file whose lines end in several ways."""
         told: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
-        with file.path.open(**told) as source, io.TextIOWrapper(self.create(f"_lines/{file.name}"), newline="\n", **told) as target:
+        with self.path(name).open(**told) as source, io.TextIOWrapper(self.create(f"_lines/{name}"), newline="\n", **told) as target:
             shutil.copyfileobj(source, target, BLOCK_BYTES)
-        return Local(file.name, self.root / "_lines")
+        self.roots[name] = self.root / "_lines"
 
 
-def _free(handles: dict[Path, int], folder: Path) -> None:
-    for handle in handles.values():
-        os.close(handle)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def parts(form: str, files: Iterable[Local], reading: Reading, spool: Spool) -> list[Part]:
+def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> list[Part]:
     """Make a part of the files of each shape; those that are not what they should be, or lack a column, are refused."""
-    groups: dict[tuple[Path, Shape], list[tuple[Local, int]]] = defaultdict(list)
-    for file in files:
+    groups: dict[tuple[Path, Shape], dict[str, int]] = defaultdict(dict)
+    for name in names:
         try:
-            shape, usable, count = _LOOKS[form](file, reading.request, spool)
+            shape, count = _LOOKS[form](name, reading.request, spool)
         except (ValueError, csv.Error) as error:
-            reading.refuse(file.name, str(error))
+            reading.refused_files.append((name, str(error)))
         else:
-            groups[usable.root, shape].append((usable, count))
-    return [_part(root, shape, found) for (root, shape), found in groups.items()]
+            groups[spool.roots[name], shape][name] = count
+    return [_part(root, shape, counts) for (root, shape), counts in groups.items()]
 
 
-def _part(root: Path, shape: Shape, found: list[tuple[Local, int]]) -> Part:
-    number = next(_numbers)
-    rejects = (f"reject_scans_{number}", f"reject_errors_{number}") if shape.has_rejects else None
-    paths = listed([str(file.path) for file, _ in found])
-    if rejects:
+def _part(root: Path, shape: Shape, counts: dict[str, int]) -> Part:
+    paths, rejects = listed([str(root / name) for name in counts]), None
+    if shape.before == "read_csv(":
+        number = next(_numbers)
+        rejects = (f"reject_scans_{number}", f"reject_errors_{number}")
         paths += f", store_rejects = true, rejects_scan = '{rejects[0]}', rejects_table = '{rejects[1]}', rejects_limit = 0"
-    return Part(
-        f"select * exclude (_path), substr(_path, {len(str(root).rstrip('/')) + 2}) as _file from {shape.before}{paths}{shape.after}",
-        tuple(file.name for file, _ in found),
-        shape.columns,
-        bool(shape.types),
-        sum(count for _, count in found),
-        rejects,
-    )
+    relation = f"select * exclude (_path), substr(_path, {len(str(root).rstrip('/')) + 2}) as _file from {shape.before}{paths}{shape.after}"
+    return Part(relation, tuple(counts), shape.columns, bool(shape.types), sum(counts.values()), rejects)
 
 
-def _look_at_csv(file: Local, request: Any, spool: Spool) -> tuple[Shape, Local, int]:
+def _look_at_csv(name: str, request: Any, spool: Spool) -> tuple[Shape, int]:
     """Every value is text."""
     options = request.table_options
-    names, separator, skip = _read_header(file.path, options, request.columns)
-    seen = scan(file.path, separator, options.quote, skip, "" if len(names) > 1 else None)
+    columns, separator, skip = _read_header(spool.path(name), options, request.columns)
+    seen = scan(spool.path(name), separator, options.quote, skip, "" if len(columns) > 1 else None)
     quote = literal(options.quote)
     reader = f"header = {options.header}, delim = {literal(separator)}, quote = {quote}, escape = {quote}, skip = {skip}"
-    usable = spool.with_one_line_end(file) if seen.is_mixed else file
-    return _delimited(names, reader, seen, columns=names), usable, seen.records - options.header
+    shape = Shape("read_csv(", _delimited(name, spool, seen, columns, reader), columns)
+    return shape, seen.records - options.header
 
 
-def _look_at_ndjson(file: Local, _: Any, spool: Spool) -> tuple[Shape, Local, int]:
+def _look_at_ndjson(name: str, _: Any, spool: Spool) -> tuple[Shape, int]:
     """A document a line; blank lines count for nothing."""
-    seen = scan(file.path, blank=" \t")
-    shape = _delimited(("_doc",), "header = false, delim = chr(1), quote = '', escape = ''", seen)
-    if seen.has_blank:
-        shape = dataclasses.replace(shape, after=f"{shape.after} where trim(_doc, ' ' || chr(9)) <> ''")
-    return shape, spool.with_one_line_end(file) if seen.is_mixed else file, seen.records
+    seen = scan(spool.path(name), blank=" \t")
+    after = _delimited(name, spool, seen, ("_doc",), "header = false, delim = chr(1), quote = '', escape = ''")
+    return Shape("read_csv(", after + (" where trim(_doc, ' ' || chr(9)) <> ''" if seen.has_blank else "")), seen.records
 
 
-def _delimited(names: Sequence[str], reader: str, seen: Scan, columns: tuple[str, ...] | None = None) -> Shape:
-    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
+def _delimited(name: str, spool: Spool, seen: Scan, columns: Sequence[str], reader: str) -> str:
+    if seen.is_mixed:
+        spool.end_lines_alike(name)
+    types = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in columns)
     wide = f", max_line_size = {WIDE_LINE_BYTES}" if seen.is_wide else ""
     how = f"auto_detect = false, filename = '_path', hive_partitioning = false, compression = 'none'{wide}"
-    return Shape("read_csv(", f", columns = {{{types}}}, {reader}, {how})", columns, has_rejects=True)
+    return f", columns = {{{types}}}, {reader}, {how})"
 
 
-def _look_at_geojson(file: Local, request: Any, _: Spool) -> tuple[Shape, Local, int]:
+def _look_at_geojson(name: str, request: Any, spool: Spool) -> tuple[Shape, int]:
     """A document is a feature's properties, its `id` and its `geometry`; a collection is held in memory whole."""
-    import duckdb
-
     look = (
         "select json_type(content, '$.features'), json_array_length(content, '$.features') "
         "from (select case when json_valid(content) then content end as content from read_text(?))"
     )
-    try:
-        (kind, count), *_ = request.connection.execute(look, [str(file.path)]).fetchall()
-    except duckdb.Error as error:
-        # read_text gives up bytes that are not UTF-8.
-        raise ValueError(f"is not UTF-8 text: {str(error)[:200]}") from error
+    # read_text gives up bytes that are not UTF-8.
+    ((kind, count),) = _ask(request, look, spool.path(name), "is not UTF-8 text")
     if kind != "ARRAY":
         raise ValueError("is not a whole GeoJSON FeatureCollection")
     document = (
-        "json_merge_patch(if((feature->'id') is null, '{}', json_object('id', feature->'id')), "
-        "coalesce(nullif(feature->'properties', 'null'), '{}'), "
-        "json_object('geometry', feature->'geometry'))::varchar as _doc"
+        "json_merge_patch('{}', json_object('id', feature->'id'), "
+        "coalesce(nullif(feature->'properties', 'null'), '{}'), json_object('geometry', feature->'geometry'))::varchar as _doc"
     )
     features = "select filename as _path, unnest(content->'$.features[*]') as feature from read_text("
-    return Shape(f"(select {document}, _path from ({features}", ")))"), file, count
+    return Shape(f"(select {document}, _path from ({features}", ")))"), count
 
 
-def _look_at_parquet(file: Local, request: Any, _: Spool) -> tuple[Shape, Local, int]:
+def _look_at_parquet(name: str, request: Any, spool: Spool) -> tuple[Shape, int]:
     """Counted from the footer."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    path, fault = spool.path(name), "is not whole Parquet"
+    ((count,),) = _ask(request, "select num_rows from parquet_file_metadata(?)", path, fault)
+    described = _ask(request, "describe from read_parquet(?, hive_partitioning = false)", path, fault)
+    columns, types = zip(*[row[:2] for row in described], strict=True)
+    _check_columns(request.columns, columns)
+    return Shape("read_parquet(", ", filename = '_path', hive_partitioning = false)", columns, types), count
+
+
+def _ask(request: Any, sql: str, path: Path, fault: str) -> list[Any]:
+    """Ask DuckDB about a file; raises ValueError with the fault that it means when it cannot say."""
+    import duckdb
 
     try:
-        with pq.ParquetFile(file.path) as parquet:
-            schema, count = parquet.schema_arrow, parquet.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"is not whole Parquet: {str(error)[:200]}") from error
-    _check_columns(request.columns, schema.names)
-    types = tuple(map(str, schema.types))
-    return Shape("read_parquet(", ", filename = '_path', hive_partitioning = false)", tuple(schema.names), types), file, count
+        return request.connection.execute(sql, [str(path)]).fetchall()
+    except duckdb.Error as error:
+        raise ValueError(f"{fault}: {str(error)[:200]}") from error
 
 
 _LOOKS = {"csv": _look_at_csv, "ndjson": _look_at_ndjson, "geojson": _look_at_geojson, "parquet": _look_at_parquet}
@@ -215,25 +190,24 @@ class Documents:
     """JSON documents, one a file, written to one packed NDJSON as they come, so that memory stays bounded."""
 
     def __init__(self, spool: Spool) -> None:
-        self._path, self._file = spool.root / "documents.ndjson.gz", spool.create("documents.ndjson.gz")
-        self._packed = io.BufferedWriter(cast("io.RawIOBase", gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1)), BLOCK_BYTES)
+        self._path = spool.root / "documents.ndjson.gz"
+        spool.create(self._path.name).close()
+        self._packed = io.BufferedWriter(cast("io.RawIOBase", gzip.GzipFile(self._path, "wb", 1)), BLOCK_BYTES)
         self._names: list[str] = []
-        self._longest = 0
+        self._longest = 16 << 20
 
     def add(self, name: str, text: str) -> None:
         """Add a document."""
         line = json.dumps({"_file": name, "_doc": text}).encode() + b"\n"
         self._packed.write(line)
         self._names.append(name)
-        self._longest = max(self._longest, len(line))
+        self._longest = max(self._longest, len(line) + 1)
 
     def parts(self) -> list[Part]:
         """Close the file and give it as a part; none without documents."""
         self._packed.close()
-        self._file.close()
-        columns = "{_file: 'VARCHAR', _doc: 'VARCHAR'}"
-        reader = f"format = 'newline_delimited', compression = 'gzip', maximum_object_size = {max(self._longest + 1, 16 << 20)}"
-        relation = f"select _file, _doc from read_json({literal(str(self._path))}, columns = {columns}, {reader})"
+        reader = f"format = 'newline_delimited', compression = 'gzip', maximum_object_size = {self._longest}"
+        relation = f"from read_json({literal(str(self._path))}, columns = {{_file: 'VARCHAR', _doc: 'VARCHAR'}}, {reader})"
         return [Part(relation, tuple(self._names), counted=len(self._names))] if self._names else []
 
 
@@ -264,7 +238,7 @@ def scan(path: Path, separator: str = "", quote: str = "", skip: int = 0, blank:
                 quotes = np.flatnonzero(data == mark[0])
                 opening = quotes[int(inside) :: 2]
                 if len(mark) > 1 or not np.isin(data[opening[opening > 0] - 1], before_quote).all():
-                    return dataclasses.replace(scan(path, skip=skip), records=_count_slowly(path, separator, quote, skip, blank))
+                    return replace(scan(path, skip=skip), records=_count_slowly(path, separator, quote, skip, blank))
                 ends = ends[(np.searchsorted(quotes, ends) + inside) % 2 == 0]
                 inside = was_inside ^ (len(quotes) % 2 == 1)
             if has_returns:  # a line feed after a carriage return is one end with it, told as 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import json
 import os
 import shutil
@@ -13,8 +13,8 @@ from urllib.parse import quote, urlencode, urlsplit
 from pydantic import Field
 
 from ingestion.connectors import Reading, Request, SourceError, Strict
-from ingestion.connectors.formats import Local, Spool, parts
-from ingestion.connectors.web import Client, HttpError, MeteredStream
+from ingestion.connectors.formats import Spool, parts
+from ingestion.connectors.web import Client
 
 KEPT_METADATA = ("title", "publisher", "license", "license_url", "modified", "data_processed", "records_count")
 FORMATS = {"parquet": "parquet", "jsonl": "ndjson"}
@@ -51,14 +51,12 @@ def read(request: Request) -> Reading:
     for _ in range(2):
         # Records may come while they are exported: one more try, then landing says that the counts differ.
         _export(client, where)
-        total = _ask(client, "/records", {"limit": "0", **where}).get("total_count")
-        if total is None or total == sum(part.counted or 0 for part in reading.parts) or reading.refused_files:
+        reading.announced = _ask(client, "/records", {"limit": "0", **where}).get("total_count")
+        if reading.announced in (None, sum(part.counted or 0 for part in reading.parts)) or reading.refused_files:
             break
-    reading.announced, reading.count_method = total, "counted" if total is None else "announced"
-    try:
+    reading.count_method = "counted" if reading.announced is None else "announced"
+    with contextlib.suppress(ValueError):
         reading.available_at = _moment(processed or modified or "")
-    except ValueError:
-        reading.available_at = None
     return reading
 
 
@@ -66,15 +64,15 @@ def _export(client: Client, where: dict[str, str]) -> None:
     """Stream the export to a spool and give it as the reading's parts, or as refused."""
     reading, options = client.reading, client.reading.request.table_options
     spool = reading.held = Spool(reading.request.spool)
-    file = Local(f"{options.dataset}.{options.format}".replace("/", "_"), spool.root)
+    name = f"{options.dataset}.{options.format}".replace("/", "_")
 
-    def sink(response: Any) -> None:
-        with spool.create(file.name) as target:
-            shutil.copyfileobj(io.BufferedReader(MeteredStream(response, reading), 1 << 16), target, 1 << 20)
+    def sink(stream: Any, _: Any) -> None:
+        with spool.create(name) as target:
+            shutil.copyfileobj(stream, target, 1 << 20)
 
     arguments = {"timezone": "UTC", "use_labels": "false"} if options.format == "jsonl" else {}
     _fetch(client, f"/exports/{options.format}", {**arguments, **where}, sink)
-    reading.parts = parts(FORMATS[options.format], [file], reading, spool)
+    reading.parts = parts(FORMATS[options.format], [name], reading, spool)
 
 
 def _where(request: Request, types: dict[str, str]) -> dict[str, str]:
@@ -105,41 +103,39 @@ def _moment(text: str) -> datetime:
 
 def _ask(client: Client, resource: str, arguments: dict[str, str]) -> dict[str, Any]:
     """Ask for JSON; raises SourceError when the answer is something else."""
-    answer = _json(_fetch(client, resource, arguments, lambda response: response.read()))
-    if answer is None:
-        told = f"{client.brick}: {client.endpoint} did not answer with a JSON object"
-        raise SourceError(f"{told}. Mend: check that the endpoint is an Opendatasoft portal.")
-    dataset = answer.get("dataset", answer)
-    return dataset if isinstance(dataset, dict) else answer
+    if answer := _json(_fetch(client, resource, arguments, lambda stream, _: stream.read())):
+        return answer
+    told = f"{client.brick}: {client.endpoint} did not answer with a JSON object"
+    raise SourceError(f"{told}. Mend: check that the endpoint is an Opendatasoft portal.")
 
 
-def _json(text: str | bytes) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
+def _json(text: str | bytes) -> dict[str, Any]:
+    """Give the JSON object that a text is, an empty one when it is none."""
+    with contextlib.suppress(ValueError):
+        if isinstance(answer := json.loads(text), dict):
+            return answer
+    return {}
 
 
 def _fetch(client: Client, resource: str, arguments: dict[str, str], sink: Any) -> Any:
+    """Ask for a resource of the dataset; raises SourceError with the mend of what the portal says is wrong."""
     request = client.reading.request
     dataset, variable = request.table_options.dataset, request.brick_options.api_key_env
     url = f"{client.endpoint}/api/explore/v2.1/catalog/datasets/{quote(dataset, safe='')}{resource}"
     try:
         return client.fetch(f"{url}?{urlencode(arguments)}" if arguments else url, sink)
-    except HttpError as error:
-        answer = _json(error.text) or {}
+    except SourceError as error:
+        answer = _json(error.text)
         told = str(answer.get("message") or answer.get("error") or "")[:300]
-        key = f"set {variable} to a key that may read it" if variable else "name the key's variable in `api_key_env`"
-        refusal = (f"refuses dataset {dataset} ({error.status} {told})", key)
-        unknown = "check `dataset` and the endpoint; a restricted dataset is unknown without its key"
-        faults = {
-            400: (f"does not understand what is asked of {dataset} ({told})", "check `where` and `cursor`"),
-            401: refusal,
-            403: refusal,
-            404: (f"knows no dataset {dataset} ({told})", unknown),
-        }
-        if error.status not in faults:
-            raise
-        fault, mend = faults[error.status]
+        match error.status:
+            case 400:
+                fault, mend = f"does not understand what is asked of {dataset} ({told})", "check `where` and `cursor`"
+            case 401 | 403:
+                fault = f"refuses dataset {dataset} ({error.status} {told})"
+                mend = f"set {variable} to a key that may read it" if variable else "name the key's variable in `api_key_env`"
+            case 404:
+                fault = f"knows no dataset {dataset} ({told})"
+                mend = "check `dataset` and the endpoint; a restricted dataset is unknown without its key"
+            case _:
+                raise
         raise SourceError(f"{request.brick}.{request.table}: {urlsplit(url).hostname} {fault}. Mend: {mend}.") from error

@@ -16,26 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from stat import S_ISDIR
+from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
-from ingestion.connectors import Reading, SourceError
-from ingestion.connectors.web import Client, HttpError, MeteredStream, instant, shown
-
-if TYPE_CHECKING:
-    from urllib3.response import BaseHTTPResponse
+from ingestion.connectors import MissingFile, Reading, SourceError, UnreadableFile
+from ingestion.connectors.web import Client, instant, shown
 
 DATE_CODES = {"%Y": r"\d{4}", "%m": r"\d{2}", "%d": r"\d{2}"}
-DATED = re.compile("%[Ymd]")
 WILD = re.compile(r"(\*|%[Ymd])")
-
-
-class MissingFile(SourceError):
-    """A file or folder that is not there."""
-
-
-class UnreadableFile(SourceError):
-    """One file that the source fails to give, while others may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +32,8 @@ class Entry:
     """A file or folder in a listing; no signature where a listing does not tell.
 
     Of a file that a pattern means, `name` is from the endpoint, `days` are the first and last day that its date in the
-    pattern means, `members` what is meant of an archive; `is_named` when the pattern names it without wildcard, so that
-    its absence is a fault.
+    pattern means, `members` what is meant of an archive; `is_listed` when a listing holds it, `is_named` when the pattern
+    names it without wildcard: the absence of a file that is neither is no fault.
     """
 
     name: str
@@ -54,6 +43,7 @@ class Entry:
     size: int = 0
     days: tuple[date, date] | None = None
     members: str | None = None
+    is_listed: bool = False
     is_named: bool = False
 
 
@@ -63,7 +53,7 @@ class Taken:
 
     content: Any
     signature: str
-    modified: datetime | None = None
+    modified: datetime | None
 
 
 class Store(ABC):
@@ -76,16 +66,11 @@ class Store(ABC):
         """List a folder ('' is the endpoint); raises MissingFile or SourceError."""
 
     @abstractmethod
-    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
+    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
         """Give what `take` makes of a file's bytes, or None when its signature still is `known`.
 
-        `take` may be called again after a cut; without it, only whether the file has changed is asked for. Raises
-        MissingFile, UnreadableFile or SourceError.
+        `take` may be called again after a cut. Raises MissingFile, UnreadableFile or SourceError.
         """
-
-    def find(self, name: str) -> Entry:
-        """Give the entry of a name that a pattern holds in full; raises MissingFile where it costs nothing to know."""
-        return Entry(name)
 
 
 class FolderStore(Store):
@@ -107,26 +92,22 @@ class FolderStore(Store):
             for entry in entries:
                 # A link to nothing, or a file that went away meanwhile.
                 with contextlib.suppress(FileNotFoundError):
-                    listed.append(self._entry(entry.name, entry.stat(), is_folder=entry.is_dir()))
+                    listed.append(_on_disk(entry))
         return listed
 
-    def find(self, name: str) -> Entry:
-        """Look a file up."""
-        with self._told(name):
-            return self._entry(name, Path(self._place, name).stat())
-
-    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
+    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
         """Read a file."""
-        if file.signature is None:
-            raise self._error(file.name, FileNotFoundError())
-        if file.signature == known:
-            return None
-        content = None
-        if take:
-            with self._told(file.name), self._open(file.name) as stream:
+        with self._told(file.name):
+            found = file if file.signature else self._find(file.name)
+            if found.signature == known:
+                return None
+            with self._open(file.name) as stream:
                 content = take(stream)
-            self._reading.spend(file.size, 1)
-        return Taken(content, file.signature, file.modified)
+        self._reading.spend(found.size, 1)
+        return Taken(content, found.signature or "", found.modified)
+
+    def _find(self, name: str) -> Entry:
+        return _on_disk(Path(self._place, name))
 
     def _open(self, name: str) -> Any:
         return Path(self._place, name).open("rb")
@@ -139,16 +120,12 @@ class FolderStore(Store):
             # A full disk is no fault of the source.
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise self._error(name, error) from error
+            where = f"{self._reading.request.brick}: {self._place}/{name}".rstrip("/")
+            if isinstance(error, FileNotFoundError | NotADirectoryError) or "AWS Error NO_SUCH" in str(error):
+                raise MissingFile(f"{where} is not there. Mend: check the endpoint and the path in the brick.") from error
+            raise self._error(where, error) from error
 
-    @staticmethod
-    def _entry(name: str, stat: os.stat_result, *, is_folder: bool = False) -> Entry:
-        return Entry(name, is_folder, f"{stat.st_size} {stat.st_mtime_ns}", datetime.fromtimestamp(stat.st_mtime, UTC), stat.st_size)
-
-    def _error(self, name: str, error: OSError) -> SourceError:
-        where = f"{self._reading.request.brick}: {Path(self._place, name)}"
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return MissingFile(f"{where} is not there. Mend: check the endpoint and the path in the brick.")
+    def _error(self, where: str, error: OSError) -> SourceError:
         return UnreadableFile(f"{where} cannot be read ({error.strerror}). Mend: check its rights.")
 
 
@@ -158,7 +135,7 @@ class S3Store(FolderStore):
     def __init__(self, reading: Reading, place: str) -> None:
         from pyarrow import fs
 
-        self._reading, self._place, env = reading, place.strip("/"), os.environ.get
+        self._reading, self._place, env = reading, f"s3://{place.strip('/')}", os.environ.get
         self._selector = fs.FileSelector
         self._fs = fs.S3FileSystem(
             # Without a key, the SDK would look for one in the network.
@@ -174,39 +151,28 @@ class S3Store(FolderStore):
         """List the keys and prefixes right under a prefix."""
         self._reading.spend(request_count=1)
         with self._told(folder):
-            return [self._object(info) for info in self._fs.get_file_info(self._selector(self._path(folder)))]
+            infos = self._fs.get_file_info(self._selector(self._path(folder)))
+        return [_entry(info.base_name, info.size or 0, info.mtime_ns or 0, is_folder=not info.is_file) for info in infos]
 
-    def find(self, name: str) -> Entry:
-        """Look a key up."""
+    def _find(self, name: str) -> Entry:
         self._reading.spend(request_count=1)
-        with self._told(name):
-            info = self._fs.get_file_info(self._path(name))
+        info = self._fs.get_file_info(self._path(name))
         if not info.is_file:
-            raise self._error(name, FileNotFoundError())
-        return self._object(info)
+            raise FileNotFoundError
+        return _entry(name, info.size, info.mtime_ns)
 
     def _open(self, name: str) -> Any:
         return io.BufferedReader(self._fs.open_input_stream(self._path(name)), 1 << 16)
 
     def _path(self, name: str) -> str:
-        return f"{self._place}/{name}".rstrip("/")
+        return f"{self._place}/{name}".removeprefix("s3://").rstrip("/")
 
-    @staticmethod
-    def _object(info: Any) -> Entry:
-        if not info.is_file:
-            return Entry(info.base_name, is_folder=True)
-        return Entry(info.base_name, False, f"{info.size} {info.mtime_ns}", info.mtime and info.mtime.astimezone(UTC), info.size)
-
-    def _error(self, name: str, error: OSError) -> SourceError:
+    def _error(self, where: str, error: OSError) -> SourceError:
         told = str(error).partition(" Detail:")[0][:300]
-        where = f"{self._reading.request.brick}: s3://{self._path(name)}"
-        if isinstance(error, FileNotFoundError) or "NO_SUCH" in told:
-            return MissingFile(f"{where} is not there. Mend: check the endpoint and the path in the brick.")
         if re.search(r"ACCESS_DENIED|SIGNATURE|INVALID_ACCESS_KEY|UNAUTHORIZED|403|Forbidden|credentials", told, re.IGNORECASE):
             mend = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those that may read"
             return SourceError(f"{where} is refused ({told}). Mend: {mend}.")
-        kind = SourceError if re.search(r"NETWORK|curlCode|timed? ?out", told, re.IGNORECASE) else UnreadableFile
-        return kind(f"{where} cannot be read ({told}). Mend: check AWS_ENDPOINT_URL, AWS_REGION and the network.")
+        return UnreadableFile(f"{where} cannot be read ({told}). Mend: check AWS_ENDPOINT_URL, AWS_REGION and the network.")
 
 
 class HttpStore(Store):
@@ -218,48 +184,35 @@ class HttpStore(Store):
     def list(self, folder: str) -> Sequence[Entry]:
         """List a folder by the links of its page that stand right under it."""
         base = self._url(f"{folder}/" if folder else "")
-        try:
-            page = self._client.fetch(base, lambda response: response.read()).decode("utf-8", "replace")
-        except HttpError as error:
-            raise self._error(error) from error
-        above, names = unquote(urlsplit(base).path), {}
+        page = self._client.fetch(base, lambda stream, _: stream.read()).decode("utf-8", "replace")
+        under, entries = re.compile(re.escape(unquote(urlsplit(base).path)) + "([^/]+)(/?)"), {}
         for href in re.findall(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", page, re.IGNORECASE):
-            link = html.unescape(href)
-            path = unquote(urlsplit(urljoin(base, link)).path)
-            name = path[len(above) :].rstrip("/") if path.startswith(above) and "?" not in link else ""
-            if name not in ("", ".", "..") and "/" not in name:
-                names[name] = path.endswith("/")
-        if not names and "<" not in page[:1000]:
+            path = unquote(urlsplit(urljoin(base, html.unescape(href))).path)
+            if match := under.fullmatch(path):
+                entries[match[1]] = Entry(match[1], is_folder=bool(match[2]))
+        if not entries and "<" not in page[:1000]:
             raise SourceError(f"{self._client.brick}: {shown(base)} gives no listing. Mend: name the files in `path`.")
-        return [Entry(name, is_folder) for name, is_folder in names.items()]
+        return list(entries.values())
 
-    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any] | None = None) -> Taken | None:
+    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
         """Read a file unless its ETag or its date says that it is the same; without either, its content says."""
 
-        def sink(response: BaseHTTPResponse) -> Taken | None:
-            signature = _signature(response)
-            if response.status == 304:
-                # So that the connection is kept.
-                response.drain_conn()
-            if response.status == 304 or (signature and signature == known):
+        def sink(stream: Any, answered: Any) -> Taken | None:
+            signature = _signature(answered)
+            if signature and signature == known:
                 return None
-            if signature and not take:
-                return Taken(None, signature)
-            raw = MeteredStream(response, self._client.reading, None if signature else hashlib.sha256())
-            stream = io.BufferedReader(raw, 1 << 16)
-            content = take(stream) if take else None
+            digest: Any = None if signature else hashlib.sha256()
+            stream.raw.digest = digest
+            content = take(stream)
             # To its end, else a cut would go unseen.
             while stream.read(1 << 20):
                 pass
-            signature = signature or f"sha256 {raw.digest.hexdigest()}"
-            return None if signature == known else Taken(content, signature, instant(response.headers.get("Last-Modified")))
+            signature = signature or f"sha256 {digest.hexdigest()}"
+            return None if signature == known else Taken(content, signature, instant(answered.get("Last-Modified")))
 
         kind, _, value = (known or "").partition(" ")
-        headers = {"etag": {"If-None-Match": value}, "modified": {"If-Modified-Since": value.rpartition(" ")[0]}}.get(kind, {})
-        try:
-            return self._client.fetch(self._url(file.name, is_named=file.is_named), sink, headers)
-        except HttpError as error:
-            raise self._error(error) from error
+        headers = {"etag": {"If-None-Match": value}, "modified": {"If-Modified-Since": value.rpartition(" ")[0]}}.get(kind)
+        return self._client.fetch(self._url(file.name, is_named=file.is_named), sink, headers)
 
     def _url(self, name: str, *, is_named: bool = False) -> str:
         parts = urlsplit(self._client.endpoint)
@@ -267,16 +220,38 @@ class HttpStore(Store):
         path, _, query = f"{parts.path}/{quote(name, safe='/?=&,:' if is_named else '/')}".partition("?")
         return urlunsplit(parts._replace(path=path, query="&".join(filter(None, (query, parts.query)))))
 
-    @staticmethod
-    def _error(error: HttpError) -> SourceError:
-        if error.status in (404, 410):
-            return MissingFile(str(error))
-        return UnreadableFile(str(error)) if error.is_cut or (error.status or 0) >= 500 else error
+
+def _on_disk(file: Path | os.DirEntry[str]) -> Entry:
+    stat = file.stat()
+    return _entry(file.name, stat.st_size, stat.st_mtime_ns, is_folder=S_ISDIR(stat.st_mode))
 
 
-def _signature(response: BaseHTTPResponse) -> str | None:
+def _entry(name: str, size: int, mtime_ns: int, *, is_folder: bool = False) -> Entry:
+    return Entry(name, is_folder, f"{size} {mtime_ns}", datetime.fromtimestamp(mtime_ns / 1e9, UTC), size)
+
+
+def open_store(reading: Reading) -> Store:
+    """Give the place that a brick's endpoint names: a folder, file://, http(s):// or s3://; raises SourceError."""
+    request = reading.request
+    kind = urlsplit(request.endpoint).scheme
+    if kind in ("http", "https"):
+        headers = {name: _secret(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
+        auth = request.brick_options.auth
+        user = f"{_secret(request.brick, auth.user_env)}:{_secret(request.brick, auth.password_env)}" if auth else ""
+        return HttpStore(Client(reading, headers, user))
+    if kind == "s3":
+        return S3Store(reading, request.endpoint.partition("://")[2])
+    return FolderStore(reading, unquote(urlsplit(request.endpoint).path) if kind == "file" else request.endpoint)
+
+
+def _secret(brick: str, variable: str) -> str:
+    if value := os.environ.get(variable):
+        return value
+    raise SourceError(f"{brick}: the environment lacks {variable}. Mend: set it to what lets this brick in.")
+
+
+def _signature(headers: Any) -> str | None:
     """Give what tells one version of a file from another: its ETag, else its date and length, else None."""
-    headers = response.headers
     if etag := headers.get("ETag"):
         return f"etag {etag}"
     modified = headers.get("Last-Modified")
@@ -290,58 +265,40 @@ def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Entry]:
     Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`. Raises
     SourceError, and MissingFile when the folder where the listing starts is not there.
     """
-    alternatives = expand_braces(pattern)
-    seen: set[tuple[str, str | None]] = set()
-    for alternative in alternatives:
+    for alternative in expand_braces(pattern):
         # What follows a component that ends in .zip means members of it, all of them when nothing does.
         archive = re.fullmatch(r"(.*?\.zip)(?:/(.*))?", alternative, re.IGNORECASE | re.DOTALL)
         path, members = (archive[1], archive[2] or "**") if archive else (alternative, None)
-        for found in _walk(store, floor, members, "", list(filter(None, path.split("/")))):
-            if (found.name, members) not in seen:
-                yield found
-                # Millions of names are remembered only where they may come again.
-                if len(alternatives) > 1:
-                    seen.add((found.name, members))
+        for file in _walk(store, floor, "", list(filter(None, path.split("/"))), {}, is_named=True):
+            yield replace(file, members=members) if members else file
 
 
-def _walk(store: Store, floor: date | None, members: str | None, folder: str, path: list[str], codes: Any = None) -> Iterator[Entry]:
-    """Give the files of a path under a folder; `codes` is what the dates above hold, None when nothing above was wild."""
+def _walk(store: Store, floor: date | None, folder: str, path: list[str], dates: dict[str, str], *, is_named: bool) -> Iterator[Entry]:
+    """Give the files of a path under a folder; `dates` is what the codes above hold, `is_named` when nothing above is wild."""
     head, *rest = path
-    name = f"{folder}/{head}".lstrip("/")
-    if not WILD.search(head):
-        if rest:
-            yield from _walk(store, floor, members, name, rest, codes)
-            return
+    entries: Sequence[Entry] = [Entry(head, is_folder=bool(rest))]
+    if is_wild := bool(WILD.search(head)):
         try:
-            entry = store.find(name)
+            entries = sorted(store.list(folder), key=lambda entry: entry.name)
         except MissingFile:
-            if codes is not None:
-                return
-            # Whoever reads it says that it is missing, and goes on with the others.
-            entry = Entry(name)
-        yield replace(entry, name=name, days=_days(codes), members=members, is_named=codes is None)
-        return
-    try:
-        entries = sorted(store.list(folder), key=lambda entry: entry.name)
-    except MissingFile:
-        if codes is None:
-            raise
-        return
+            if is_named:
+                raise
+            return
     shape = _shape(head)
     for entry in entries:
         match = shape.fullmatch(entry.name)
         if not match or (entry.name.startswith(".") and not head.startswith(".")) or entry.is_folder != bool(rest):
             continue
-        met = {**(codes or {}), **match.groupdict()}
+        met = {**dates, **match.groupdict()}
         days = _days(met)
-        is_other_date = (codes or {}).items() - met.items() or ("Y" in met and days is None)
+        is_other_date = dates.items() - met.items() or ("Y" in met and days is None)
         if is_other_date or (days and floor and days[1] < floor):
             continue
-        name = f"{folder}/{entry.name}".lstrip("/")
+        found = replace(entry, name=f"{folder}/{entry.name}".lstrip("/"), days=days, is_listed=is_wild, is_named=is_named and not is_wild)
         if rest:
-            yield from _walk(store, floor, members, name, rest, met)
+            yield from _walk(store, floor, found.name, rest, met, is_named=found.is_named)
         else:
-            yield replace(entry, name=name, days=days, members=members)
+            yield found
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -373,9 +330,9 @@ def _shape(component: str) -> re.Pattern[str]:
     return re.compile(written, re.DOTALL)
 
 
-def _days(codes: dict[str, str] | None) -> tuple[date, date] | None:
+def _days(codes: dict[str, str]) -> tuple[date, date] | None:
     """Give the first and last day that a year, a year and month, or a whole date mean; None when it is no date."""
-    if not codes or "Y" not in codes:
+    if "Y" not in codes:
         return None
     year, last_month = int(codes["Y"]), int(codes.get("m", 12))
     try:
