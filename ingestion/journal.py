@@ -50,8 +50,10 @@ class Journal:
             self.entries.append(json.loads(content))
         if self.entries and self.entries[0]["format"] > FORMAT:
             raise LakeError(f"{self.lake.root} has format {self.entries[0]['format']}, this version reads {FORMAT}: upgrade")
-        if self.lake.is_s3 and self.seq > known:
-            self._remember()
+        if self.seq > known:
+            self._bind()
+            if self.lake.is_s3:
+                self._remember()
 
     def append(self, kind: str, **body: Any) -> int:
         """Add an entry and give its number; when another process took the number, the next one is tried."""
@@ -150,6 +152,14 @@ class Journal:
     def as_of(self) -> str | None:
         """Give the greatest instant at which an accepted load was read (ISO, UTC); the house's only clock."""
         return max((load["read_at"] for load in self.accepted()), default=None)
+
+    def _bind(self) -> None:
+        """Hold the state to this lake: warehouse and catalogues that follow one lake would speak for another."""
+        lake_id, bound = self.entries[0]["lake_id"], self.lake.state_path("lake_id")
+        if not bound.exists():
+            bound.write_text(lake_id)
+        elif (other := bound.read_text()) != lake_id:
+            raise LakeError(f"{self.lake.state} is the state of another lake ({other}) than {self.lake.root}. Mend: set ORCHESTRA_STATE")
 
     def _recall(self) -> None:
         """Read the local copy of the journal of a lake on S3, when it is the copy of this lake."""

@@ -48,8 +48,8 @@ class Lake:
         state = state or os.environ.get("ORCHESTRA_STATE")
         if self.is_s3 and not state:
             raise LakeError(f"the lake {root} is on S3: set ORCHESTRA_STATE to a local folder")
-        if "%" in root:
-            raise LakeError(f"the lake {root} holds a %, which libraries read as the code of another character: name it otherwise")
+        if odd := next((mark for mark in "%=*?[" if mark in root), None):
+            raise LakeError(f"the lake {root} holds a {odd}, which libraries read as more than a letter of a name: name it otherwise")
         self.root = root.rstrip("/") if self.is_s3 else str(Path(root).absolute())
         self.state = Path(state).absolute() if state else Path(self.root) / "state"
 
@@ -155,6 +155,7 @@ class Lake:
         target = self._file(alias)
         os.link(self.path(name), temporary := _beside(target))
         temporary.replace(target)
+        temporary.unlink(missing_ok=True)  # a rename to another name of the same file does nothing
 
     @functools.cached_property
     def s3(self) -> Any:

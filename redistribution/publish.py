@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # From what anybody may see to what few may.
 CLASSES = ("open", "partner", "internal", "restricted")
+VERDICTS = ("published", "withheld", "withdrawn")
 WHOLE = "whole"  # the unit of a mart that is one file
 KEPT_DAYS = 30  # how long readers can travel back; files go a day later, so that no open reader loses one
 PUBLICATIONS = "seq bigint, mart varchar, verdict varchar, row_count bigint, reasons varchar, run_id varchar, published_at timestamptz"
@@ -96,13 +97,14 @@ def read_marts(manifest: dict[str, Any]) -> list[Mart]:
 def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge: Judge) -> Entry | None:
     """Publish the marts whose content differs from the last publication; give its entry, None when nothing differs.
 
-    A mart that its gate fails is withheld: readers keep the last good one, and `publications` says so. Raises LakeError
-    when another process publishes.
+    `marts` are all those of the project: one that was published and is not among them any more is withdrawn. A mart that its
+    gate fails is withheld: readers keep the last good one, and `publications` says so. Raises LakeError when another process
+    publishes.
     """
     with lake.lock("publish", wait=60), lake.workspace("publish") as work:
         journal.refresh()
         follow(lake, journal)
-        last, already = last_published(journal), _last_withheld(journal)
+        last, already = last_published(journal), still_withheld(journal)
         connection = lake.connect()
         connection.execute(f"attach {literal(str(lake.state_path('warehouse.duckdb')))} as warehouse (read_only)")
         published: dict[str, Any] = {}
@@ -112,7 +114,7 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
             before = last.get(mart.name)
             row_count = sum(int(digest.partition(":")[0]) for digest in digests.values())
             is_awaited = not before and not row_count  # its bricks have not all landed yet, or nothing is to be told
-            is_same = before and (before["digests"], before["class"]) == (digests, mart.access_class)
+            is_same = before and (before["digests"], before["class"], before["labels"]) == (digests, mart.access_class, mart.labels)
             if is_awaited or (is_same and mart.name not in already):  # one that was withheld since is said to be good again
                 continue
             record: dict[str, Any] = {"class": mart.access_class, "digests": digests, "row_count": row_count, "labels": mart.labels}
@@ -138,17 +140,35 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
                 lake.upload(file, files[unit])
             published[mart.name] = {**record, "files": files, "profile": profile, "columns": columns}
         connection.close()
-        news = {name: record for name, record in withheld.items() if already.get(name) != (record["digests"], record["reasons"])}
-        if not published and not news:
+        news = {name: record for name, record in withheld.items() if already.get(name) != record}
+        gone = (already | last).keys() - {mart.name for mart in marts}
+        withdrawn = {name: {"class": (already | last)[name]["class"], "row_count": 0} for name in sorted(gone)}
+        if not (published or news or withdrawn):
             return None
-        journal.append("publication", run_id=run_id, as_of=journal.as_of(), marts=published, withheld=withheld)
+        told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn}
+        journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
         follow(lake, journal)
         return journal.entries[-1]
 
 
 def last_published(journal: Journal) -> dict[str, Any]:
-    """Give, by mart, what the last publication that holds it says."""
-    return {name: record for entry in journal.of("publication") for name, record in entry["marts"].items()}
+    """Give, by mart, what the last publication that holds it says; those withdrawn left out."""
+    return _standing(journal.of("publication"))
+
+
+def still_withheld(journal: Journal) -> dict[str, Any]:
+    """Give, by mart, what the last publication says of those that are withheld and were not published or withdrawn since."""
+    last: dict[str, Any] = {}
+    for entry in journal.of("publication"):
+        last = {name: record for name, record in last.items() if name not in {**entry["marts"], **entry["withdrawn"]}} | entry["withheld"]
+    return last
+
+
+def _standing(entries: Iterable[Entry]) -> dict[str, Any]:
+    last: dict[str, Any] = {}
+    for entry in entries:
+        last = {name: record for name, record in (last | entry["marts"]).items() if name not in entry["withdrawn"]}
+    return last
 
 
 def follow(lake: Lake, journal: Journal, *, is_rebuild: bool = False) -> None:
@@ -164,7 +184,7 @@ def _by_class(journal: Journal) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
     classes: dict[str, str] = {}
     for entry in journal.of("publication"):
-        records = {**entry["withheld"], **entry["marts"]}
+        records = {**entry["withheld"], **entry["marts"], **entry["withdrawn"]}
         concerned = {record["class"] for record in records.values()} | {classes[name] for name in entry["marts"] if name in classes}
         for access_class in sorted(concerned & set(CLASSES)):
             found.setdefault(access_class, []).append(entry)
@@ -206,7 +226,7 @@ def _digests(connection: duckdb.DuckDBPyConnection, mart: Mart) -> dict[str, str
     """Sum up the content of a mart by unit, whatever the order of its rows; an empty mart has one unit, without rows."""
     columns = connection.execute(f"select column_name, column_type from (describe warehouse.{mart.relation}) order by 1").fetchall()
     names = ", ".join(quoted(name) for name, _ in columns)
-    shape = literal(" ".join(name + kind for name, kind in columns))
+    shape = literal(" ".join(name + kind for name, kind in columns) + " ".join(mart.position or ()))
     sql = (
         f"select {_unit(mart)} as unit, count(*) || ':' || sum(hash({names})::hugeint) || ':' || hash({shape}) "
         f"from warehouse.{mart.relation} group by unit order by unit"
@@ -228,15 +248,6 @@ def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, unit: str, file: P
     select = f"select *{point} from warehouse.{mart.relation} where {_unit(mart)} = {literal(unit)} order by {order}"
     connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd{version})")
     return [row[0] for row in connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()]
-
-
-def _last_withheld(journal: Journal) -> dict[str, tuple[dict[str, str], list[str]]]:
-    last: dict[str, tuple[dict[str, str], list[str]]] = {}
-    for entry in journal.of("publication"):
-        for name in entry["marts"]:
-            last.pop(name, None)
-        last |= {name: (record["digests"], record["reasons"]) for name, record in entry["withheld"].items()}
-    return last
 
 
 def _follow_catalogue(lake: Lake, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
@@ -266,9 +277,9 @@ def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, acc
     connection.execute("begin")
     if "publications" not in tables:
         connection.execute(f"create table lake.main.publications ({PUBLICATIONS})")
-    for name, record in entry["marts"].items():
-        if record["class"] != access_class:
-            if name in tables:  # it has moved to another class
+    for name, record in {**entry["marts"], **entry["withdrawn"]}.items():
+        if record["class"] != access_class or name in entry["withdrawn"]:
+            if name in tables:  # it has gone, or moved to another class
                 connection.execute(f"drop table lake.main.{quoted(name)}")
             continue
         if not set(record["files"].values()) <= existing:
@@ -281,8 +292,8 @@ def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, acc
             connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {literal(file)})")
     rows = [
         (entry["seq"], name, verdict, record["row_count"], "; ".join(record.get("reasons", [])), entry["run_id"], entry["at"])
-        for verdict, marts in (("published", entry["marts"]), ("withheld", entry["withheld"]))
-        for name, record in marts.items()
+        for verdict in VERDICTS
+        for name, record in entry["marts" if verdict == "published" else verdict].items()
         if record["class"] == access_class
     ]
     if rows:
@@ -313,22 +324,26 @@ def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *
     return set()
 
 
-def _reached(lake: Lake, access_class: str) -> int:
-    """Read the seq of the last snapshot that says one; 0 for no catalogue."""
+def snapshots(lake: Lake, access_class: str) -> dict[int, int]:
+    """Read which snapshot of a class is of which publication, by seq; none for no catalogue."""
     path = catalogue(lake, access_class)
     if not path.exists():
-        return 0
+        return {}
     connection = lake.connect()
     # Always DuckDB's own SQLite: two copies of SQLite in one process undo each other's locks.
     load_extension(connection, "sqlite_scanner")
     connection.execute(f"attach {literal(str(path))} as catalogue (type sqlite, read_only)")
     try:
-        rows = connection.execute("select commit_extra_info from catalogue.ducklake_snapshot_changes").fetchall()
+        rows = connection.execute("select commit_extra_info, snapshot_id from catalogue.ducklake_snapshot_changes").fetchall()
     except Exception:  # killed while it was being made
-        return 0
+        return {}
     finally:
         connection.close()
-    return max((json.loads(info)["seq"] for (info,) in rows if info), default=0)
+    return {json.loads(info)["seq"]: number for info, number in rows if info}
+
+
+def _reached(lake: Lake, access_class: str) -> int:
+    return max(snapshots(lake, access_class), default=0)
 
 
 def _date_snapshots(connection: duckdb.DuckDBPyConnection, entries: list[Entry]) -> None:
@@ -362,21 +377,21 @@ def _follow_files(lake: Lake, entries: list[Entry], access_class: str, seq: int)
     if reached >= seq:
         return
     wanted = _stable_names(entries, access_class)
-    existing = {name for name in lake.names(f"files/{access_class}") if name.endswith(".parquet")}
+    seq_name = f"files/{access_class}/.seq"
+    existing = set(lake.names(f"files/{access_class}")) - {seq_name}
     linked = _stable_names([entry for entry in entries if entry["seq"] <= reached], access_class)
     for alias, file in wanted.items():
         if alias not in existing or linked.get(alias) != file:
             lake.link(file, alias)
     lake.delete(sorted(existing - wanted.keys()))
-    lake.replace(f"files/{access_class}/.seq", str(seq).encode())
+    lake.replace(seq_name, str(seq).encode())
 
 
 def _stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
     """Give, by stable name, the file that some publications leave under it."""
-    last = {name: record for entry in entries for name, record in entry["marts"].items()}
     return {
         f"files/{access_class}/{name}{'' if unit == WHOLE else f'/{unit}'}.parquet": file
-        for name, record in last.items()
+        for name, record in _standing(entries).items()
         if record["class"] == access_class
         for unit, file in record["files"].items()
     }

@@ -221,3 +221,13 @@ def test_the_clock_of_the_house_is_the_latest_accepted_reading(tmp_path: Path) -
     assert _Told([refused]).named_files("b") == {"2025-02-01.parquet"}
     assert _Told([refused, _drop("2025-02-01", refetch=False)]).named_files("b") == set()
     assert os.environ["DO_NOT_TRACK"] == "1"
+
+
+def test_the_state_of_another_lake_is_refused(tmp_path: Path) -> None:
+    one, other = (Lake(str(tmp_path / name), str(tmp_path / "state")) for name in ("one", "other"))
+    Journal(one).found("Rennes Métropole", is_synthetic=False)
+    with pytest.raises(LakeError, match=r"state is the state of another lake \(\w{16}\) than .*other\. Mend: set ORCHESTRA_STATE"):
+        Journal(other).found("Rennes Métropole", is_synthetic=True)
+    assert Journal(one).seq == 1
+    with pytest.raises(LakeError, match="holds a =, which"):
+        Lake(str(tmp_path / "id=prod"))

@@ -341,3 +341,42 @@ def test_a_unit_that_cannot_name_a_file_withholds_its_mart(lake: Lake) -> None:
     fill(lake, "select 'a/b' as district, 1 as kwh", "loads")
     entry = run(lake, "r1", [Mart("loads", "marts.loads", "open", "open", ("district",), files_by="district")])
     assert entry is not None and "'a/b' cannot name one" in entry["withheld"]["loads"]["reasons"][0]
+
+
+def test_a_mart_that_the_project_lacks_is_withdrawn(lake: Lake) -> None:
+    fill(lake, rows(3))
+    fill(lake, rows(4), "other")
+    other = Mart("other", "marts.other", "open", "open", ("building_id",))
+    run(lake, "r1", [MART, other])
+    first = read(lake, "select max(snapshot_id) from lake.snapshots()")[0][0]
+    entry = run(lake, "r2", [MART])
+    assert entry is not None and list(entry["withdrawn"]) == ["other"] and not entry["marts"]
+    assert read(lake, "select mart, verdict from lake.publications order by seq desc limit 1") == [("other", "withdrawn")]
+    with pytest.raises(duckdb.CatalogException):
+        read(lake, "from lake.other")
+    assert read(lake, f"select count(*) from lake.other at (version => {first})") == [(4,)]
+    assert lake.names("files/open") == ["files/open/.seq", "files/open/energy_by_month.parquet"]
+    assert run(lake, "r3", [MART]) is None
+    entry = run(lake, "r4", [MART, other])
+    assert entry is not None and read(lake, "select count(*) from lake.other") == [(4,)]
+
+
+def test_a_mart_that_gains_a_position_or_a_label_is_published_again(lake: Lake) -> None:
+    fill(lake, "select 'b1' as building_id, -1.68 as longitude, 48.11 as latitude", "buildings")
+    told = ("buildings", "marts.buildings", "open", "open", ("building_id",))
+    run(lake, "r1", [Mart(*told)])
+    entry = run(lake, "r2", [Mart(*told, position=("longitude", "latitude"))])
+    assert entry is not None and "geometry" in entry["marts"]["buildings"]["columns"]
+    entry = run(lake, "r3", [Mart(*told, labels={"fr": "Bâtiments", "en": "Buildings"}, position=("longitude", "latitude"))])
+    assert entry is not None and next(iter(entry["marts"]["buildings"]["files"].values())).endswith("/r2.parquet"), "its file is the same"
+    assert run(lake, "r4", [Mart(*told, labels={"fr": "Bâtiments", "en": "Buildings"}, position=("longitude", "latitude"))]) is None
+
+
+def test_a_stable_name_leaves_no_other_link(lake: Lake) -> None:
+    other = Mart("other", "marts.other", "open", "open", ("building_id",))
+    fill(lake, rows(4), "other")
+    for number in range(3):
+        fill(lake, rows(3, value=number))
+        run(lake, f"r{number}", [MART, other])
+        lake.link(f"marts/open/energy_by_month/r{number}.parquet", "files/open/energy_by_month.parquet")
+    assert lake.names("files/open") == ["files/open/.seq", "files/open/energy_by_month.parquet", "files/open/other.parquet"]
