@@ -6,7 +6,6 @@ import datetime as dt
 import logging
 import os
 import statistics
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -274,8 +273,6 @@ def _read(model: type[_Model], name: str) -> _Model:
 
 def _judge(connection: duckdb.DuckDBPyConnection, sets: list[_Set], *, is_private: bool) -> list[str]:
     """Have Great Expectations judge sets; give why they fail, and note in the `warnings` of their profiles what only warns."""
-    os.environ["TQDM_DISABLE"] = "1"
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
     import great_expectations as gx
     import sqlalchemy
     from duckdb_engine import ConnectionWrapper
