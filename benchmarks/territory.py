@@ -19,7 +19,7 @@ DROPPED = ("insee_cog", "lora_batiments", "meteo_stations")
 @contextlib.contextmanager
 def territory(folder: Path, until: dt.date, scale: float = 1.0, since: dt.date = FIRST_DAY) -> Iterator[dict[str, str]]:
     """Lay the sandbox out until a day, frames from `since` on only, and give the environment that plugs it in with a lake of its own."""
-    from flows.demo import sandbox
+    from flows.servers import sandbox
 
     for brick in DROPPED:
         write_drops(folder / "drops" / brick, brick, scale, until)

@@ -1,15 +1,20 @@
-"""What a run did, in words that a person wants to read."""
+"""What a run does and did, in words and tables that a person wants to read: on a terminal, and in Prefect."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from flows.steps import LandStep, Progress, Run, silent
 from ingestion.footprint import METHOD
+from ingestion.journal import Entry
 
-if TYPE_CHECKING:
-    from flows.steps import LandStep, Run
-
+# A row of a table; names of columns are shown without their underscores.
+Row = dict[str, Any]
 WIDEST = 100  # characters of a cell; --json cuts nothing
 
 
@@ -20,61 +25,93 @@ def as_json(run: Run) -> dict[str, Any]:
 
 def as_text(run: Run) -> str:
     """Give a run as text: a table of bricks, a table of marts, what it cost, what failed."""
-    parts = []
-    if run.lands:
-        head = ["brick", "kept", "refused", "bytes fetched", "what happened"]
-        parts.append(table(head, [_land_row(step) for step in run.lands]))
-    if run.build is not None:
-        models = [node for node in run.build.nodes if node["kind"] == "model"]
-        tests = [node for node in run.build.nodes if node["kind"] in ("test", "unit_test")]
-        parts.append(f"dbt: {len(models)} models and {len(tests)} tests ran" if run.build.nodes else "dbt: no model is behind")
-    if run.publish is not None:
-        parts.append(_publication(run.publish.entry))
-    footprint = run.footprint
-    parts.append(
-        f"run {run.run_id}: {footprint['wall_s']:.1f} s, {footprint['cpu_s']:.1f} CPU seconds, "
-        f"about {footprint['energy_wh']:.3f} Wh\n  energy: {METHOD}"
-    )
+    parts = [table([_land_row(step) for step in run.lands])] if run.lands else []
+    if run.build:
+        ran = Counter(node["kind"] for node in run.build.nodes)
+        parts.append(f"dbt: {ran['model']} models and {ran['test'] + ran['unit_test']} tests ran" if ran else "dbt: no model is behind")
+    if run.publish:
+        parts.append(table(mart_rows(run.publish.entry)) if run.publish.entry else "marts: nothing new to publish")
+    spent = "{wall_s:.1f} s, {cpu_s:.1f} CPU seconds, about {energy_wh:.3f} Wh".format(**run.footprint)
+    parts.append(f"run {run.run_id}: {spent}\n  energy: {METHOD}")
     parts += [f"WARNING {warning}" for warning in run.warnings]
     parts += [f"FAILED {failure}" for failure in run.failures]
     return "\n\n".join(parts)
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Lay out rows of text under a head; numbers to the right, what is longer than WIDEST cut."""
-    rows = [[cell if len(cell) <= WIDEST else cell[: WIDEST - 1] + "…" for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    is_number = [all(row[i].replace(",", "").replace(".", "").isdigit() or row[i] in ("", "-") for row in rows) for i in range(len(head))]
-
-    def line(row: list[str]) -> str:
-        cells = (cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, is_number, strict=True))
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(head), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])
-
-
-def _land_row(step: LandStep) -> list[str]:
-    fetched = f"{step.bytes_read:,}"
-    if step.skipped:
-        return [step.brick, "-", "-", "-", "not plugged in"]
-    if step.error:
-        return [step.brick, "-", "-", fetched, "failed"]
-    if step.entry is None:
-        return [step.brick, "0", "0", fetched, "nothing new"]
-    tables = step.entry["tables"]
-    unread = sum(len(record["refused_files"]) for record in tables.values())
-    told = f"{step.entry['verdict']}: {', '.join(tables)}" + (f"; {unread} files refused" if unread else "")
-    kept, refused = (sum(record[name] for record in tables.values()) for name in ("kept", "refused"))
-    return [step.brick, f"{kept:,}", f"{refused:,}", fetched, told]
+def table(rows: list[Row]) -> str:
+    """Lay out rows under their names; numbers to the right, what is longer than WIDEST cut."""
+    if not rows:
+        return "none"
+    lines = [[name.replace("_", " ") for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    # "<" and ">" say on which side a column of text and one of numbers stand.
+    sides = ["<" if any(isinstance(row[name], str) for row in rows) else ">" for name in rows[0]]
+    shown = ["  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)) for line in lines]
+    return "\n".join(line.rstrip() for line in shown)
 
 
-def _publication(entry: dict[str, Any] | None) -> str:
-    if entry is None:
-        return "marts: nothing new to publish"
-    snapshot = {"published": f"snapshot of journal entry {entry['seq']}", "withheld": "-"}
-    rows = [
-        [name, record["class"], f"{record['row_count']:,}", verdict, snapshot[verdict]]
-        for verdict, marts in (("published", entry["marts"]), ("withheld", entry["withheld"]))
-        for name, record in sorted(marts.items())
-    ]
-    return table(["mart", "class", "rows", "verdict", "snapshot"], rows)
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
+
+
+def row_counts(loads: Iterable[Entry]) -> dict[str, int]:
+    """Count the rows of loads: kept, refused."""
+    records = [record for load in loads for record in load["tables"].values()]
+    return {name: sum(record[name] for record in records) for name in ("kept", "refused")}
+
+
+def _land_row(step: LandStep) -> Row:
+    counts: Row = {**row_counts([step.entry] if step.entry else []), "bytes_fetched": step.bytes_read}
+    told = "nothing new"
+    if step.entry:
+        unread = sum(len(record["refused_files"]) for record in step.entry["tables"].values())
+        told = f"{step.entry['verdict']}: {', '.join(step.entry['tables'])}" + (f"; {unread} files refused" if unread else "")
+    elif step.error or step.skipped:
+        counts, told = dict.fromkeys(counts), "failed" if step.error else "not plugged in"
+    return {"brick": step.brick, **counts, "what_happened": told}
+
+
+def mart_rows(publication: Entry) -> list[Row]:
+    """Give a row per mart of a publication: those published, then those withheld and why."""
+    rows = []
+    for name, record in [*sorted(publication["marts"].items()), *sorted(publication["withheld"].items())]:
+        verdict, snapshot = "published", f"snapshot of journal entry {publication['seq']}"
+        if "reasons" in record:
+            verdict, snapshot = f"withheld: {'; '.join(record['reasons'])}", "-"
+        rows.append({"mart": name, "class": record["class"], "rows": record["row_count"], "verdict": verdict, "snapshot": snapshot})
+    return rows
+
+
+@contextlib.contextmanager
+def showing(*, is_quiet: bool) -> Iterator[Progress]:
+    """Show on stderr the steps of a run as they go on: moving lines on a terminal, plain lines elsewhere, nothing when quiet."""
+    if is_quiet:
+        yield silent
+    elif not sys.stderr.isatty():
+        yield lambda step, detail: None if detail else print(f"{step} ...", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+    else:
+        from rich.console import Console
+        from rich.progress import Progress as Lines
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.fields[detail]}"), TimeElapsedColumn())
+        with Lines(*columns, console=Console(stderr=True)) as lines:
+
+            def end() -> None:
+                for each in lines.task_ids:
+                    lines.update(each, completed=1)
+
+            def tell(step: str, detail: str) -> None:
+                if detail:
+                    lines.update(lines.task_ids[-1], detail=detail)
+                else:
+                    end()
+                    lines.add_task(step, total=1, detail="")
+
+            yield tell
+            end()

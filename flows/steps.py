@@ -16,42 +16,52 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingestion.brick import PROJECT, Brick, endpoint_of, read_territory
+from expectations import gate
+from ingestion.brick import BRICKS, PROJECT, Brick, BrickError, endpoint_of, read_territory
+from ingestion.connectors import SourceError
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, literal
+from ingestion.landing import Landed, land_brick
+from ingestion.warehouse import REWRITES
+from redistribution import publish as marts
 
 log = logging.getLogger("orchestra")
 DBT_PROJECT = PROJECT / "dbt_project"
 STEPS = ("land", "build", "publish")
 WAIT = 600  # seconds that a step waits for the same step of another run
 
-# Called with (step, what is done of it): for progress bars.
+# Called with (step, "") when a step begins, then with (step, what is done of it).
 Progress = Callable[[str, str], None]
 
 
-@dataclass
-class LandStep:
-    """What landing one brick gave: a load, nothing new, or why it failed."""
+def silent(step: str, detail: str) -> None:
+    """Tell nobody how a run goes on."""
 
-    brick: str
-    entry: Entry | None = None
+
+@dataclass
+class LandStep(Landed):
+    """What landing one brick gave: a load, nothing new, or why it failed; why it was skipped, when it is not plugged in."""
+
     error: str | None = None
     skipped: str | None = None
-    request_count: int = 0
-    bytes_read: int = 0
-    footprint: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_failed(self) -> bool:
         """Whether the step failed or its load was refused."""
-        return self.error is not None or (self.entry is not None and self.entry["verdict"] == "refused")
+        return bool(self.failures)
+
+    @property
+    def failures(self) -> list[str]:
+        """Say why the step failed, or its load was refused."""
+        if self.entry and self.entry["verdict"] == "refused":
+            return [f"load {self.entry['load_id']} refused: {'; '.join(self.entry['reasons'])}"]
+        return [f"landing {self.brick}: {self.error}"] if self.error else []
 
     @property
     def warnings(self) -> list[str]:
         """Say what the expectations of the brick warn of."""
-        tables = self.entry["tables"] if self.entry else {}
-        return [f"{self.brick}.{name}: {told}" for name, r in tables.items() for told in r.get("profile", {}).get("warnings", [])]
+        return _warned(f"{self.brick}.", self.entry["tables"] if self.entry else {})
 
 
 @dataclass
@@ -76,10 +86,15 @@ class PublishStep:
     footprint: dict[str, float] = field(default_factory=dict)
 
     @property
+    def failures(self) -> list[str]:
+        """Say which marts were withheld, and why."""
+        withheld = self.entry["withheld"] if self.entry else {}
+        return [f"mart {name} withheld: {'; '.join(record['reasons'])}" for name, record in withheld.items()]
+
+    @property
     def warnings(self) -> list[str]:
         """Say what the expectations of marts warn of."""
-        marts = {**self.entry["marts"], **self.entry["withheld"]} if self.entry else {}
-        return [f"mart {name}: {told}" for name, record in marts.items() for told in record.get("profile", {}).get("warnings", [])]
+        return _warned("mart ", self.entry["marts"] if self.entry else {})
 
 
 @dataclass
@@ -95,22 +110,20 @@ class Run:
     @property
     def failures(self) -> list[str]:
         """Say what failed, was refused or withheld; nothing when the run is done."""
-        told = [f"landing {step.brick}: {step.error}" for step in self.lands if step.error]
-        told += [
-            f"load {step.entry['load_id']} refused: {'; '.join(step.entry['reasons'])}"
-            for step in self.lands
-            if step.entry and step.entry["verdict"] == "refused"
-        ]
-        told += [f"build: {failure}" for failure in (self.build.failures if self.build else [])]
-        withheld = self.publish.entry["withheld"] if self.publish and self.publish.entry else {}
-        return told + [f"mart {name} withheld: {'; '.join(record['reasons'])}" for name, record in withheld.items()]
+        return [failure for step in self._steps() for failure in step.failures]
 
     @property
     def warnings(self) -> list[str]:
         """Say what stops nothing and is to be mended at its source."""
-        told = [warning for step in self.lands for warning in step.warnings]
-        told += self.build.warnings if self.build else []
-        return told + (self.publish.warnings if self.publish else [])
+        return [warning for step in self._steps() for warning in step.warnings]
+
+    def _steps(self) -> list[LandStep | BuildStep | PublishStep]:
+        return [*self.lands, *(step for step in (self.build, self.publish) if step)]
+
+
+def _warned(prefix: str, records: dict[str, Any]) -> list[str]:
+    """Say what the profiles of tables or marts warn of."""
+    return [f"{prefix}{name}: {told}" for name, record in records.items() for told in record.get("profile", {}).get("warnings", [])]
 
 
 def new_run_id() -> str:
@@ -118,7 +131,7 @@ def new_run_id() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
-def run(lake: Lake, bricks: dict[str, Brick], progress: Progress | None = None, steps: Sequence[str] = STEPS) -> Run:
+def run(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent, steps: Sequence[str] = STEPS) -> Run:
     """Land, build and publish, or some of these; one broken brick never stops the others, a broken build stops publishing."""
     meter = Footprint()
     journal = Journal(lake)
@@ -126,59 +139,46 @@ def run(lake: Lake, bricks: dict[str, Brick], progress: Progress | None = None, 
     if "land" in steps:
         outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in bricks.values()]
     if "build" in steps:
-        outcome.build = build(lake, journal, progress=progress)
+        outcome.build = build(lake, journal, progress)
     if "publish" in steps and not (outcome.build and outcome.build.failures):
         outcome.publish = publish(lake, journal, outcome.run_id, progress)
     outcome.footprint = meter.read()
     return outcome
 
 
-def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Progress | None = None) -> LandStep:
+def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Progress = silent) -> LandStep:
     """Land one brick; what goes wrong is told in the step, never raised."""
-    from ingestion.brick import BrickError
-    from ingestion.connectors import SourceError
-    from ingestion.landing import land_brick
-
-    def judge(*arguments: Any) -> list[str]:
-        from expectations.gate import judge_load
-
-        return judge_load(*arguments)
-
-    _tell(progress, f"land {brick.name}", "")
+    name = f"land {brick.name}"
+    progress(name, "")
     try:
         endpoint_of(brick)
     except BrickError as error:
         return LandStep(brick.name, skipped=str(error))
+
+    def tell(table: str, byte_count: int) -> None:
+        progress(name, f"{table} {byte_count:,} bytes")
+
     try:
-        landed = land_brick(
-            lake,
-            journal,
-            brick,
-            run_id,
-            judge,
-            lambda table, count: _tell(progress, f"land {brick.name}", f"{table} {count:,} bytes"),
-            WAIT,
-        )
+        return LandStep(**vars(land_brick(lake, journal, brick, run_id, gate.judge_load, tell, WAIT)))
     except (BrickError, SourceError, LakeError) as error:
         return LandStep(brick.name, error=str(error))
     except Exception as error:
         log.debug("landing %s", brick.name, exc_info=True)
         return LandStep(brick.name, error=f"{type(error).__name__}: {error}")
-    return LandStep(brick.name, landed.entry, None, None, landed.request_count, landed.bytes_read, landed.footprint)
 
 
-def build(lake: Lake, journal: Journal, *, is_full: bool = False, progress: Progress | None = None) -> BuildStep:
-    """Have dbt build the models that are behind the journal; nothing is imported when none is."""
+def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildStep:
+    """Have dbt build the models that are behind the journal, all when the project changed; it is not imported when none is."""
     meter = Footprint()
     with lake.lock("build", wait=WAIT) as held:
         journal.refresh()
         project = project_digest()
         seq, built = reached(lake)
         changed = changed_sources(journal, seq)
-        if built == project and not changed and not is_full:
+        if built == project and not changed:
             return BuildStep(footprint=meter.read())
-        _tell(progress, "build", "")
-        select = [f"source:{brick}.{table}+" for brick, table in sorted(changed)] if built == project and not is_full else []
+        progress("build", "")
+        select = [f"source:{brick}.{table}+" for brick, table in sorted(changed)] if built == project else []
         step = _dbt_build(lake, select, held)
         if not step.failures:
             _mark_reached(lake, journal.seq, project)
@@ -186,51 +186,34 @@ def build(lake: Lake, journal: Journal, *, is_full: bool = False, progress: Prog
     return step
 
 
-def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress | None = None) -> PublishStep:
+def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent) -> PublishStep:
     """Publish the marts whose content changed; what an earlier run left undone is done first."""
-    from redistribution.publish import follow, is_followed, read_marts
-    from redistribution.publish import publish as publish_marts
-
     meter = Footprint()
     journal.refresh()
-    state = list(reached(lake))
+    seq, project = reached(lake)
+    state = json.dumps([seq, project])
     marker = lake.state_path("published.json")
-    if marker.exists() and json.loads(marker.read_text()) == state:
-        if not is_followed(lake, journal):
-            with lake.lock("publish", wait=WAIT):
-                follow(lake, journal)
+    if marker.exists() and marker.read_text() == state and marts.is_followed(lake, journal):
         return PublishStep(footprint=meter.read())
-    _tell(progress, "publish", "")
+    progress("publish", "")
     manifest = lake.state_path("target", "manifest.json")
-    if state[1] is None or not manifest.exists():
+    if project is None or not manifest.exists():
         raise LakeError(f"{lake.state}: nothing was built yet. Mend: orchestra build")
-
-    def judge(*arguments: Any) -> Any:
-        from expectations.gate import judge_mart
-
-        return judge_mart(*arguments)
-
-    entry = publish_marts(lake, journal, read_marts(json.loads(manifest.read_text())), run_id, judge)
-    marker.write_text(json.dumps(state))
+    entry = marts.publish(lake, journal, marts.read_marts(json.loads(manifest.read_text())), run_id, gate.judge_mart)
+    marker.write_text(state)
     return PublishStep(entry, meter.read())
 
 
-def rebuild(lake: Lake, progress: Progress | None = None) -> Run:
+def rebuild(lake: Lake, progress: Progress = silent) -> Run:
     """Throw away the warehouse and the catalogues and catch up from zero: contents and snapshots' dates come back the same."""
-    from redistribution.publish import follow
-
     meter = Footprint()
-    journal = Journal(lake)
-    outcome = Run(new_run_id())
     with lake.lock("build", wait=WAIT), lake.lock("publish", wait=WAIT):
-        for path in (lake.state / "warehouse.duckdb", lake.state / "warehouse.duckdb.wal", lake.state / "published.json"):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(lake.state / "catalogues", ignore_errors=True)
-        shutil.rmtree(lake.state / "target", ignore_errors=True)
-        follow(lake, journal, is_rebuild=True)
-    outcome.build = build(lake, journal, is_full=True, progress=progress)
-    if not outcome.build.failures:
-        outcome.publish = publish(lake, journal, outcome.run_id, progress)
+        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "published.json"):
+            (lake.state / name).unlink(missing_ok=True)
+        for name in ("catalogues", "target"):
+            shutil.rmtree(lake.state / name, ignore_errors=True)
+        marts.follow(lake, Journal(lake), is_rebuild=True)
+    outcome = run(lake, {}, progress, ("build", "publish"))
     outcome.footprint = meter.read()
     return outcome
 
@@ -252,22 +235,19 @@ def reached(lake: Lake) -> tuple[int, str | None]:
 
 def changed_sources(journal: Journal, seq: int) -> set[tuple[str, str]]:
     """Name the (brick, table) whose accepted rows changed after a seq of the journal."""
+    tables = {load["load_id"]: list(load["tables"]) for load in journal.of("load")}
     visible = {load["load_id"] for load in journal.accepted()}
     changed: set[tuple[str, str]] = set()
     for entry in journal.entries[seq:]:
-        if entry["kind"] == "load" and entry["load_id"] in visible:
-            changed |= {(entry["brick"], table) for table in entry["tables"]}
-        elif entry["kind"] in ("drop", "erase", "expire", "compact"):
-            load = next((e for e in journal.of("load", entry["brick"]) if e["load_id"] == entry.get("load_id")), None)
-            tables = [entry["table"]] if "table" in entry else list(load["tables"]) if load else []
-            changed |= {(entry["brick"], table) for table in tables}
+        load_id = entry.get("load_id")
+        if entry["kind"] in REWRITES or (entry["kind"] == "load" and load_id in visible):
+            named = [entry["table"]] if "table" in entry else tables.get(load_id, [])
+            changed |= {(entry["brick"], table) for table in named}
     return changed
 
 
 def project_digest() -> str:
     """Sum up what dbt builds from: the project, the bricks, the territory."""
-    from ingestion.brick import BRICKS
-
     digest = hashlib.sha256()
     folders = (DBT_PROJECT, Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS)))
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".sql", ".yml", ".csv")]
@@ -278,14 +258,12 @@ def project_digest() -> str:
 
 def dbt_environment(lake: Lake) -> dict[str, str]:
     """Give the environment in which dbt finds the lake, its state and the project's modules, and phones nobody."""
-    paths = [str(PROJECT), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "ORCHESTRA_LAKE": lake.root,
         "ORCHESTRA_STATE": str(lake.state),
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "DBT_PROFILES_DIR": str(DBT_PROJECT),
-        "DO_NOT_TRACK": "1",
         "DBT_TARGET_PATH": str(lake.state_path("target")),
         "DBT_LOG_PATH": str(lake.state_path("logs")),
     }
@@ -301,38 +279,23 @@ def _dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
     command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--target", "prod"]
     territory = read_territory().model_dump(mode="json", exclude={"name", "crs", "languages", "zones"})
     command += ["--vars", json.dumps(territory)]
-    command += ["--project-dir", str(DBT_PROJECT), *(["--select", *select] if select else [])]
+    command += ["--select", *select] if select else []
     process = subprocess.run(
         command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False, pass_fds=[held]
     )
-    if not results_file.exists():
-        return BuildStep(failures=[f"dbt ended with status {process.returncode}: {(process.stdout + process.stderr).strip()[-2000:]}"])
-    results = json.loads(results_file.read_text())["results"]
-    nodes = [
-        {
-            "name": result["unique_id"].split(".", 2)[2],
-            "kind": result["unique_id"].split(".", 1)[0],
-            "status": result["status"],
-            "seconds": round(result["execution_time"], 3),
-            "message": result["message"],
-        }
-        for result in results
-    ]
-    failures = [f"{n['kind']} {n['name']}: {n['message']}" for n in nodes if n["status"] in ("error", "fail", "runtime error")]
-    if process.returncode and not failures:
-        failures = [f"dbt ended with status {process.returncode}: {process.stdout.strip()[-2000:]}"]
+    results = json.loads(results_file.read_text())["results"] if results_file.exists() else []
+    nodes = []
+    for result in results:
+        kind, _, name = result["unique_id"].split(".", 2)
+        seconds = round(result["execution_time"], 3)
+        nodes.append({"status": result["status"], "seconds": seconds, "kind": kind, "name": name, "message": result["message"]})
+    failures = [f"build: {n['kind']} {n['name']}: {n['message']}" for n in nodes if n["status"] in ("error", "fail", "runtime error")]
+    if (process.returncode or not results_file.exists()) and not failures:
+        told = (process.stdout + process.stderr).strip()[-2000:]
+        failures = [f"build: dbt ended with status {process.returncode}: {told}"]
     return BuildStep(nodes, failures)
 
 
 def _mark_reached(lake: Lake, seq: int, project: str) -> None:
-    connection = lake.connect(str(lake.state / "warehouse.duckdb"))
-    connection.execute("begin")
-    connection.execute("delete from meta.reached")
-    connection.execute(f"insert into meta.reached values ({seq}, {literal(project)})")
-    connection.execute("commit")
-    connection.close()
-
-
-def _tell(progress: Progress | None, step: str, detail: str) -> None:
-    if progress:
-        progress(step, detail)
+    with lake.connect(str(lake.state / "warehouse.duckdb")) as connection:
+        connection.execute(f"create or replace table meta.reached as select {seq}::bigint as seq, {literal(project)} as project")

@@ -228,6 +228,24 @@ def test_what_a_steward_wrote_is_judged_too(town: tuple[House, Brick], tmp_path:
     assert len(reasons) == 2, "a warning refuses, or the volume is judged"
 
 
+def test_two_expectations_of_one_column_are_judged_and_one_that_cannot_be_is_told(
+    town: tuple[House, Brick], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "landed").mkdir()
+    between = "expect_column_values_to_be_between"
+    asked = [
+        {"type": between, "kwargs": {"column": "celsius", "max_value": 20}, "reason": "too hot"},
+        {"type": between, "kwargs": {"column": "celsius", "min_value": 10}, "reason": "too cold"},
+        {"type": between, "kwargs": {"column": "kelvin", "min_value": 10}, "reason": "too cold"},
+    ]
+    told = {"tables": {"readings": {"expectations": asked}}}
+    (tmp_path / "landed" / "town.yml").write_text(json.dumps(told), encoding="utf-8")
+    monkeypatch.setenv("ORCHESTRA_EXPECTATIONS", str(tmp_path))
+    reasons = judged(town, readings(LAST), places(65))["reasons"]
+    assert {"readings: too hot", "readings: too cold"} <= set(reasons) and len(reasons) == 3
+    assert any(re.match(r"readings: expect_.*kelvin.* could not be judged: .*kelvin", reason) for reason in reasons), reasons
+
+
 def test_every_default_may_be_lifted(town: tuple[House, Brick], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "landed").mkdir()
     lifted = {"defaults": dict.fromkeys(LANDED)}
@@ -244,6 +262,10 @@ def test_every_default_may_be_lifted(town: tuple[House, Brick], tmp_path: Path, 
         ("tables: {readings: {defaults: {volumes: null}}}", r"volumes is no default \(accepted: refused_share, key_share, volume"),
         ("tables: {readings: {expectations: [{type: x, severity: grave}]}}", r"0.severity: Input should be 'critical' or 'warning'"),
         ("tables: {readings: {expectations: [{type: expect_nothing}]}}", "expectations of readings: .*expect_nothing not found"),
+        (
+            "tables: {readings: {expectations: [{type: expect_column_max_to_be_between, kwargs: {max: 3}}]}}",
+            "expectations of readings: .*max extra fields",
+        ),
         ("tables: [", "expectations/landed/town.yml: not YAML: .*line 1"),
     ],
 )

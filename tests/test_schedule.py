@@ -37,6 +37,44 @@ def test_each_cadence_is_a_deployment_whose_flow_can_be_loaded(tmp_path: Path) -
     assert "22 5 * * *" in schedule and "Europe/Paris" in schedule
 
 
+FAILING = """
+import json
+from flows import schedule, steps
+nodes = [{"status": status, "seconds": seconds, "kind": "model", "name": status, "message": "told"}
+         for status, seconds in (("success", 2.0), ("success", 9.0), ("error", 1.0))]
+refused = {"load_id": "l1", "verdict": "refused", "reasons": ["half a file"], "tables": {}}
+steps.land = lambda lake, journal, brick, run_id: steps.LandStep(brick.name, refused if brick.name == "insee_cog" else None)
+steps.build = lambda lake, journal: steps.BuildStep(nodes, ["build: model error: told"], {"wall_s": 1.0})
+shown = {}
+schedule._show = lambda key, told, rows, warnings=(): shown.update({key: rows})
+schedule.build = schedule.build.with_options(retries=0)
+try:
+    schedule.run(["insee_cog", "lora_batiments"])
+except schedule.NotDone as error:
+    shown["told"] = str(error)
+print(json.dumps(shown))
+"""
+
+
+def test_a_build_that_fails_is_shown_with_its_nodes_and_every_failure_is_told(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_API_URL": "",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "ORCHESTRA_LAKE": str(tmp_path / "lake"),
+    }
+    done = subprocess.run([sys.executable, "-c", FAILING], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    assert [(node["name"], node["seconds"]) for node in shown["dbt-nodes"]] == [("error", 1.0), ("success", 9.0), ("success", 2.0)]
+    assert {row["step"] for row in shown["footprint"]} == {"land lora_batiments", "all"}
+    assert "load l1 refused: half a file" in shown["told"] and "build: model error: told" in shown["told"]
+    assert "marts" not in shown, "what failed to build is published"
+
+
 @pytest.mark.soak
 def test_prefect_runs_a_schedule_and_shows_what_it_did(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:

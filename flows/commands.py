@@ -1,0 +1,182 @@
+"""What each command of `orchestra` does: it prints, and gives what failed, nothing when it is done."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from flows import report, steps
+from ingestion.brick import Brick, read_bricks
+from ingestion.journal import Entry, Journal
+from ingestion.lake import Lake
+from ingestion.steward import accept_load, drop_load, refused_rows
+from redistribution.publish import last_published
+
+
+class Misuse(Exception):
+    """A command that cannot be obeyed as it was typed."""
+
+
+def run(options: Namespace) -> list[str]:
+    """Run the steps that were asked of the bricks that were chosen."""
+    bricks = _chosen(options)
+    return _shown(options, lambda progress: steps.run(Lake(), bricks, progress, options.steps))
+
+
+def rebuild(options: Namespace) -> list[str]:
+    """Catch up from zero."""
+    return _shown(options, lambda progress: steps.rebuild(Lake(), progress))
+
+
+def status(options: Namespace) -> None:
+    """Say what the lake holds, and how far the warehouse has followed."""
+    lake = Lake()
+    journal = Journal(lake)
+    seq, _ = steps.reached(lake)
+    bricks = {name: _sum_up(list(journal.loads(name).values())) for name in read_bricks()}
+    marts = {name: {"class": r["class"], "row_count": r["row_count"]} for name, r in last_published(journal).items()}
+    content = {"lake": lake.root, "is_synthetic": journal.is_synthetic, "seq": journal.seq, "warehouse_seq": seq, "as_of": journal.as_of()}
+    nature = "empty" if not journal.seq else "synthetic data" if journal.is_synthetic else "real data"
+    told = [
+        f"lake {lake.root}: {nature}, journal at {journal.seq}, warehouse at {seq}, as of {journal.as_of()}",
+        report.table([{"brick": name, **figures} for name, figures in bricks.items()]),
+        *([report.table([{"mart": name, **figures} for name, figures in marts.items()])] if marts else []),
+    ]
+    _print(options, {**content, "bricks": bricks, "marts": marts}, "\n\n".join(told))
+
+
+def _sum_up(loads: list[Entry]) -> report.Row:
+    """Sum up the loads of a brick."""
+    refused = sum(load["verdict"] == "refused" for load in loads)
+    last = max((load["read_at"] for load in loads), default=None)
+    return {"loads": len(loads), "refused_loads": refused, **report.row_counts(loads), "last_read_at": last}
+
+
+def bricks_list(options: Namespace) -> None:
+    """Print the census."""
+    bricks = read_bricks()
+    rows = [
+        {"brick": name, "status": meta.status, "class": meta.access_class, "connector": meta.connector, "cadence": meta.cadence,
+         "use_cases": ", ".join(meta.use_cases), "title": meta.title_fr}
+        for name, meta in ((name, brick.meta) for name, brick in bricks.items())
+    ]  # fmt: skip
+    _print(options, [brick.model_dump(mode="json") for brick in bricks.values()], report.table(rows))
+
+
+def bricks_show(options: Namespace) -> None:
+    """Print a brick as its YAML says it, defaults left out."""
+    (brick,) = _chosen(options).values()
+    said = brick.model_dump(mode="json", exclude_defaults=True)
+    _print(options, brick.model_dump(mode="json"), yaml.safe_dump(said, allow_unicode=True, sort_keys=False, width=120).rstrip())
+
+
+def bricks_check(_: Namespace) -> None:
+    """Check every brick; reading them does."""
+    print(f"{len(read_bricks())} bricks are what the contract asks")
+
+
+def loads_list(options: Namespace) -> None:
+    """Print the loads of the bricks that were chosen."""
+    chosen = _chosen(options)
+    loads = [load for load in Journal(Lake()).loads().values() if load["brick"] in chosen]
+    rows = [
+        {"load": load["load_id"], "verdict": load["verdict"], "read_at": load["read_at"], **report.row_counts([load]),
+         "why": "; ".join(load["reasons"])}
+        for load in loads
+    ]  # fmt: skip
+    _print(options, loads, report.table(rows))
+
+
+def loads_show(options: Namespace) -> None:
+    """Print a load and its refused rows, in the steward's words."""
+    lake, _, load = _of_load(options.load)
+    refused = refused_rows(lake, load, options.limit)
+    told = [f"load {load['load_id']}: {load['verdict']}, read at {load['read_at']}"]
+    told += [f"  why: {reason}" for reason in load["reasons"]]
+    for name, record in load["tables"].items():
+        count = f"{record['source_count']} rows at the source ({record['count_method']})"
+        told.append(f"\n{name}: {count} = {record['kept']} kept + {record['refused']} refused")
+        if record["new_columns"]:
+            told.append(f"  columns that the brick does not declare: {', '.join(record['new_columns'])}")
+        told += [f"  warning: {warning}" for warning in record.get("profile", {}).get("warnings", [])]
+        told += [f"  file {file} refused: {reason}" for file, reason in record["refused_files"]]
+        rows = [{"file": row["file"], "row": row["row"], "why it was refused": row["reason"]} for row in refused[name]]
+        told += [report.table(rows)] if rows else []
+    _print(options, {**load, "refused_rows": refused}, "\n".join(told))
+
+
+def loads_accept(options: Namespace) -> None:
+    """Accept a refused load."""
+    lake, journal, load = _of_load(options.load)
+    if load["verdict"] == "accepted":
+        raise Misuse(f"load {options.load} is accepted already")
+    seq = accept_load(lake, journal, load, options.why)
+    print(f"load {options.load} accepted (journal entry {seq}); next: orchestra build")
+
+
+def loads_drop(options: Namespace) -> None:
+    """Drop a load."""
+    lake, journal, load = _of_load(options.load)
+    seq = drop_load(lake, journal, load, refetch=options.refetch)
+    print(f"load {options.load} dropped (journal entry {seq}); next: orchestra run --brick {load['brick']}")
+
+
+def sandbox_serve(options: Namespace) -> None:
+    """Serve a synthetic territory until it is interrupted."""
+    from ingestion.sandbox.server import serve
+
+    try:
+        until = dt.date.fromisoformat(options.until) if options.until else None
+    except ValueError as error:
+        raise Misuse(f"--until {options.until}: {error}") from error
+    url = f"http://127.0.0.1:{options.port}"
+    print(f"synthetic territory on {url}; export ORCHESTRA_ENDPOINT={url}/{{brick}}", flush=True)
+    serve(options.port, scale=options.scale, until=until, key_file=options.key_file)
+
+
+def up(_: Namespace) -> None:
+    """Serve every schedule until Ctrl-C."""
+    from flows.servers import up
+
+    up()
+
+
+def _chosen(options: Namespace) -> dict[str, Brick]:
+    """Give the bricks that the options name, all but the retired when they name none."""
+    bricks = read_bricks()
+    cases = {case for brick in bricks.values() for case in brick.meta.use_cases}
+    if unknown := [name for name in options.brick if name not in bricks]:
+        raise Misuse(f"no brick '{unknown[0]}': {', '.join(bricks)}")
+    if unknown := [name for name in options.use_case if name not in cases]:
+        raise Misuse(f"no brick serves the use case '{unknown[0]}': {', '.join(sorted(cases))}")
+    is_all = not options.brick and not options.use_case
+    return {
+        name: brick
+        for name, brick in bricks.items()
+        if name in options.brick or (brick.meta.status != "retired" and (is_all or set(options.use_case) & set(brick.meta.use_cases)))
+    }
+
+
+def _of_load(load_id: str) -> tuple[Lake, Journal, Entry]:
+    lake = Lake()
+    journal = Journal(lake)
+    if load_id not in (loads := journal.loads()):
+        raise Misuse(f"no load '{load_id}' in {lake.root}: see orchestra loads list")
+    return lake, journal, loads[load_id]
+
+
+def _shown(options: Namespace, action: Callable[[steps.Progress], steps.Run]) -> list[str]:
+    """Show how a run goes on, then what it did; give what failed."""
+    with report.showing(is_quiet=options.json) as progress:
+        outcome = action(progress)
+    _print(options, report.as_json(outcome), report.as_text(outcome))
+    return outcome.failures
+
+
+def _print(options: Namespace, content: Any, text: str) -> None:
+    print(json.dumps(content, ensure_ascii=False, indent=2, default=str) if options.json else text)

@@ -1,0 +1,75 @@
+"""Servers of ours, on 127.0.0.1, each in a process of its own: the sandbox, and what `orchestra up` keeps running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ingestion.brick import read_territory
+from ingestion.lake import PROJECT, Lake, LakeError
+
+UNTIL = "2025-12-31"  # the sandbox's today
+
+
+def up() -> None:
+    """Start the Prefect server and serve every schedule until Ctrl-C, which stops all of it.
+
+    Without any ORCHESTRA_ENDPOINT in the environment, the sandbox is served too, over the lake of the demo.
+    """
+    with contextlib.ExitStack() as stack:
+        if not any(name.startswith("ORCHESTRA_ENDPOINT") for name in os.environ):
+            folder = PROJECT / "lake" / "demo"
+            url = stack.enter_context(sandbox(os.environ.get("UNTIL", UNTIL), folder / "planted.json"))
+            os.environ["ORCHESTRA_ENDPOINT"] = url + "/{brick}"
+            os.environ.setdefault("ORCHESTRA_LAKE", str(folder))
+            print(f"No ORCHESTRA_ENDPOINT is set: a synthetic territory is served on {url}, its lake is {os.environ['ORCHESTRA_LAKE']}.")
+        lake = Lake()
+        port = int(os.environ.get("ORCHESTRA_PREFECT_PORT", "4200"))
+        os.environ["PREFECT_HOME"] = str(lake.state_path("prefect"))
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        os.environ["PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT"] = "false"
+        os.environ["PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY"] = "false"
+        log = lake.state_path("logs", "prefect-server.log")
+        url = stack.enter_context(serving(["prefect", "server", "start", "--host", "127.0.0.1"], port, log))
+        from flows.schedule import serve_deployments  # Prefect reads its settings when it is imported
+
+        print(f"{read_territory().name}: Prefect UI on {url}; Ctrl-C stops all of it.", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            serve_deployments()
+
+
+@contextlib.contextmanager
+def sandbox(until: str, key_file: Path, scale: float = 1.0) -> Iterator[str]:
+    """Serve the sandbox on a free port; give its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    key_file.parent.mkdir(parents=True, exist_ok=True)
+    command = ["flows.cli", "sandbox", "serve", "--until", until, "--scale", str(scale), "--key-file", str(key_file)]
+    with serving(command, port, key_file.with_name("sandbox.log")) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serving(command: list[str], port: int, log: Path) -> Iterator[str]:
+    """Run a module that serves a port until the end; give its address once it answers. Raises LakeError when it does not."""
+    with log.open("ab") as output:
+        process = subprocess.Popen([sys.executable, "-m", *command, "--port", str(port)], stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise LakeError(f"{command[0]} does not answer on port {port}: see {log}")
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
