@@ -64,6 +64,11 @@ class Suite(Strict):
         """Give what is tolerated: the defaults, and what the file says otherwise; raises LakeError for a name that is none."""
         if unknown := sorted(set(self.defaults) - set(of)):
             raise LakeError(f"expectations: {', '.join(unknown)} is no default (accepted: {', '.join(of)})")
+        for name, value in self.defaults.items():
+            is_span = isinstance(of[name], tuple)
+            numbers = value if isinstance(value, list) and is_span and len(value) == len(of[name]) else [value]
+            if value is not None and (isinstance(value, list) != is_span or not all(isinstance(each, int | float) for each in numbers)):
+                raise LakeError(f"expectations: {name} is {'[low, high]' if is_span else 'a number'} or null, not {value!r}")
         return {**of, **self.defaults}
 
 
@@ -257,6 +262,11 @@ def _sets(name: str, rows: str, profile: dict[str, Any], figures: list[_Figure],
     ]
     written = [_Set(name, f"select * from {rows}", suite.expectations, profile)] if suite.expectations else []
     return [_Set(name, f"select {values}", expectations, profile), *written]
+
+
+def files_of_marts() -> list[Path]:
+    """Give the files that say what is expected of marts."""
+    return [*(Path(os.environ.get("ORCHESTRA_EXPECTATIONS", ROOM)) / "marts").glob("*.yml")]
 
 
 def _read(model: type[_Model], name: str) -> _Model:

@@ -14,7 +14,7 @@ ENVIRONMENT = """environment:
   ORCHESTRA_LAKE               folder or s3://bucket/prefix that holds the lake (default: lake/)
   ORCHESTRA_STATE              local, disposable folder (default: lake/state; required with s3://)
   ORCHESTRA_ENDPOINT           where every brick is read, {brick} standing for its name: a URL or a folder
-  ORCHESTRA_ENDPOINT_<BRICK>   where one brick is read
+  ORCHESTRA_ENDPOINT_<BRICK>   where one brick is read; none: it is not
   ORCHESTRA_PSEUDONYM_KEY      key of the pseudonyms; no brick with personal columns lands without it
   ORCHESTRA_MEMORY, ORCHESTRA_THREADS   limits of DuckDB (default: 500MB, 4 at most)
 exit status: 0 done (refused rows are no failure), 1 a load refused, a mart withheld or a step failed, 2 misuse"""
@@ -37,6 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "botocore":
+            raise
+        print(f"orchestra: the lake on S3 cannot be used ({error}). Mend: check the AWS_ variables and the bucket", file=sys.stderr)
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from ingestion.brick import Brick, read_bricks
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake
 from ingestion.steward import accept_load, drop_load, refused_rows
-from redistribution.publish import last_published
+from redistribution.publish import last_published, still_withheld
 
 
 class Misuse(Exception):
@@ -25,7 +25,15 @@ class Misuse(Exception):
 def run(options: Namespace) -> list[str]:
     """Run the steps that were asked of the bricks that were chosen."""
     bricks = _chosen(options)
-    return _shown(options, lambda progress: steps.run(Lake(), bricks, progress, options.steps))
+
+    def action(progress: steps.Progress) -> steps.Run:
+        outcome = steps.run(Lake(), bricks, progress, options.steps)
+        for step in outcome.lands:
+            if step.brick in options.brick:  # asked for by its name, and not to be had
+                step.error = step.error or step.skipped
+        return outcome
+
+    return _shown(options, action)
 
 
 def rebuild(options: Namespace) -> list[str]:
@@ -34,12 +42,19 @@ def rebuild(options: Namespace) -> list[str]:
 
 
 def status(options: Namespace) -> None:
-    """Say what the lake holds, and how far the warehouse has followed."""
+    """Say what the lake holds, and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
     lake = Lake()
     journal = Journal(lake)
     seq, _ = steps.reached(lake)
-    bricks = {name: _sum_up(list(journal.loads(name).values())) for name in read_bricks()}
-    marts = {name: {"class": r["class"], "row_count": r["row_count"]} for name, r in last_published(journal).items()}
+    bricks = {
+        name: {**_sum_up(list(journal.loads(name).values())), "late": steps.late(journal, brick)} for name, brick in read_bricks().items()
+    }
+    marts = {
+        name: {"class": record["class"], "row_count": record["row_count"], "withheld": None}
+        for name, record in last_published(journal).items()
+    }
+    for name, record in still_withheld(journal).items():
+        marts.setdefault(name, {"class": record["class"], "row_count": 0})["withheld"] = "; ".join(record["reasons"])
     content = {"lake": lake.root, "is_synthetic": journal.is_synthetic, "seq": journal.seq, "warehouse_seq": seq, "as_of": journal.as_of()}
     nature = "empty" if not journal.seq else "synthetic data" if journal.is_synthetic else "real data"
     told = [
@@ -134,9 +149,16 @@ def sandbox_serve(options: Namespace) -> None:
         until = dt.date.fromisoformat(options.until) if options.until else None
     except ValueError as error:
         raise Misuse(f"--until {options.until}: {error}") from error
+    if not 0 < options.scale <= 100:
+        raise Misuse(f"--scale {options.scale} is not between 0 and 100")
+    if not 0 < options.port < 65536:
+        raise Misuse(f"--port {options.port} is no port")
     url = f"http://127.0.0.1:{options.port}"
     print(f"synthetic territory on {url}; export ORCHESTRA_ENDPOINT={url}/{{brick}}", flush=True)
-    serve(options.port, scale=options.scale, until=until, key_file=options.key_file)
+    try:
+        serve(options.port, scale=options.scale, until=until, key_file=options.key_file)
+    except (ValueError, OSError) as error:
+        raise Misuse(f"the sandbox cannot be served: {error}") from error
 
 
 def up(_: Namespace) -> None:

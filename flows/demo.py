@@ -8,22 +8,25 @@ import sys
 from pathlib import Path
 
 from flows.cli import main as orchestra
-from flows.servers import UNTIL, sandbox
+from flows.servers import UNTIL, plug_in, sandbox
 
 
 def main() -> int:
     """Serve the sandbox, run the chain, print what it did and what to type next; give the run's exit status."""
     folder = Path(sys.argv[1]).absolute()
+    for name in [name for name in os.environ if name.startswith("ORCHESTRA_ENDPOINT")]:
+        del os.environ[name]  # what a real lake reads
     until = os.environ.get("UNTIL", UNTIL)
     place = shown = os.environ.get("ORCHESTRA_LAKE", "")
     if place.startswith("s3://"):
         shown += f" ORCHESTRA_STATE={os.environ.setdefault('ORCHESTRA_STATE', str(folder / 'state'))}"
     else:
+        os.environ.pop("ORCHESTRA_STATE", None)
         place = os.environ["ORCHESTRA_LAKE"] = str(folder)
         shown = os.path.relpath(place)
     with sandbox(until, folder / "planted.json") as url:
         print(f"A synthetic territory, until {until}, is served on {url}; the lake is {place}.\n", flush=True)
-        os.environ["ORCHESTRA_ENDPOINT"] = url + "/{brick}"
+        plug_in(url)
         status = orchestra(["run"])
     tomorrow = dt.date.fromisoformat(until) + dt.timedelta(days=1)
     command = os.path.relpath(Path(sys.executable).parent / "orchestra")

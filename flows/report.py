@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from flows.steps import LandStep, Progress, Run, silent
+from flows.steps import LandStep, Progress, PublishStep, Run, silent
 from ingestion.footprint import METHOD
 from ingestion.journal import Entry
 
@@ -30,7 +30,7 @@ def as_text(run: Run) -> str:
         ran = Counter(node["kind"] for node in run.build.nodes)
         parts.append(f"dbt: {ran['model']} models and {ran['test'] + ran['unit_test']} tests ran" if ran else "dbt: no model is behind")
     if run.publish:
-        parts.append(table(mart_rows(run.publish.entry)) if run.publish.entry else "marts: nothing new to publish")
+        parts.append(table(mart_rows(run.publish)) if run.publish.entry else "marts: nothing new to publish")
     spent = "{wall_s:.1f} s, {cpu_s:.1f} CPU seconds, about {energy_wh:.3f} Wh".format(**run.footprint)
     parts.append(f"run {run.run_id}: {spent}\n  energy: {METHOD}")
     parts += [f"WARNING {warning}" for warning in run.warnings]
@@ -71,18 +71,18 @@ def _land_row(step: LandStep) -> Row:
         unread = sum(len(record["refused_files"]) for record in step.entry["tables"].values())
         told = f"{step.entry['verdict']}: {', '.join(step.entry['tables'])}" + (f"; {unread} files refused" if unread else "")
     elif step.error or step.skipped:
-        counts, told = dict.fromkeys(counts), "failed" if step.error else "not plugged in"
+        counts, told = dict.fromkeys(counts), "failed" if step.error else f"not plugged in: {step.skipped}"
     return {"brick": step.brick, **counts, "what_happened": told}
 
 
-def mart_rows(publication: Entry) -> list[Row]:
-    """Give a row per mart of a publication: those published, then those withheld and why."""
-    rows = []
-    for name, record in [*sorted(publication["marts"].items()), *sorted(publication["withheld"].items())]:
-        verdict, snapshot = "published", f"snapshot of journal entry {publication['seq']}"
-        if "reasons" in record:
-            verdict, snapshot = f"withheld: {'; '.join(record['reasons'])}", "-"
-        rows.append({"mart": name, "class": record["class"], "rows": record["row_count"], "verdict": verdict, "snapshot": snapshot})
+def mart_rows(step: PublishStep) -> list[Row]:
+    """Give a row per mart of a publication: those published, with the snapshot of their class, withheld and why, and withdrawn."""
+    rows: list[Row] = []
+    for verdict, group in (("published", "marts"), ("withheld", "withheld"), ("withdrawn", "withdrawn")):
+        for name, record in sorted(step.entry[group].items() if step.entry else ()):
+            why = f"{verdict}: {'; '.join(record['reasons'])}" if "reasons" in record else verdict
+            snapshot = step.snapshots.get(record["class"]) if verdict == "published" else None
+            rows.append({"mart": name, "class": record["class"], "rows": record["row_count"], "verdict": why, "snapshot": snapshot})
     return rows
 
 
@@ -96,22 +96,23 @@ def showing(*, is_quiet: bool) -> Iterator[Progress]:
         print(file=sys.stderr)
     else:
         from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Lines
-        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.fields[detail]}"), TimeElapsedColumn())
+        # How much a source will give is known when it has given it: a bar moves until then.
+        columns = (TextColumn("{task.description:24}"), BarColumn(20), TimeElapsedColumn(), TextColumn("{task.fields[detail]}"))
         with Lines(*columns, console=Console(stderr=True)) as lines:
 
             def end() -> None:
                 for each in lines.task_ids:
-                    lines.update(each, completed=1)
+                    lines.update(each, total=1, completed=1)
 
             def tell(step: str, detail: str) -> None:
                 if detail:
                     lines.update(lines.task_ids[-1], detail=detail)
                 else:
                     end()
-                    lines.add_task(step, total=1, detail="")
+                    lines.add_task(step, total=None, detail="")
 
             yield tell
             end()

@@ -21,6 +21,7 @@ from ingestion.steward import refused_rows
 
 # Minutes past the hour are spread so that two cadences never start together.
 CRONS = {"hourly": "7 * * * *", "daily": "22 5 * * *", "weekly": "37 4 * * 1", "monthly": "52 3 2 * *"}
+WIDEST_REASON = 120  # characters, so that file and row stay in sight
 RETRIES: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 30}
 
 
@@ -56,7 +57,7 @@ def publish(run_id: str) -> steps.PublishStep:
     """Publish the marts whose content changed, and show them."""
     lake = Lake()
     step = steps.publish(lake, Journal(lake), run_id)
-    marts = report.mart_rows(step.entry) if step.entry else []
+    marts = report.mart_rows(step)
     _show("marts", f"{len(marts)} marts of run {run_id}; none when nothing changed", marts, step.warnings)
     return step
 
@@ -73,8 +74,12 @@ def land_brick(brick: str, run_id: str) -> steps.LandStep:
     ]
     _show(f"rows-{brick}", f"{brick}: {told}", rows, step.warnings)
     if step.entry and any(record["refused"] for record in tables.values()):
-        refused = [{"table": name, **row} for name, found in refused_rows(Lake(), step.entry, 20).items() for row in found]
-        _show(f"refused-{brick}", f"{brick}: refused rows, first 20 by table", refused)
+        refused = [
+            {"table": name, **row, "reason": row["reason"][:WIDEST_REASON]}
+            for name, found in refused_rows(Lake(), step.entry, 20).items()
+            for row in found
+        ]
+        _show(f"refused-{brick}", f"{brick}: refused rows of load {step.entry['load_id']}, first 20 by table", refused)
     if step.failures:
         raise NotDone(*step.failures)
     return step
@@ -124,9 +129,13 @@ def serve_deployments() -> None:
 
 
 def _show(key: str, description: str, rows: list[dict[str, Any]], warnings: list[str] | None = None) -> None:
-    """Leave a table for the operator, and lines in the log; keys of artifacts hold no underscore."""
+    """Leave a table for the operator, and lines in the log; one without rows would hide the last that had some.
+
+    Keys of artifacts hold no underscore.
+    """
     logger = prefect.get_run_logger()
     logger.info(description)
     for warning in warnings or []:
         logger.warning(warning)
-    create_table_artifact(table=rows, key=key.replace("_", "-"), description=description)
+    if rows:
+        create_table_artifact(table=rows, key=key.replace("_", "-"), description=description)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from ingestion.brick import read_territory
+from ingestion.brick import UNPLUGGED, read_bricks, read_territory
 from ingestion.lake import PROJECT, Lake, LakeError
 
 UNTIL = "2025-12-31"  # the sandbox's today
@@ -26,7 +28,7 @@ def up() -> None:
         if not any(name.startswith("ORCHESTRA_ENDPOINT") for name in os.environ):
             folder = PROJECT / "lake" / "demo"
             url = stack.enter_context(sandbox(os.environ.get("UNTIL", UNTIL), folder / "planted.json"))
-            os.environ["ORCHESTRA_ENDPOINT"] = url + "/{brick}"
+            plug_in(url)
             os.environ.setdefault("ORCHESTRA_LAKE", str(folder))
             print(f"No ORCHESTRA_ENDPOINT is set: a synthetic territory is served on {url}, its lake is {os.environ['ORCHESTRA_LAKE']}.")
         lake = Lake()
@@ -54,6 +56,15 @@ def sandbox(until: str, key_file: Path, scale: float = 1.0) -> Iterator[str]:
     command = ["flows.cli", "sandbox", "serve", "--until", until, "--scale", str(scale), "--key-file", str(key_file)]
     with serving(command, port, key_file.with_name("sandbox.log")) as url:
         yield url
+
+
+def plug_in(url: str) -> None:
+    """Have every brick read from a sandbox; those that it does not play are not read."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        played = json.load(answer)["bricks"]
+    os.environ["ORCHESTRA_ENDPOINT"] = url + "/{brick}"
+    for name in read_bricks().keys() - set(played):
+        os.environ[f"ORCHESTRA_ENDPOINT_{name.upper()}"] = UNPLUGGED
 
 
 @contextlib.contextmanager

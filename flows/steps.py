@@ -11,7 +11,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ingestion.brick import BRICKS, PROJECT, Brick, BrickError, endpoint_of, rea
 from ingestion.connectors import SourceError
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, LakeError, literal
+from ingestion.lake import Lake, LakeError
 from ingestion.landing import Landed, land_brick
 from ingestion.warehouse import REWRITES
 from redistribution import publish as marts
@@ -41,10 +41,14 @@ def silent(step: str, detail: str) -> None:
 
 @dataclass
 class LandStep(Landed):
-    """What landing one brick gave: a load, nothing new, or why it failed; why it was skipped, when it is not plugged in."""
+    """What landing one brick gave: a load, nothing new, or why it failed.
+
+    `skipped` says why it is not plugged in, `late` that its source has given nothing for longer than it should.
+    """
 
     error: str | None = None
     skipped: str | None = None
+    late: str | None = None
 
     @property
     def is_failed(self) -> bool:
@@ -60,8 +64,9 @@ class LandStep(Landed):
 
     @property
     def warnings(self) -> list[str]:
-        """Say what the expectations of the brick warn of."""
-        return _warned(f"{self.brick}.", self.entry["tables"] if self.entry else {})
+        """Say what the expectations of the brick warn of, and whether its source is late."""
+        told = _warned(f"{self.brick}.", self.entry["tables"] if self.entry else {})
+        return [*told, f"{self.brick}: {self.late}"] if self.late else told
 
 
 @dataclass
@@ -80,10 +85,15 @@ class BuildStep:
 
 @dataclass
 class PublishStep:
-    """What was published: a journal entry, or None when nothing had changed."""
+    """What was published: a journal entry, or None when nothing had changed; the snapshot of it in each class.
+
+    `withheld` are the marts that an earlier run withheld, and why.
+    """
 
     entry: Entry | None = None
     footprint: dict[str, float] = field(default_factory=dict)
+    snapshots: dict[str, int] = field(default_factory=dict)
+    withheld: dict[str, str] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[str]:
@@ -93,8 +103,9 @@ class PublishStep:
 
     @property
     def warnings(self) -> list[str]:
-        """Say what the expectations of marts warn of."""
-        return _warned("mart ", self.entry["marts"] if self.entry else {})
+        """Say what the expectations of marts warn of, and which marts still are withheld."""
+        told = _warned("mart ", self.entry["marts"] if self.entry else {})
+        return told + [f"mart {name} still is withheld: {why}" for name, why in self.withheld.items()]
 
 
 @dataclass
@@ -159,12 +170,26 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
         progress(name, f"{table} {byte_count:,} bytes")
 
     try:
-        return LandStep(**vars(land_brick(lake, journal, brick, run_id, gate.judge_load, tell, WAIT)))
+        landed = land_brick(lake, journal, brick, run_id, gate.judge_load, tell, WAIT)
+        return LandStep(**vars(landed), late=None if landed.entry else late(journal, brick))
     except (BrickError, SourceError, LakeError) as error:
         return LandStep(brick.name, error=str(error))
     except Exception as error:
         log.debug("landing %s", brick.name, exc_info=True)
         return LandStep(brick.name, error=f"{type(error).__name__}: {error}")
+
+
+def late(journal: Journal, brick: Brick) -> str | None:
+    """Say that a source has given nothing for longer than its freshness asks; None when it is on time, or never landed.
+
+    The clock of a synthetic lake is that of its last load.
+    """
+    last = max((load["read_at"] for load in journal.accepted(brick.name)), default=None)
+    now = journal.as_of() if journal.is_synthetic else dt.datetime.now(dt.UTC).isoformat()
+    limit = brick.config.freshness.error_after.days
+    if not last or not now or (dt.datetime.fromisoformat(now) - dt.datetime.fromisoformat(last)) <= dt.timedelta(days=limit):
+        return None
+    return f"nothing new since {last[:16]}, more than {limit:g} days"
 
 
 def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildStep:
@@ -179,36 +204,44 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
             return BuildStep(footprint=meter.read())
         progress("build", "")
         select = [f"source:{brick}.{table}+" for brick, table in sorted(changed)] if built == project else []
+        marker = lake.state_path("built.json")
+        marker.unlink(missing_ok=True)  # what a failed or killed build leaves is not published
         step = _dbt_build(lake, select, held)
         if not step.failures:
-            _mark_reached(lake, journal.seq, project)
+            marker.write_text(json.dumps([journal.seq, project]))
     step.footprint = meter.read()
     return step
 
 
 def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent) -> PublishStep:
     """Publish the marts whose content changed; what an earlier run left undone is done first."""
-    meter = Footprint()
-    journal.refresh()
-    seq, project = reached(lake)
-    state = json.dumps([seq, project])
-    marker = lake.state_path("published.json")
-    if marker.exists() and marker.read_text() == state and marts.is_followed(lake, journal):
-        return PublishStep(footprint=meter.read())
-    progress("publish", "")
-    manifest = lake.state_path("target", "manifest.json")
-    if project is None or not manifest.exists():
-        raise LakeError(f"{lake.state}: nothing was built yet. Mend: orchestra build")
-    entry = marts.publish(lake, journal, marts.read_marts(json.loads(manifest.read_text())), run_id, gate.judge_mart)
-    marker.write_text(state)
-    return PublishStep(entry, meter.read())
+    step, meter = PublishStep(), Footprint()
+    # A warehouse that is written to cannot be read.
+    with lake.lock("build", wait=WAIT):
+        journal.refresh()
+        seq, project = reached(lake)
+        state = json.dumps([seq, project, _digest(gate.files_of_marts())])
+        marker = lake.state_path("published.json")
+        if not marker.exists() or marker.read_text() != state or not marts.is_followed(lake, journal):
+            progress("publish", "")
+            manifest = lake.state_path("target", "manifest.json")
+            if project is None or not manifest.exists():
+                raise LakeError(f"{lake.state}: nothing was built yet, or the last build failed. Mend: orchestra build")
+            step.entry = marts.publish(lake, journal, marts.read_marts(json.loads(manifest.read_text())), run_id, gate.judge_mart)
+            marker.write_text(state)
+    if step.entry:
+        step.snapshots = {name: numbers.get(step.entry["seq"], 0) for name in marts.CLASSES if (numbers := marts.snapshots(lake, name))}
+    told = step.entry["withheld"] if step.entry else {}
+    step.withheld = {name: "; ".join(r["reasons"]) for name, r in marts.still_withheld(journal).items() if name not in told}
+    step.footprint = meter.read()
+    return step
 
 
 def rebuild(lake: Lake, progress: Progress = silent) -> Run:
     """Throw away the warehouse and the catalogues and catch up from zero: contents and snapshots' dates come back the same."""
     meter = Footprint()
     with lake.lock("build", wait=WAIT), lake.lock("publish", wait=WAIT):
-        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "published.json"):
+        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "built.json", "published.json"):
             (lake.state / name).unlink(missing_ok=True)
         for name in ("catalogues", "target"):
             shutil.rmtree(lake.state / name, ignore_errors=True)
@@ -219,18 +252,16 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Run:
 
 
 def reached(lake: Lake) -> tuple[int, str | None]:
-    """Read how far the warehouse has followed: seq of the journal, digest of the dbt project; (0, None) for no warehouse."""
-    path = lake.state / "warehouse.duckdb"
-    if not path.exists():
-        return 0, None
-    import duckdb
+    """Read how far the warehouse has followed: seq of the journal, digest of the dbt project.
 
-    try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            rows = connection.execute("select seq, project from meta.reached").fetchall()
-    except (duckdb.CatalogException, duckdb.InvalidInputException):  # the name of a missing table may be a variable here
+    (0, None) for no warehouse, or one whose last build failed. It stands beside the warehouse, which nobody can read while
+    dbt writes to it.
+    """
+    marker = lake.state_path("built.json")
+    if not marker.exists() or not (lake.state / "warehouse.duckdb").exists():
         return 0, None
-    return rows[0] if rows else (0, None)
+    seq, project = json.loads(marker.read_text())
+    return seq, project
 
 
 def changed_sources(journal: Journal, seq: int) -> set[tuple[str, str]]:
@@ -248,10 +279,15 @@ def changed_sources(journal: Journal, seq: int) -> set[tuple[str, str]]:
 
 def project_digest() -> str:
     """Sum up what dbt builds from: the project, the bricks, the territory."""
+    # Not what dbt writes beside it when it is run by hand.
+    folders = (*(DBT_PROJECT / name for name in ("models", "seeds", "macros", "tests")), Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS)))
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".sql", ".yml", ".csv")]
+    return _digest([*files, *DBT_PROJECT.glob("*.yml"), Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))])
+
+
+def _digest(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    folders = (DBT_PROJECT, Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS)))
-    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".sql", ".yml", ".csv")]
-    for path in [*files, Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))]:
+    for path in sorted(files):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -294,8 +330,3 @@ def _dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
         told = (process.stdout + process.stderr).strip()[-2000:]
         failures = [f"build: dbt ended with status {process.returncode}: {told}"]
     return BuildStep(nodes, failures)
-
-
-def _mark_reached(lake: Lake, seq: int, project: str) -> None:
-    with lake.connect(str(lake.state / "warehouse.duckdb")) as connection:
-        connection.execute(f"create or replace table meta.reached as select {seq}::bigint as seq, {literal(project)} as project")

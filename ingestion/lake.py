@@ -238,8 +238,12 @@ def configure(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_private: 
         # Without it DuckDB can read what is encrypted and not write it: a landing that spills would fail.
         load_extension(connection, "httpfs")
     connection.execute(f"set temp_file_encryption = {str(is_private).lower()}")
-    connection.execute(f"set memory_limit = '{os.environ.get('ORCHESTRA_MEMORY', '500MB')}'")
-    connection.execute(f"set threads = {int(os.environ.get('ORCHESTRA_THREADS', min(4, os.cpu_count() or 1)))}")
+    for name, option, usual in (("MEMORY", "memory_limit", "500MB"), ("THREADS", "threads", str(min(4, os.cpu_count() or 1)))):
+        value = os.environ.get(f"ORCHESTRA_{name}", usual)
+        try:
+            connection.execute(f"set {option} = {literal(value)}")
+        except Exception as error:
+            raise LakeError(f"ORCHESTRA_{name} is {value!r}, which DuckDB does not take as its {option}: {error}") from error
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set autoinstall_known_extensions = false")
     if lake.is_s3:

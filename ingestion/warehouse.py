@@ -30,7 +30,6 @@ def catch_up(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal
         "create table if not exists meta.built (model varchar, seq bigint, run bigint, content_run bigint, fingerprint varchar)"
     )
     connection.execute("create table if not exists meta.touched (model varchar, partition varchar, run bigint)")
-    connection.execute("create table if not exists meta.reached (seq bigint, project varchar)")
     as_of = journal.as_of()
     stamp = f"{literal(as_of)}::timestamptz" if as_of else "null::timestamptz"
     connection.execute("create table if not exists meta.journal (seq bigint, as_of timestamptz, run bigint)")

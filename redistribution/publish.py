@@ -106,7 +106,7 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
         follow(lake, journal)
         last, already = last_published(journal), still_withheld(journal)
         connection = lake.connect()
-        connection.execute(f"attach {literal(str(lake.state_path('warehouse.duckdb')))} as warehouse (read_only)")
+        _attach_warehouse(connection, lake)
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
         for mart in marts:
@@ -149,6 +149,16 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
         follow(lake, journal)
         return journal.entries[-1]
+
+
+def _attach_warehouse(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    import duckdb
+
+    path = lake.state_path("warehouse.duckdb")
+    try:
+        connection.execute(f"attach {literal(str(path))} as warehouse (read_only)")
+    except duckdb.IOException as error:
+        raise LakeError(f"{path} cannot be read ({error}). Mend: close what has it open for writing") from error
 
 
 def last_published(journal: Journal) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ingestion.sandbox.files import open_tree, write_drops
+from ingestion.sandbox.files import WeatherTree, write_drops
 from ingestion.sandbox.lora import LoraTree
 from ingestion.sandbox.server import start
 from ingestion.sandbox.world import World, day_kind
@@ -99,7 +99,7 @@ def test_a_later_until_only_adds(world: World, tree: LoraTree) -> None:
     assert before.list_folder(("year=2024", "month=10")) == [f"day={n:02d}/" for n in range(1, 10)]
     assert before.list_folder(("year=2024", "month=10", "day=10")) is None
     for path in (("HOR", "H_35_previous-2020-2024.csv.gz"), ("QUOT", "Q_35_previous-1950-2024_RR-T-Vent.csv.gz")):
-        short, long = (gzip.decompress(open_tree("meteo_stations", w).read(path)[0]).splitlines() for w in (early, world))
+        short, long = (gzip.decompress(WeatherTree(w).read(path)[0]).splitlines() for w in (early, world))
         assert len(short) < len(long)
         assert set(short) <= set(long)
     known = {bill["bill_id"]: bill for bill in world.bills}

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from ingestion.brick import read_bricks
+
 CHECK = """
 import json
 from flows.schedule import deployments
@@ -30,9 +32,11 @@ def test_each_cadence_is_a_deployment_whose_flow_can_be_loaded(tmp_path: Path) -
     done = subprocess.run([sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = {name: told for name, *told in json.loads(done.stdout.splitlines()[-1])}
-    assert set(found) == {"hourly", "daily", "monthly"}
+    bricks = read_bricks()
+    assert set(found) == {brick.meta.cadence for brick in bricks.values() if brick.meta.status != "retired"}
     flow, parameters, tags, schedule = found["daily"]
-    assert flow == "city-orchestra" and parameters == {"bricks": ["meteo_stations", "patrimoine_bati"]}
+    assert flow == "city-orchestra"
+    assert parameters == {"bricks": [name for name, brick in bricks.items() if brick.meta.cadence == "daily"]}
     assert {"energy", "meteo_stations", "patrimoine_bati"} <= set(tags)
     assert "22 5 * * *" in schedule and "Europe/Paris" in schedule
 

@@ -4,13 +4,14 @@ import datetime as dt
 import gzip
 import json
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from ingestion.sandbox.lora import LoraTree
+from ingestion.sandbox import lora
 from ingestion.sandbox.world import (
     FIRST_DAY,
     IN_PLACE,
@@ -29,23 +30,13 @@ _EPCI = (
 )
 
 
-def open_tree(brick: str, world: World) -> "Tree":
-    """The folder of a file brick; KeyError, naming the three there are, for any other brick."""
-    trees: dict[str, type[LoraTree | FlatTree]] = {
-        "lora_batiments": LoraTree, "meteo_stations": WeatherTree, "insee_cog": CommunesTree,
-    }  # fmt: skip
-    if brick not in trees:
-        raise KeyError(f"sandbox: brick {brick} has no folder; those that have one are {', '.join(trees)}")
-    return trees[brick](world)
-
-
 def write_drops(folder: Path, brick: str, scale: float = 1.0, until: dt.date | None = None, seed: int = 35) -> int:
     """Lay a file brick as a folder of files beside a marker `SANDBOX.json`; gives back how many files it holds.
 
     Files already there with the same content are left alone, so that a later `until` only adds.
     """
     world = World(scale, until, seed)
-    tree, count = open_tree(brick, world), 0
+    tree, count = {**PLAYS, **lora.PLAYS}[brick](world), 0
     pending: list[tuple[str, ...]] = [()]
     folder.mkdir(parents=True, exist_ok=True)
     marker = {"synthetic": True, "now": world.now.isoformat()}
@@ -172,3 +163,6 @@ class CommunesTree(FlatTree):
             member = f"35;{row['commune_code']};{row['siren']};{row['name']};{people}"
             lines.append(f"35;243500139;Rennes Métropole;METRO;FPU;{len(rows)};{sums};{member}")
         return ("\r\n".join(lines) + "\r\n").encode("cp1252"), modified
+
+
+PLAYS: dict[str, Callable[[World], Tree]] = {"meteo_stations": WeatherTree, "insee_cog": CommunesTree}

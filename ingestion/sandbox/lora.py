@@ -267,3 +267,6 @@ class LoraTree:
         if len(parts) == 1 and parts[0] in self.roots:
             return self.roots[parts[0]], epoch_hour(IN_PLACE) * 3600.0
         return None
+
+
+PLAYS = {"lora_batiments": LoraTree}

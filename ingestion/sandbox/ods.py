@@ -8,6 +8,7 @@ import datetime as dt
 import hmac
 import io
 import json
+import os
 import re
 import threading
 from typing import Any
@@ -86,6 +87,14 @@ class ExploreApi:
         """Open when `key` is None, else every request must bear it."""
         self.world, self.key, self.lock = world, key, threading.Lock()
         self.tables: dict[str, Any] = {}
+
+    def respond(self, parts: tuple[str, ...], query: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+        """Status, body and headers for a request: what the API says, or its refusal."""
+        try:
+            body, kind = self.answer(parts, query, headers.get("authorization", ""))
+        except OdsError as error:
+            return error.status, json.dumps(error.body).encode(), {"Content-Type": _JSON}
+        return 200, body, {"Content-Type": kind}
 
     def table(self, name: str) -> Any:
         """A dataset as an Arrow table in the types of the real Parquet export."""
@@ -215,3 +224,10 @@ class ExploreApi:
             return json.dumps(listed, ensure_ascii=False).encode(), _JSON
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in listed)
         return lines.encode(), "application/jsonl; charset=utf-8"
+
+
+def _play(world: World) -> ExploreApi:
+    return ExploreApi(world, os.environ.get("ORCHESTRA_PATRIMOINE_BATI_KEY") or None)
+
+
+PLAYS = {"patrimoine_bati": _play}

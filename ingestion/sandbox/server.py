@@ -2,17 +2,19 @@
 
 import contextlib
 import datetime as dt
+import importlib
 import json
 import logging
-import os
+import pkgutil
 import socketserver
 import threading
 import time
+from collections.abc import Callable
 from email.utils import formatdate, parsedate_to_datetime
 from hashlib import blake2b
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from ingestion.sandbox.world import World
 
 _log = logging.getLogger(__name__)
-_FILE_BRICKS = ("lora_batiments", "meteo_stations", "insee_cog")
 _KINDS = {"json": "application/json", "csv": "text/csv", "gz": "application/gzip", "ndjson": "application/x-ndjson"}
 Answer = tuple[int, bytes, dict[str, str]]
 
@@ -43,7 +44,7 @@ def start(
     world = World(scale, until, seed)
     if key_file is not None:
         write_key(world, key_file)
-    sandbox = Sandbox(world, os.environ.get("ORCHESTRA_PATRIMOINE_BATI_KEY") or None, (host, port))
+    sandbox = Sandbox(world, (host, port))
     threading.Thread(target=sandbox.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
     _log.info("sandbox: synthetic territory at %s, scale %s, until %s", sandbox.url, scale, world.until)
     return sandbox
@@ -71,6 +72,17 @@ def write_key(world: "World", path: Path) -> None:
     key |= {"rates": RATES, "planted": world.planted, "frames_by_folder_day": LoraTree(world).counters()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(key, indent=1), encoding="utf-8")
+
+
+def players() -> dict[str, Callable[["World"], Any]]:
+    """What plays each brick: the entries of PLAYS of every module of this package, made of a world.
+
+    A player is a tree of files (`list_folder`, `read`), or answers by itself: `respond(parts, query, headers)`.
+    """
+    from ingestion import sandbox
+
+    modules = [importlib.import_module(f"ingestion.sandbox.{found.name}") for found in pkgutil.iter_modules(sandbox.__path__)]
+    return {brick: play for module in modules for brick, play in getattr(module, "PLAYS", {}).items()}
 
 
 def index_page(path: str, names: list[str]) -> bytes:
@@ -130,15 +142,11 @@ class Sandbox(socketserver.ThreadingTCPServer):
 
     daemon_threads, allow_reuse_address, request_queue_size, block_on_close = True, True, 128, False
 
-    def __init__(self, world: "World", key: str | None, address: tuple[str, int]) -> None:
+    def __init__(self, world: "World", address: tuple[str, int]) -> None:
         """Bind the address; nothing of the world is made before it is asked for."""
-        from ingestion.sandbox.files import open_tree
-        from ingestion.sandbox.ods import ExploreApi
-
         super().__init__(address, Handler)
         self.world, self.born, self.stamp = world, time.monotonic(), (0, "")
-        self.trees: dict[str, Tree] = {brick: open_tree(brick, world) for brick in _FILE_BRICKS}
-        self.explore: ExploreApi = ExploreApi(world, key)
+        self.players = {brick: play(world) for brick, play in players().items()}
 
     def __enter__(self) -> Self:
         """Give the handle itself."""
@@ -183,13 +191,11 @@ class Sandbox(socketserver.ThreadingTCPServer):
         parts = tuple(part for part in path.split("/") if part)
         if not parts:
             now = dt.datetime.fromtimestamp(int(self.now()), dt.UTC).isoformat()
-            body = {"synthetic": True, "territory": "Rennes Métropole", "now": now,
-                    "bricks": [*_FILE_BRICKS, "patrimoine_bati"]}  # fmt: skip
+            body = {"synthetic": True, "territory": "Rennes Métropole", "now": now, "bricks": list(self.players)}
             return 200, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        if parts[0] in self.trees:
-            return self.answer_file(self.trees[parts[0]], path, parts[1:], headers)
-        if parts[0] == "patrimoine_bati":
-            return self.answer_explore(parts[1:], query, headers)
+        if player := self.players.get(parts[0]):
+            is_tree = hasattr(player, "list_folder")
+            return self.answer_file(player, path, parts[1:], headers) if is_tree else player.respond(parts[1:], query, headers)
         return 404, b'{"error": "not found"}', {"Content-Type": "application/json"}
 
     def answer_file(self, tree: "Tree", path: str, parts: tuple[str, ...], headers: dict[str, str]) -> Answer:
@@ -214,13 +220,3 @@ class Sandbox(socketserver.ThreadingTCPServer):
                 if parsedate_to_datetime(since).timestamp() >= int(modified):
                     return 304, b"", extra
         return 200, content, extra | {"Content-Type": _KINDS.get(path.rpartition(".")[2], "application/octet-stream")}
-
-    def answer_explore(self, parts: tuple[str, ...], query: str, headers: dict[str, str]) -> Answer:
-        """What the Explore API says, or its refusal."""
-        from ingestion.sandbox.ods import OdsError
-
-        try:
-            body, kind = self.explore.answer(parts, query, headers.get("authorization", ""))
-        except OdsError as error:
-            return error.status, json.dumps(error.body).encode(), {"Content-Type": "application/json; charset=utf-8"}
-        return 200, body, {"Content-Type": kind}
