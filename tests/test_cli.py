@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ingestion.brick import read_bricks
 from ingestion.sandbox.files import write_drops
 
 
@@ -44,6 +45,10 @@ def test_help_takes_less_than_half_a_second() -> None:
         (["loads", "show", "nope"], "no load 'nope'"),
         (["bricks", "show", "nope"], "no brick 'nope'"),
         (["sandbox", "serve", "--port", "1", "--until", "soon"], "--until soon"),
+        (["sandbox", "serve", "--port", "99999"], "--port 99999 is no port"),
+        (["sandbox", "serve", "--port", "1", "--scale", "-1"], "--scale -1.0 is not between 0 and 100"),
+        (["sandbox", "serve", "--port", "1", "--scale", "nan"], "--scale nan is not between"),
+        (["sandbox", "serve", "--port", "1", "--until", "1900-01-01"], "the sandbox cannot be served"),
         (["dance"], "invalid choice"),
     ],
 )
@@ -94,3 +99,117 @@ def test_no_library_is_left_free_to_phone_home() -> None:
     import dlt
 
     assert dlt.config.get("runtime.dlthub_telemetry") in (False, None, "false")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("ORCHESTRA_THREADS", "x", "ORCHESTRA_THREADS is 'x'"), ("ORCHESTRA_MEMORY", "much", "ORCHESTRA_MEMORY is 'much'")],
+)
+def test_a_limit_that_is_none_is_told(place: dict[str, str], name: str, value: str, told: str) -> None:
+    done = orchestra("land", "--brick", "insee_cog", **place, **{name: value})
+    assert done.returncode == 1 and told in done.stdout and "Traceback" not in done.stderr, done
+
+
+def test_a_brick_asked_for_by_its_name_and_not_plugged_in_is_a_failure(place: dict[str, str]) -> None:
+    unplugged = {**place, "ORCHESTRA_ENDPOINT_INSEE_COG": "none"}
+    done = orchestra("land", "--brick", "insee_cog", **unplugged)
+    assert done.returncode == 1 and "ORCHESTRA_ENDPOINT_INSEE_COG is none" in done.stdout, done
+    done = orchestra("land", **unplugged, **{f"ORCHESTRA_ENDPOINT_{name.upper()}": "none" for name in read_bricks() if name != "insee_cog"})
+    assert done.returncode == 0 and "not plugged in: insee_cog" in done.stdout, "of all bricks, some may not be"
+
+
+def test_the_sandbox_says_which_bricks_it_plays_and_the_others_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import servers
+    from ingestion.brick import BrickError, endpoint_of
+    from ingestion.sandbox.server import start
+
+    bricks = read_bricks()
+    other = next(iter(bricks.values())).model_copy(update={"name": "parking"})
+    monkeypatch.setattr(servers, "read_bricks", lambda: {**bricks, "parking": other})
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    with start(until=dt.date(2024, 1, 5)) as sandbox:
+        servers.plug_in(sandbox.url)
+        assert {endpoint_of(brick) for brick in bricks.values()} == {f"{sandbox.url}/{name}" for name in bricks}
+        with pytest.raises(BrickError, match="ORCHESTRA_ENDPOINT_PARKING is none"):
+            endpoint_of(other)
+
+
+def test_a_warehouse_that_is_written_to_is_no_traceback(place: dict[str, str], tmp_path: Path) -> None:
+    """dbt, or an analyst, holds it open; the status does not read it, and publishing says what to close."""
+    orchestra("land", "--brick", "insee_cog", **place)
+    state = tmp_path / "lake" / "state"
+    (state / "target").mkdir()
+    (state / "target" / "manifest.json").write_text(json.dumps({"nodes": {}, "sources": {}}))
+    (state / "built.json").write_text(json.dumps([2, "project"]))
+    held = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", held, str(state / "warehouse.duckdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        done = orchestra("status", "--json", **place)
+        assert done.returncode == 0 and json.loads(done.stdout)["warehouse_seq"] == 2, done
+        done = orchestra("publish", **place)
+        assert done.returncode == 1 and "Mend: close what has it open" in done.stderr and "Traceback" not in done.stderr, done
+        assert holder.stdin
+        holder.stdin.close()
+
+
+def test_a_build_that_failed_is_not_published(place: dict[str, str], tmp_path: Path) -> None:
+    from flows import steps
+    from ingestion.lake import Lake, LakeError
+
+    lake = Lake(place["ORCHESTRA_LAKE"])
+    assert orchestra("land", "--brick", "insee_cog", **place).returncode == 0
+    lake.state_path("warehouse.duckdb").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "_dbt_build", lambda *_: steps.BuildStep(failures=["build: test not_null failed"]))
+        outcome = steps.run(lake, {}, steps=("build", "publish"))
+        assert outcome.publish is None and outcome.failures == ["build: test not_null failed"]
+        with pytest.raises(LakeError, match="the last build failed"):
+            steps.run(lake, {}, steps=("publish",))
+        patch.setattr(steps, "_dbt_build", lambda *_: steps.BuildStep())
+        assert not steps.run(lake, {}, steps=("build",)).failures
+        assert steps.reached(lake)[0] == 2
+
+
+def test_what_dbt_leaves_when_it_is_run_by_hand_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import steps
+
+    project = tmp_path / "dbt_project"
+    for name in ("models/marts", "target/compiled/models/_marts.yml", "logs"):
+        (project / name).mkdir(parents=True)
+    (project / "dbt_project.yml").write_text("name: x")
+    monkeypatch.setattr(steps, "DBT_PROJECT", project)
+    before = steps.project_digest()
+    (project / "target" / "compiled" / "models" / "_marts.yml" / "x.sql").write_text("select 1")
+    assert steps.project_digest() == before
+    (project / "models" / "marts" / "x.sql").write_text("select 1")
+    assert steps.project_digest() != before
+
+
+def test_a_source_that_gives_nothing_for_longer_than_it_should_is_told(place: dict[str, str]) -> None:
+    from flows import steps
+    from ingestion.journal import Journal
+    from ingestion.lake import Lake
+
+    orchestra("land", "--brick", "insee_cog", **place)
+    journal, bricks = Journal(Lake(place["ORCHESTRA_LAKE"])), read_bricks()
+    assert steps.late(journal, bricks["insee_cog"]) is None and steps.late(journal, bricks["lora_batiments"]) is None
+    limit = dt.timedelta(days=bricks["insee_cog"].config.freshness.error_after.days)
+    journal.entries[-1]["read_at"] = (dt.datetime.now(dt.UTC) - limit * 1.1).isoformat()
+    journal.entries[0]["is_synthetic"] = False
+    told = steps.late(journal, bricks["insee_cog"])
+    assert told and f"more than {limit.days} days" in told
+    assert steps.LandStep("insee_cog", late=told).warnings == [f"insee_cog: {told}"]
+
+
+def test_a_mart_that_is_withheld_is_told_as_long_as_it_is(place: dict[str, str]) -> None:
+    from flows import steps
+    from ingestion.journal import Journal
+    from ingestion.lake import Lake
+
+    orchestra("land", "--brick", "insee_cog", **place)
+    lake = Lake(place["ORCHESTRA_LAKE"])
+    record = {"class": "open", "digests": {}, "row_count": 3, "labels": {}, "reasons": ["too few"]}
+    Journal(lake).append("publication", run_id="r1", as_of=None, marts={}, withheld={"m_by_month": record}, withdrawn={})
+    assert json.loads(orchestra("status", "--json", **place).stdout)["marts"]["m_by_month"]["withheld"] == "too few"
+    assert steps.PublishStep(withheld={"m_by_month": "too few"}).warnings == ["mart m_by_month still is withheld: too few"]

@@ -260,6 +260,9 @@ def test_every_default_may_be_lifted(town: tuple[House, Brick], tmp_path: Path, 
     [
         ("tables: {reading: {}}", "expectations/landed/town.yml: reading is no table of the brick"),
         ("tables: {readings: {defaults: {volumes: null}}}", r"volumes is no default \(accepted: refused_share, key_share, volume"),
+        ("tables: {readings: {defaults: {volume: 3}}}", r"volume is \[low, high\] or null, not 3"),
+        ("tables: {readings: {defaults: {volume: [0.5]}}}", r"volume is \[low, high\] or null, not \[0.5\]"),
+        ("tables: {readings: {defaults: {refused_share: 20%}}}", r"refused_share is a number or null, not '20%'"),
         ("tables: {readings: {expectations: [{type: x, severity: grave}]}}", r"0.severity: Input should be 'critical' or 'warning'"),
         ("tables: {readings: {expectations: [{type: expect_nothing}]}}", "expectations of readings: .*expect_nothing not found"),
         (
