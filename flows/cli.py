@@ -38,9 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
-        if type(error).__module__.partition(".")[0] != "botocore":
+        library = type(error).__module__.partition(".")[0]
+        mends = {"botocore": "check the AWS_ variables and the bucket", "_duckdb": "check the disk, and who else uses the lake"}
+        mend = "check the disk and its rights" if isinstance(error, OSError) else mends.get(library)
+        if not mend:
             raise
-        print(f"orchestra: the lake on S3 cannot be used ({error}). Mend: check the AWS_ variables and the bucket", file=sys.stderr)
+        print(f"orchestra: {type(error).__name__}: {error}. Mend: {mend}", file=sys.stderr)
         return FAILED
 
 

@@ -230,7 +230,9 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
             step.entry = marts.publish(lake, journal, marts.read_marts(json.loads(manifest.read_text())), run_id, gate.judge_mart)
             marker.write_text(state)
     if step.entry:
-        step.snapshots = {name: numbers.get(step.entry["seq"], 0) for name in marts.CLASSES if (numbers := marts.snapshots(lake, name))}
+        step.snapshots = {
+            name: numbers[seq][0] for name in marts.CLASSES if (seq := step.entry["seq"]) in (numbers := marts.snapshots(lake, name))
+        }
     told = step.entry["withheld"] if step.entry else {}
     step.withheld = {name: "; ".join(r["reasons"]) for name, r in marts.still_withheld(journal).items() if name not in told}
     step.footprint = meter.read()

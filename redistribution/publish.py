@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -205,7 +206,7 @@ def _by_class(journal: Journal) -> dict[str, list[Entry]]:
 def is_followed(lake: Lake, journal: Journal) -> bool:
     """Say whether every catalogue and stable file has reached the last publication of its class."""
     return all(
-        _reached(lake, name) >= entries[-1]["seq"] and _files_seq(lake, name) >= entries[-1]["seq"]
+        not _is_behind(entries, snapshots(lake, name)) and _files_seq(lake, name) >= entries[-1]["seq"]
         for name, entries in _by_class(journal).items()
     )
 
@@ -261,9 +262,8 @@ def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, unit: str, file: P
 
 
 def _follow_catalogue(lake: Lake, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
-    reached = _reached(lake, access_class)
-    behind = [entry for entry in entries if entry["seq"] > reached]
-    if not behind:
+    standing = snapshots(lake, access_class)
+    if not _is_behind(entries, standing):
         return
     import duckdb
 
@@ -273,7 +273,7 @@ def _follow_catalogue(lake: Lake, entries: list[Entry], access_class: str, *, is
     except duckdb.Error as error:
         raise LakeError(f"{catalogue(lake, access_class)} cannot be read ({error}). Mend: orchestra rebuild") from error
     existing = set(lake.names(f"marts/{access_class}"))
-    for entry in behind:
+    for entry in (entry for entry in entries if entry["seq"] > max(standing, default=0)):
         _commit(connection, lake, entry, access_class, existing)
     _date_snapshots(connection, entries)
     if not is_rebuild:
@@ -334,8 +334,8 @@ def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *
     return set()
 
 
-def snapshots(lake: Lake, access_class: str) -> dict[int, int]:
-    """Read which snapshot of a class is of which publication, by seq; none for no catalogue."""
+def snapshots(lake: Lake, access_class: str) -> dict[int, tuple[int, dt.datetime]]:
+    """Read which snapshot of a class is of which publication, by seq: its number and its date; none for no catalogue."""
     path = catalogue(lake, access_class)
     if not path.exists():
         return {}
@@ -344,16 +344,22 @@ def snapshots(lake: Lake, access_class: str) -> dict[int, int]:
     load_extension(connection, "sqlite_scanner")
     connection.execute(f"attach {literal(str(path))} as catalogue (type sqlite, read_only)")
     try:
-        rows = connection.execute("select commit_extra_info, snapshot_id from catalogue.ducklake_snapshot_changes").fetchall()
+        sql = (
+            "select commit_extra_info, snapshot_id, snapshot_time::timestamptz from catalogue.ducklake_snapshot "
+            "inner join catalogue.ducklake_snapshot_changes using (snapshot_id) where commit_extra_info is not null"
+        )
+        rows = connection.execute(sql).fetchall()
     except Exception:  # killed while it was being made
         return {}
     finally:
         connection.close()
-    return {json.loads(info)["seq"]: number for info, number in rows if info}
+    return {json.loads(info)["seq"]: (number, date) for info, number, date in rows}
 
 
-def _reached(lake: Lake, access_class: str) -> int:
-    return max(snapshots(lake, access_class), default=0)
+def _is_behind(entries: list[Entry], standing: dict[int, tuple[int, dt.datetime]]) -> bool:
+    """Say whether a catalogue lacks the last publication of its class, or a snapshot the date of its own: a kill may come between."""
+    dates = {entry["seq"]: dt.datetime.fromisoformat(entry["at"]) for entry in entries}
+    return entries[-1]["seq"] > max(standing, default=0) or any(dates.get(seq, date) != date for seq, (_, date) in standing.items())
 
 
 def _date_snapshots(connection: duckdb.DuckDBPyConnection, entries: list[Entry]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import signal
@@ -380,3 +381,60 @@ def test_a_stable_name_leaves_no_other_link(lake: Lake) -> None:
         run(lake, f"r{number}", [MART, other])
         lake.link(f"marts/open/energy_by_month/r{number}.parquet", "files/open/energy_by_month.parquet")
     assert lake.names("files/open") == ["files/open/.seq", "files/open/energy_by_month.parquet", "files/open/other.parquet"]
+
+
+LIMITED = """
+import resource, sys
+from ingestion.journal import Journal
+from ingestion.lake import Lake
+from redistribution import publish as out
+sys.path.insert(0, 'tests')
+from test_publish import MART, accept
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+lake = Lake(sys.argv[1], sys.argv[2])
+try:
+    out.publish(lake, Journal(lake), [MART], 'r2', accept)
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_file_that_may_not_grow_breaks_nothing_that_readers_see(lake: Lake) -> None:
+    fill(lake, rows(4))
+    run(lake, "r1")
+    fill(lake, rows(200_000, value=7))
+    before = Journal(lake).seq
+    command = [sys.executable, "-c", LIMITED, lake.root, str(lake.state), "40000"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "too large" in told.lower() or "space" in told.lower(), told
+    assert read(lake, "select distinct kwh from lake.energy_by_month") == [(1,)], "readers keep what they had"
+    assert Journal(lake).seq == before
+    assert run(lake, "r3") is not None
+    assert read(lake, "select count(*), min(kwh) from lake.energy_by_month") == [(200_000, 7)]
+    named = {file for entry in Journal(lake).of("publication") for record in entry["marts"].values() for file in record["files"].values()}
+    assert {name for name in lake.names("marts") if "/main/" not in name} == named
+
+
+@pytest.mark.parametrize("place", ["upload", "catalogue", "dates", "stable file"])
+def test_a_full_disk_is_mended_by_the_next_run(lake: Lake, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    fill(lake, rows(4))
+    run(lake, "r1")
+    fill(lake, rows(4, value=7))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    stable = lake.path("files/open/energy_by_month.parquet")
+    at = {"upload": (Lake, "upload"), "catalogue": (out, "_shape"), "dates": (out, "_date_snapshots"), "stable file": (Lake, "link")}
+    with monkeypatch.context() as patch:
+        patch.setattr(*at[place], full)
+        with pytest.raises(OSError, match="No space left"):
+            run(lake, "r2")
+        assert duckdb.sql(f"select distinct kwh from '{stable}'").fetchall() == [(1,)]
+    assert (run(lake, "r3") is None) == (place != "upload"), "what the journal says is only followed"
+    assert out.is_followed(lake, Journal(lake))
+    assert read(lake, "select distinct kwh from lake.energy_by_month") == [(7,)]
+    assert duckdb.sql(f"select distinct kwh from '{stable}'").fetchall() == [(7,)]
+    told = [entry["at"] for entry in Journal(lake).of("publication")]
+    snapshots = read(lake, "select snapshot_time from lake.snapshots() where commit_message is not null order by snapshot_id")
+    assert [time.isoformat() for (time,) in snapshots] == told
