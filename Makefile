@@ -16,7 +16,7 @@ venv: $(VENV)/.made ## make the virtual environment from requirements.lock
 $(VENV)/.made: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: venv ## the whole chain over a synthetic territory, in a lake of its own (lake/demo)
