@@ -173,6 +173,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures that tests record under `shown`, which would be captured if they were printed."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == "shown" and report.when == "call":
+                    terminalreporter.write_line(text)
+
+
 @pytest.fixture(autouse=True)
 def _territory() -> Iterator[None]:
     read_territory.cache_clear()

@@ -103,7 +103,7 @@ class Maker:
             (7, "school", 700.0, "35051", "gas", None),
             (8, "cultural", 900.0, "35051", "fuel_oil", None),
         ):
-            self.row("buildings", f"B{n}", f"Building {n}", use, area, commune, -1.68, 48.11, energy, network)
+            self.row("buildings", f"B{n}", f"Building {n}", use, area, commune, -1.68 + n / 100, 48.11 - n / 50, energy, network)
 
     def counter(self, base: float, active: float, heat: float, changes: dict[str, tuple[float, float]]) -> Callable[[dt.datetime], float]:
         """An index that never falls, from loads (kW) and the factors of base and activity from some days on."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import json
 import shutil
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
@@ -23,6 +26,7 @@ from ingestion.sandbox.server import start
 
 UNTIL = dt.date(2024, 10, 12)  # after the declared swap of a meter
 MART = "marts.energy_by_building_month"
+PARIS = ZoneInfo("Europe/Paris")
 DATASETS = {
     "buildings": "batiments-publics",
     "meters": "compteurs-batiments-publics",
@@ -34,9 +38,9 @@ DATASETS = {
 class Chain:
     """A lake, its drops and a dbt project of its own, that a test may edit."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, state: str = "state") -> None:
         self.folder, self.project = folder, folder / "dbt_project"
-        self.lake = Lake(str(folder / "lake"), str(folder / "state"))
+        self.lake = Lake(str(folder / "lake"), str(folder / state))
 
     def run(self) -> dict[str, set[str]]:
         """Land and build; give the partitions that each model touched."""
@@ -62,6 +66,14 @@ class Chain:
     def read(self, sql: str) -> list[tuple]:
         with duckdb.connect(str(self.lake.state / "warehouse.duckdb"), read_only=True) as connection:
             return connection.execute(sql).fetchall()
+
+    def rebuilt(self) -> dict[str, tuple]:
+        """Sum up every model as a warehouse built from nothing over the same lake holds it."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as state:
+            other = Chain(self.folder, Path(state).name)
+            with other.lake.lock("build") as held:
+                assert steps._dbt_build(other.lake, ["resource_type:seed", "resource_type:model"], held).failures == []
+            return other.contents()
 
     def contents(self) -> dict[str, tuple]:
         """Sum up every model, doubles to 6 decimals: sums may differ in the last bit with the order of rows."""
@@ -113,6 +125,31 @@ def _as_files(path: Path) -> None:
     path.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
+def moved(chain: Chain, instants: tuple[dt.datetime, dt.datetime, dt.datetime], midnight: dt.datetime) -> tuple[float, float]:
+    """Send a late frame between two of the meter that sends one index at a time, all at instants of local clocks.
+
+    Gives the consumption of the interval that falls before that midnight, without the late frame and with it.
+    """
+    folder, deveui = chain.folder / "drops/lora_batiments", "70b3d5e75e00100a"
+    found = {}
+    for path in folder.glob(f"year=*/month=*/day=*/{deveui}/*.json"):
+        with contextlib.suppress(ValueError):
+            frame = json.loads(path.read_text())
+            found[dt.datetime.fromisoformat(frame["timestamp"]).replace(tzinfo=None)] = frame
+    start, late, end = instants
+    frame = found[start]
+    assert not [moment for moment in found if start < moment < end and found[moment]["data"]["PTCOUR1"] == frame["data"]["PTCOUR1"]]
+    low, high = (float(found[moment]["data"]["EAP_s"].removesuffix("kWh")) for moment in (start, end))
+    index = round(low + 0.8 * (high - low))
+    sent = frame | {"data": frame["data"] | {"EAP_s": f"{index}kWh"}, "timestamp": late.replace(tzinfo=PARIS).isoformat()}
+    target = folder / f"year=2024/month=10/day=12/{deveui}/{late:%m%d}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(sent))
+    cut = (low, start, index, late) if midnight < late else (index, late, high, end)
+    share = (cut[2] - cut[0]) * ((midnight - cut[1]) / (cut[3] - cut[1]))
+    return (high - low) * ((midnight - start) / (end - start)), share + (index - low) * (late < midnight)
+
+
 def differing(one: dict[str, tuple], other: dict[str, tuple]) -> list[str]:
     return [name for name in one if one[name] != other.get(name)]
 
@@ -129,20 +166,29 @@ def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain)
     assert chain.read(f"select count(*) from {MART}")[0][0] > 30
     before = chain.contents()
 
-    # A late frame of January: the index of a meter is read once more, lower than what followed by half a kWh.
-    deveui = "70b3d5e75e001000"
-    frame = next((chain.folder / "drops/lora_batiments").glob(f"year=2024/month=01/day=15/{deveui}/*.json"), None)
-    assert frame is not None, "the sandbox gives this meter a frame that day"
-    late = json.loads(frame.read_text())
-    moment = dt.datetime.fromisoformat(late["timestamp"]) + dt.timedelta(minutes=17)
-    late["timestamp"] = moment.isoformat()
-    target = chain.folder / f"drops/lora_batiments/year=2024/month=10/day=12/{deveui}/late.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(late))
+    # Two late frames of a meter: after the last of January, ten kWh above what is expected; before the first of May.
+    asked = f"select month_date::varchar, consumption_kwh from {MART} where building_id = 'BAT-00011' and energy = 'electricity'"
+    old = dict(chain.read(asked))
+    last, late, first = dt.datetime(2024, 1, 31, 20, 19, 30), dt.datetime(2024, 1, 31, 22), dt.datetime(2024, 2, 1, 9, 19, 30)
+    january, risen = moved(chain, (last, late, first), dt.datetime(2024, 2, 1))
+    last, late, first = dt.datetime(2024, 4, 30, 21, 19, 30), dt.datetime(2024, 5, 1, 7), dt.datetime(2024, 5, 1, 10, 19, 30)
+    april, risen_too = moved(chain, (last, late, first), dt.datetime(2024, 5, 1))
     touched = chain.run()
-    assert touched["stg_lora_batiments__frames"] == {"2024-01-01", "whole"}
-    assert "2024-06-01" not in touched.get("energy_by_building_month", set())
-    assert chain.contents()["stg_lora_batiments__frames"][0] == before["stg_lora_batiments__frames"][0] + 1
+    new = dict(chain.read(asked))
+    assert touched["stg_lora_batiments__frames"] == {"2024-01-01", "2024-05-01", "whole"}
+    # The last reading of a month opens the next one; the first one ends an interval that began in the month before.
+    assert touched["int_readings_opening_months"] == {"2024-02-01", "whole"}
+    crossed = {"2024-01-01", "2024-02-01", "2024-04-01", "2024-05-01"}
+    assert touched["int_intervals_across_months"] == touched["int_consumptions_united"] == {*crossed, "whole"}
+    assert {month for month in new if new[month] != old[month]} == crossed
+    assert new["2024-01-01"] - old["2024-01-01"] == pytest.approx(risen - january, abs=1e-4)
+    assert new["2024-02-01"] - old["2024-02-01"] == pytest.approx(january - risen, abs=1e-4)
+    assert new["2024-04-01"] - old["2024-04-01"] == pytest.approx(risen_too - april, abs=1e-4)
+    assert new["2024-05-01"] - old["2024-05-01"] == pytest.approx(april - risen_too, abs=1e-4)
+    # The fit of the year moves, which stands in all of its months.
+    assert touched["energy_by_building_month"] == {*new, "whole"}
+    assert chain.contents()["stg_lora_batiments__frames"][0] == before["stg_lora_batiments__frames"][0] + 2
+    assert differing(chain.rebuilt(), chain.contents()) == []
 
     # A key corrected into another month: a bill of January was February's.
     bills = chain.folder / "drops/patrimoine_bati/bills.ndjson"
@@ -162,6 +208,8 @@ def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain)
     chain.run()
     assert chain.read("select count(*) from staging.stg_patrimoine_bati__bills where month_date is null") == [(1,)]
     assert [warning.split(".")[0] for warning in chain.warnings] == ["test not_null_stg_patrimoine_bati__bills_from_date"]
+
+    assert differing(chain.rebuilt(), chain.contents()) == []
 
     # An edited referential row: a building is twice as large, its ratio is half.
     ratio = f"select building_id, month_date, consumption_kwh_per_m2 from {MART} where building_id = 'BAT-00001' order by all"
@@ -189,10 +237,13 @@ def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain)
     assert not [name for name in touched if name.startswith("stg_")]
 
     # Changed SQL: a model and what stands on it, nothing before it.
-    model = chain.project / "models/marts/energy/energy_by_building_month.sql"
-    text = model.read_text(encoding="utf-8")
-    model.write_text(text + "\n-- the same, said otherwise\n", encoding="utf-8")
-    assert not [name for name in chain.run() if name.startswith("stg_")]
+    asked = f"select building_id, month_date, energy, consumption_kwh_per_m2 from {MART} order by all"
+    old, model = chain.read(asked), chain.project / "models/marts/energy/energy_by_building_month.sql"
+    text, told = model.read_text(encoding="utf-8"), "/ nullif(buildings.floor_area_m2, 0)"
+    assert told in text
+    model.write_text(text.replace(told, "/ nullif(2 * buildings.floor_area_m2, 0)"), encoding="utf-8")
+    assert set(chain.run()) == {"energy_by_building_month"}
+    assert [row[3] for row in chain.read(asked)] == pytest.approx([row[3] and row[3] / 2 for row in old])
 
     # All of it equals a rebuild, and nothing is left to do.
     after = chain.contents()

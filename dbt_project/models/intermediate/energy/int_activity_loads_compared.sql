@@ -47,7 +47,7 @@ select
     thresholds.drift_ratio as threshold_ratio,
 
     -- attributes
-    observed_kw >= threshold_ratio * expected_kw as is_anomaly,
+    observed_kw >= threshold_ratio * expected_kw as is_above,
 
     -- dates
     loads.month_date

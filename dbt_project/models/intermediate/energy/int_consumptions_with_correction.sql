@@ -45,9 +45,18 @@ select
     compared.month_date,
 
     -- attributes
+    compared.consumption_source,
+    compared.apportionment_method,
+    compared.is_apportioned,
     compared.correction_refusal_reason,
 
     -- measures
+    compared.consumption_kwh,
+    compared.produced_kwh,
+    compared.apportioned_kwh,
+    compared.completeness_share,
+    compared.reset_count,
+    compared.implausible_count,
     compared.meteo_degree_days,
     compared.professional_degree_days,
     compared.reference_degree_days,

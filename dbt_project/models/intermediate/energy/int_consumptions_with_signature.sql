@@ -29,6 +29,9 @@ select
     consumptions.month_date,
 
     -- attributes
+    consumptions.consumption_source,
+    consumptions.apportionment_method,
+    consumptions.is_apportioned,
     case
         when consumptions.consumption_kwh is null then 'no_consumption'
         when consumptions.completeness_share < thresholds.complete_month_share
@@ -43,6 +46,11 @@ select
 
     -- measures
     consumptions.consumption_kwh,
+    consumptions.produced_kwh,
+    consumptions.apportioned_kwh,
+    consumptions.completeness_share,
+    consumptions.reset_count,
+    consumptions.implausible_count,
     degree_days.meteo_degree_days,
     degree_days.professional_degree_days,
     degree_days.reference_degree_days,

@@ -46,6 +46,9 @@ select
         where energy_thresholds.threshold_code = 'drift_day_count'
     ) as drift_day_count,
     max(energy_thresholds.threshold_value) filter (
+        where energy_thresholds.threshold_code = 'drift_persistence_count'
+    ) as drift_persistence_count,
+    max(energy_thresholds.threshold_value) filter (
         where energy_thresholds.threshold_code = 'drift_activity_share'
     ) as drift_activity_share,
     max(energy_thresholds.threshold_value) filter (

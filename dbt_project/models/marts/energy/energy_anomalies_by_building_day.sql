@@ -6,7 +6,7 @@ with night_loads as (
 
 activity_loads as (
 
-    select * from {{ ref('int_activity_loads_compared') }}
+    select * from {{ ref('int_activity_loads_persisted') }}
 
 ),
 

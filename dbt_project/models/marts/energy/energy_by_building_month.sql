@@ -1,11 +1,5 @@
 with consumptions as (
 
-    select * from {{ ref('int_consumptions_united') }}
-
-),
-
-corrections as (
-
     select * from {{ ref('int_consumptions_with_correction') }}
 
 ),
@@ -35,7 +29,7 @@ select
     consumptions.consumption_source,
     consumptions.apportionment_method,
     consumptions.is_apportioned,
-    corrections.correction_refusal_reason,
+    consumptions.correction_refusal_reason,
     emissions.factor_source,
     emissions.factor_vintage,
     emissions.factor_basis,
@@ -43,6 +37,8 @@ select
 
     -- measures
     buildings.floor_area_m2,
+    buildings.longitude,
+    buildings.latitude,
     consumptions.consumption_kwh,
     emissions.consumption_kwh_pci,
     consumptions.produced_kwh,
@@ -52,25 +48,20 @@ select
     consumptions.implausible_count,
     consumptions.consumption_kwh
     / nullif(buildings.floor_area_m2, 0) as consumption_kwh_per_m2,
-    corrections.meteo_degree_days,
-    corrections.professional_degree_days,
-    corrections.reference_degree_days,
-    corrections.slope_kwh_per_degree_day as signature_slope_kwh_per_degree_day,
-    corrections.intercept_kwh as signature_intercept_kwh,
-    corrections.r2 as signature_r2,
-    corrections.month_count as signature_month_count,
-    corrections.corrected_kwh,
-    corrections.reference_year_kwh,
-    corrections.change_share,
+    consumptions.meteo_degree_days,
+    consumptions.professional_degree_days,
+    consumptions.reference_degree_days,
+    consumptions.slope_kwh_per_degree_day as signature_slope_kwh_per_degree_day,
+    consumptions.intercept_kwh as signature_intercept_kwh,
+    consumptions.r2 as signature_r2,
+    consumptions.month_count as signature_month_count,
+    consumptions.corrected_kwh,
+    consumptions.reference_year_kwh,
+    consumptions.change_share,
     emissions.kgco2e_per_kwh as factor_kgco2e_per_kwh,
     emissions.emissions_kgco2e
 
 from consumptions
-inner join corrections
-    on
-        consumptions.building_id = corrections.building_id
-        and consumptions.energy = corrections.energy
-        and consumptions.month_date = corrections.month_date
 left join emissions
     on
         consumptions.building_id = emissions.building_id
