@@ -41,14 +41,13 @@ def prepare(connection: duckdb.DuckDBPyConnection, brick: Brick) -> None:
         connection.execute("set variable mask_outer = ?", [bytes(byte ^ 0x5C for byte in key)])
     if "zone" in masks:
         zones = read_territory().zones
-        path = (PROJECT / zones).resolve() if zones else None
-        if path is None or not Path(path).exists():
+        if zones is None or not Path(zones).exists():
             raise BrickError(f"{brick.name}: mask zone needs the GeoJSON that `zones` of territory.yml names ({zones}).")
         load_extension(connection, "spatial")
         connection.execute(
             "create or replace temp table zones as select feature->'properties'->>'code' as code, "
             "st_geomfromgeojson(feature->>'geometry') as shape from (select unnest(from_json(content->'features', '[\"JSON\"]')) "
-            f"as feature from read_text({literal(str(path))}))"
+            f"as feature from read_text({literal(zones)}))"
         )
 
 

@@ -306,6 +306,14 @@ def test_without_its_zones_nothing_lands(private: House, tmp_path: Path) -> None
     assert private.journal.seq == 0
 
 
+def test_the_zones_are_named_from_the_folder_of_the_territory(private: House, tmp_path: Path) -> None:
+    path = tmp_path / "territory.yml"
+    path.write_text(re.sub(r"(?m)^zones:.*$", "zones: zones.geojson", path.read_text(encoding="utf-8")), encoding="utf-8")
+    read_territory.cache_clear()
+    private.drop("homes.csv", content("csv")["homes.csv"])
+    assert private.land(homes(private, "csv"))
+
+
 def test_a_pseudonym_joins_inside_its_domain_only() -> None:
     assert pseudonym_key(MASTER, "homes") == pseudonym_key(MASTER, "homes")
     assert pseudonym_key(MASTER, "homes") != pseudonym_key(MASTER, "schools")
