@@ -11,6 +11,7 @@ from conftest import House, column, table
 
 from flows import cli
 from ingestion.brick import Brick
+from ingestion.lake import LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows
 
 CSV = {"format": "csv", "path": "items*.csv", "separator": ","}
@@ -154,6 +155,26 @@ def test_loads_drop_takes_a_load_away(shop: tuple[House, Brick], way: str, again
     assert house.rows(brick, "items", "id") == ([("a",), ("b",)] if again else [("a",)])
     assert house.land(brick) is None
     assert cli.main(["loads", "drop", dropped["load_id"], way]) == 2, "what is gone is dropped again"
+
+
+def test_two_stewards_do_not_undo_each_other(shop: tuple[House, Brick]) -> None:
+    house, brick = shop
+    house.drop("items1.csv", "id,n\na,1\n")
+    entry = house.land(brick, refuse)
+    assert entry
+    first, second, third = house.journal, house.journal, house.journal
+    accept_load(house.lake, first, entry, "seen")
+    with pytest.raises(LakeError, match=f"load {entry['load_id']} of shop is accepted already"):
+        accept_load(house.lake, second, entry, "seen as well")
+    drop_load(house.lake, first, entry, refetch=False)
+    for act in (
+        lambda: accept_load(house.lake, third, entry, "why"),
+        lambda: drop_load(house.lake, third, entry, refetch=True),
+    ):
+        with pytest.raises(LakeError, match=f"load {entry['load_id']} of shop was dropped"):
+            act()
+    assert [e["kind"] for e in house.journal.entries] == ["lake", "load", "load", "drop"]
+    assert house.land(brick) is None, "it was to be forgotten, not read again"
 
 
 def test_a_steward_waits_for_a_landing_that_goes_on(shop: tuple[House, Brick], monkeypatch: pytest.MonkeyPatch) -> None:
