@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion import privacy
 from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_territory
+from ingestion.casting import cast, notation_of, plausible, without_nulls
 from ingestion.connectors import Part, Reading, Request, connector
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal
@@ -31,6 +32,15 @@ CAST_AS_THEY_ARE = {
 }
 UNREADABLE = "^line [0-9]+ is unreadable"  # what the reason of a line that the reader could not parse begins with
 MARKS = ("_file", "_row", "_refused", "_read_at")
+# What a steward calls a value of each type.
+WORDS = {
+    "bigint": "a whole number",
+    "double": "a number",
+    "boolean": "true or false",
+    "date": "a date",
+    "timestamptz": "a date and time",
+    "json": "a JSON value",
+}
 DLT_TYPES = {"string": "text", "json": "text", "boolean": "bool", "timestamptz": "timestamp"}
 
 # (lake, journal, brick, {table: (staged files, record)}, read_at) -> why the load is refused.
@@ -289,14 +299,14 @@ class _Select:
         self.read_at = read_at
         self.is_private = brick.has_personal
         options = connector(brick.meta.connector).TableOptions.model_validate(table.meta.options)
-        self.decimal = getattr(options, "decimal", ".")
-        self.thousands = getattr(options, "thousands", None)
-        self.null_values = ("", *getattr(options, "null_values", ()))
+        self.notation = notation_of(brick, table)
         self.lines_before = getattr(options, "skip", 0) + (part.columns is not None and getattr(options, "header", True))
         self.landed = [column for column in table.columns if column.is_landed]
         names = [name for column in table.columns for name in column.meta.position or (column.name,)]
         self.asked = list(dict.fromkeys(names))
-        self.present = {name.casefold() for name in part.columns or ()}
+        # Declared names stand in SQL as the file spells them: DuckDB takes É and é for two letters.
+        spelled = {name.casefold(): name for name in reversed(part.columns or ())}
+        self.spelled = {**spelled, **{name.casefold(): name for name in self.asked if name in (part.columns or ())}}
         self.text = {name: self._text(name) for name in self.asked}
         # Every part of a load lands the same columns, so that its files are read as one.
         asked = {name.casefold() for name in self.asked}
@@ -316,7 +326,7 @@ class _Select:
             value = f"case when _refused is null then {value} end" if self.is_private else value
             columns.append(f"{value} as {quoted(column.name)}")
         for number, name in enumerate(self.extra):
-            casts.append(f"{quoted(name) if name.casefold() in self.present else 'null'}::varchar as e{number}")
+            casts.append(f"{self._own(name)}::varchar as e{number}")
             columns.append(f"e{number} as {quoted(name)}")
         if self.part.columns is None:
             casts += ["_doc", "doc is null as is_lost", f"{self._others()} as _extra"]
@@ -371,20 +381,22 @@ class _Select:
     def _declared(self, name: str) -> str | None:
         return next((column.data_type for column in self.table.columns if column.name == name), None)
 
+    def _own(self, name: str) -> str:
+        """Write a column as the part spells it, NULL when it has none."""
+        return quoted(self.spelled[name.casefold()]) if name.casefold() in self.spelled else "null"
+
     def _text(self, name: str) -> str:
         """Write the text of a source column, empty being NULL."""
         if self.part.columns is None:
             return f"doc.{quoted(name)}"
-        if name.casefold() not in self.present:
+        own = self._own(name)
+        if own == "null":
             return "null::varchar"
         if self.part.is_typed:
             kind = self.kinds[name.casefold()]
             is_nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP"))
-            return f"to_json({quoted(name)})::varchar" if is_nested else f"{quoted(name)}::varchar"
-        text = quoted(name)
-        for null in self.null_values:
-            text = f"nullif({text}, {literal(null)})"
-        return text
+            return f"to_json({own})::varchar" if is_nested else f"{own}::varchar"
+        return without_nulls(own, ("", *self.notation.null_values))
 
     def _is_cast_as_it_is(self, column: Column) -> bool:
         return (
@@ -397,46 +409,19 @@ class _Select:
         """Write what a refusal reads the text of a column from; a typed one becomes text in refused rows only."""
         if column.meta.position:
             return "null"
-        return quoted(column.name) if self._is_cast_as_it_is(column) else self.text[column.name]
+        return self._own(column.name) if self._is_cast_as_it_is(column) else self.text[column.name]
 
     def _value(self, column: Column) -> str:
         """Write the value of a column, NULL when its text is not what the brick declares."""
         if column.meta.mask:
             return privacy.masked(column, self.text)
         if self._is_cast_as_it_is(column):
-            return f"try_cast({quoted(column.name)} as {column.sql_type})"
-        text = self.text[column.name]
-        if column.data_type == "string":
-            return text
-        if column.data_type == "json":
-            return f"case when json_valid({text}) then {text} end"
-        if column.meta.format:
-            moment = f"try_strptime(trim({text}), {literal(column.meta.format)})"
-            return f"try_cast({moment} as {column.data_type})"
-        if column.data_type == "double":
-            return f"try_cast({self._number(text)} as double)"
-        if column.data_type == "bigint":
-            number = self._number(text)
-            whole = f"try_cast({number} as double) = trunc(try_cast({number} as double))"
-            is_plain = " and ".join(f"not contains({number}, '{mark}')" for mark in ".eE")
-            return f"case when {is_plain} or {whole} then try_cast({number} as bigint) end"
-        return f"try_cast({text} as {column.data_type})"
+            return f"try_cast({self._own(column.name)} as {column.sql_type})"
+        return cast(column.data_type, self.text[column.name], self.notation, column.meta.format)
 
     @staticmethod
     def _checked(number: int, column: Column) -> str:
-        """Write the value of a column from its cast: a double that is not finite is none, nor a date that no calendar shows."""
-        if column.data_type == "double":
-            return f"case when isfinite(v{number}) then v{number} end"
-        if column.data_type in ("date", "timestamptz"):
-            first, last = (f"'{day}'::{column.data_type}" for day in ("0001-01-02", "9999-12-30"))
-            return f"case when v{number} between {first} and {last} then v{number} end"
-        return f"v{number}"
-
-    def _number(self, text: str) -> str:
-        if self.thousands is not None:
-            for blank in dict.fromkeys((self.thousands, "\u00a0", "\u202f")):
-                text = f"replace({text}, {literal(blank)}, '')"
-        return f"replace({text}, ',', '.')" if self.decimal == "," else text
+        return plausible(column.data_type, f"v{number}")
 
     def _refusal(self) -> str:
         """Write why a row is refused, NULL when it is kept; the value is told unless the brick has personal columns."""
@@ -456,9 +441,8 @@ class _Select:
                 told = literal(f"{column.name} is missing, and is {'in the key' if is_key else 'required'}")
                 cases.append(f"when {missing} then {told}")
             if column.data_type != "string":
-                told = literal(f"{column.name} is not a {column.data_type}")
-                if column.meta.format:
-                    told = literal(f"{column.name} is not a {column.data_type} written {column.meta.format}")
+                written = f" written {column.meta.format}" if column.meta.format else ""
+                told = literal(f"{column.name} is not {WORDS[column.data_type]}{written}")
                 told += "" if self.is_private else f" || ': ' || left({text}, 200)"
                 cases.append(f"when {value} is null and trim({text}) <> '' then {told}")
         return f"case {' '.join(cases)} end" if cases else "null::varchar"

@@ -174,7 +174,7 @@ def test_no_clear_value_reaches_a_disk(private: House, site: Site, form: str, wa
     assert record["source_count"] == record["kept"] + record["refused"]
     assert "note" in record["new_columns"] or form in ("ndjson", "json")
     told = refused_rows(private.lake, entry, 99)["people"]
-    assert {row["reason"] for row in told} >= {"heat is not a double", "id is missing, and is in the key"}
+    assert {row["reason"] for row in told} >= {"heat is not a number", "id is missing, and is in the key"}
     assert not any(value in row["reason"] for row in told for value in CLEAR)
     # Refused by the gate, for so many rows are refused; it says so without a value.
     assert entry["verdict"] == "refused" and not any(value in str(entry["reasons"]) for value in CLEAR)
@@ -421,7 +421,7 @@ def test_a_column_that_becomes_personal_is_masked_in_the_old_loads_first(private
     assert masked_value == expected
     assert {row[0] for row in private.rows(brick, "people", "id")} == {"a", "b"}
     [reason] = [row["reason"] for row in refused_rows(private.lake, amended, 9)["people"]] or [None]
-    assert reason == ("n is not a bigint" if before == "refused" else None)
+    assert reason == ("n is not a whole number" if before == "refused" else None)
     assert private.land(brick) is None, "nothing is to be masked any more"
 
 

@@ -44,9 +44,9 @@ def test_refused_rows_are_told_by_file_row_and_reason(shop: tuple[House, Brick])
     entry = house.land(brick)
     assert entry
     assert refused_rows(house.lake, entry, 99)["items"] == [
-        {"file": "items1.csv", "row": 3, "reason": "n is not a bigint: x"},
-        {"file": "items1.csv", "row": 700, "reason": "n is not a bigint: x"},
-        {"file": "items2.csv", "row": 2, "reason": "n is not a bigint: 2.5"},
+        {"file": "items1.csv", "row": 3, "reason": "n is not a whole number: x"},
+        {"file": "items1.csv", "row": 700, "reason": "n is not a whole number: x"},
+        {"file": "items2.csv", "row": 2, "reason": "n is not a whole number: 2.5"},
         {"file": "items2.csv", "row": 3, "reason": "id is missing, and is in the key"},
     ]
     assert len(refused_rows(house.lake, entry, 3)["items"]) == 3
@@ -59,7 +59,7 @@ def test_unreadable_lines_do_not_shift_the_rows_that_follow(shop: tuple[House, B
     assert entry
     told = refused_rows(house.lake, entry, 99)["items"]
     assert places(told) == [("items1.csv", row) for row in (2, 3, 4, 5, 7, 8)]
-    assert [row["reason"].split(":")[0] for row in told if row["row"] in (3, 5, 8)] == ["n is not a bigint"] * 3
+    assert [row["reason"].split(":")[0] for row in told if row["row"] in (3, 5, 8)] == ["n is not a whole number"] * 3
     assert [row["reason"].partition(" (")[0] for row in told if row["row"] in (2, 4, 7)] == [f"line {n} is unreadable" for n in (3, 5, 8)]
 
 
@@ -93,7 +93,7 @@ def test_lines_that_are_no_document_are_told_by_row(house: House) -> None:
     assert entry
     told = refused_rows(house.lake, entry, 99)["items"]
     assert places(told) == [("items.ndjson", row) for row in (2, 3, 4, 5)]
-    assert [row["reason"] for row in told][:2] == ['not a JSON object: {"id": ', "n is not a bigint: x"]
+    assert [row["reason"] for row in told][:2] == ['not a JSON object: {"id": ', "n is not a whole number: x"]
     assert told[3]["reason"] == "id is missing, and is in the key"
 
 
@@ -108,12 +108,12 @@ def test_loads_show_tells_a_steward_what_was_refused(shop: tuple[House, Brick], 
     for told in (
         f"load {entry['load_id']}: refused", "why: items: rows of the fullest day: 3, 90 to 110 before",
         "items: 2 rows at the source (counted) = 1 kept + 1 refused", "columns that the brick does not declare: colour",
-        "file items2.csv refused: lacks the declared columns id, n", "n is not a bigint: x",
+        "file items2.csv refused: lacks the declared columns id, n", "n is not a whole number: x",
     ):  # fmt: skip
         assert told in shown
     assert cli.main(["loads", "show", entry["load_id"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["refused_rows"]["items"] == [
-        {"file": "items1.csv", "row": 2, "reason": "n is not a bigint: x"}
+        {"file": "items1.csv", "row": 2, "reason": "n is not a whole number: x"}
     ]
     assert cli.main(["loads", "show", "nothing"]) == 2
     assert "no load 'nothing'" in capsys.readouterr().err
