@@ -156,7 +156,7 @@ def book(lake: Lake, brick: Brick, load_id: str, staged: list[_Staged], work: Pa
         "runtime.dlthub_telemetry": False,
         "runtime.log_level": "ERROR",
         "load.delete_completed_jobs": True,
-        "schema.naming": "direct",
+        "schema.naming": "ingestion.naming",
     }
     for name, value in settings.items():
         dlt.config[name] = value

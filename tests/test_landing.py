@@ -151,6 +151,26 @@ def write_items(house: House, form: str, rows: list[dict[str, Any]], name: str =
         house.drop(f"{name}.csv", text.getvalue())
 
 
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize("name", ["nature de l'énergie", 'a "b" c', "two\nlines", "a▶b", "n" * 250, "a/b~c", " blanks "])
+def test_a_column_of_any_name_lands_under_it_declared_or_not(house: House, form: str, name: str) -> None:
+    if form == "csv" and name != name.strip():
+        pytest.skip("the blanks around the names of a CSV are no part of them")
+    options = {"format": form, "path": f"items*.{form}"}
+    write_items(house, form, [{"id": "a", name: "gas"}])
+    entry = house.land(house.brick("shop", [table("items", [column("id")], ["id"], options)]))
+    assert entry and entry["tables"]["items"]["new_columns"] == [name]
+    brick = house.brick("shop", [table("items", [column("id"), column(name)], ["id"], options)])
+    write_items(house, form, [{"id": "b", name: "wood"}], "items2")
+    house.land(brick)
+    held = '"' + name.replace('"', '""') + '"'
+    assert house.rows(brick, "items", f"id, {held}") == [("a", "gas"), ("b", "wood")]
+    import pyarrow.parquet as pq
+
+    for file in house.landed_files("shop"):
+        assert pq.read_metadata(house.lake.path(file)).created_by.startswith("DuckDB"), "dlt has written it again"
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_header_in_other_capitals_with_accents_is_the_same_column(house: House, form: str) -> None:
     columns = [column("id"), column("énergie"), column("n°É", "bigint")]
