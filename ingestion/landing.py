@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion import privacy
 from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_territory
-from ingestion.casting import cast, notation_of, plausible, without_nulls
+from ingestion.casting import cast, json_place, notation_of, plausible, without_nulls
 from ingestion.connectors import Part, Reading, Request, connector
 from ingestion.footprint import Footprint
-from ingestion.journal import Entry, Journal
+from ingestion.journal import Entry, Journal, Position
 from ingestion.lake import Lake, listed, literal, quoted
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class _Staged:
     record: dict[str, Any]
     files: list[Path] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)  # of every file, in their order
+    absent: list[str] = field(default_factory=list)  # columns that the brick declares and that no document holds
 
 
 def land_brick(
@@ -209,7 +210,7 @@ def _read(
     work: Path,
     progress: Callable[[str, int], None] | None,
 ) -> Reading:
-    position = journal.position(brick.name, table.name)
+    position = _position(journal, brick, table)
     spool = work / "spool" / table.name
     spool.mkdir(parents=True)
     module = connector(brick.meta.connector)
@@ -243,13 +244,15 @@ def _stage(
     journal: Journal,
 ) -> _Staged:
     """Write every part of a reading as Parquet, and count what was kept and refused."""
-    since = _cursor_from(journal.position(brick.name, table.name).at, table)
+    before = _position(journal, brick, table).at
+    since = _cursor_from(before, table)
     connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")
     staged = _Staged(table, {})
     new_columns: set[str] = set()
     skipped, unreadable = 0, 0
-    for number, part in enumerate(reading.parts):
-        select = _Select(brick, table, part, reading, read_at, since, _kinds(connection, part))
+    selects = [_Select(brick, table, part, reading, read_at, since, _kinds(connection, part)) for part in reading.parts]
+    for number, select in enumerate(selects):
+        part = select.part
         file = work / f"{table.name}-{number}.parquet"
         # The search for the zone of a position does not keep the order of the source.
         has_zone = any(column.meta.position for column in table.columns)
@@ -263,6 +266,7 @@ def _stage(
             unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
         staged.columns = staged.columns or _schema(connection, file)
         new_columns |= select.new_columns() | _extra_keys(connection, file)
+    staged.absent = _absent(connection, selects, staged.files)
     connection.execute("set TimeZone = 'UTC'")
     counted = [part.counted for part in reading.parts]
     rows, refused, newest, oldest, reached = _count(connection, staged.files, table, read_at)
@@ -277,11 +281,11 @@ def _stage(
         "count_method": method,
         "unreadable": unreadable,
         "before_cursor": skipped,
-        "position": _position_after(reading, table, reached, journal.position(brick.name, table.name).at),
+        "position": _position_after(reading, table, reached, before),
         "opened": reading.opened,
         "measured": [oldest, newest],
         "columns": {name: kind for name, kind in staged.columns.items() if name not in MARKS},
-        "new_columns": sorted(new_columns),
+        "new_columns": _told_columns(brick, new_columns),
         "refused_files": [list(refusal) for refusal in reading.refused_files],
     }
     return staged
@@ -358,6 +362,11 @@ class _Select:
             f"select {', '.join(columns)}, {self._marks('any_value(' + file + ')', row, reason)} from {errors} as errors "
             f"inner join {scans} as scans using (scan_id, file_id) group by errors.file_id, errors.line order by errors.line"
         )
+
+    def holds_sql(self, name: str) -> str:
+        """Give whether a document holds a key, NULL where none is an object."""
+        held = f"json_exists(_doc, {json_place(name)})"
+        return f"select bool_or({held}) from {self._source()} where doc is not null and json_type(_doc) = 'OBJECT'"
 
     def new_columns(self) -> set[str]:
         """Name the columns of the source that the brick does not declare."""
@@ -490,6 +499,31 @@ def _schema(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]
     return {row[0]: kinds.get(row[1], row[1].lower()) for row in rows}
 
 
+def _absent(connection: duckdb.DuckDBPyConnection, selects: list[_Select], files: list[Path]) -> list[str]:
+    """Name the columns that the source must give and that no document of a load holds; documents are asked for empty columns only."""
+    documents = [select for select in selects if select.part.columns is None]
+    if not documents:
+        return []
+    sums = "select path_in_schema, sum(stats_null_count) = sum(num_values) from parquet_metadata($1) group by all"
+    empty = {name for name, is_empty in connection.execute(sums, [[str(file) for file in files]]).fetchall() if is_empty}
+    table = documents[0].table
+    # The connector gives the documents of a GeoJSON without their nulls: there, only a value that every row must have is missed.
+    is_map = table.meta.options.get("format") == "geojson"
+    asked = [c for c in table.columns if not c.meta.optional and (not is_map or c.meta.required or c.name in table.meta.key)]
+    columns = [column for column in asked if column.name in empty]
+    names = dict.fromkeys(name for column in columns for name in column.meta.position or (column.name,))
+
+    def held(name: str) -> set[bool | None]:
+        return {connection.execute(select.holds_sql(name)).fetchall()[0][0] for select in documents}
+
+    return [name for name in names if held(name) - {None} == {False}]
+
+
+def _told_columns(brick: Brick, names: set[str]) -> list[str]:
+    """Tell the columns that a brick does not declare; with personal columns their number only: a header may be a person's row."""
+    return [f"{len(names)} (the brick has personal columns: not named)"] if names and brick.has_personal else sorted(names)
+
+
 def _extra_keys(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
     if "_extra" not in _schema(connection, file):
         return set()
@@ -522,12 +556,27 @@ def _count(
     return rows, refused, newest, oldest, reached
 
 
+def _position(journal: Journal, brick: Brick, table: Table) -> Position:
+    """Give where the next reading of a table starts, without a cursor of another column, or that its column's type does not read."""
+    position, column = journal.position(brick.name, table.name), table.cursor_column
+    read: Any = {"bigint": int, "double": float, "date": dt.date.fromisoformat, "timestamptz": dt.datetime.fromisoformat}
+    try:
+        is_own = column is not None and position.at.get("cursor_column", column.name) == column.name
+        if column and "cursor" in position.at:
+            read.get(column.data_type, str)(position.at["cursor"])
+    except ValueError:
+        is_own = False
+    if is_own:
+        return position
+    return Position({name: value for name, value in position.at.items() if name not in ("cursor", "cursor_column")}, position.known)
+
+
 def _position_after(reading: Reading, table: Table, newest: str | None, before: dict[str, Any]) -> dict[str, Any]:
     if not (column := table.cursor_column):
         return reading.position
     cursors = [value for value in (newest, before.get("cursor")) if value is not None]
     order: Any = float if column.data_type in ("bigint", "double") else str
-    return {**reading.position, **({"cursor": max(cursors, key=order)} if cursors else {})}
+    return {**reading.position, **({"cursor": max(cursors, key=order), "cursor_column": column.name} if cursors else {})}
 
 
 def _cursor_from(position: dict[str, Any], table: Table) -> str | None:
@@ -548,6 +597,9 @@ def _refusals(staged: _Staged) -> list[str]:
     if not staged.files:
         told = "; ".join(f"{file}: {reason}" for file, reason in record["refused_files"][:3])
         reasons.append(f"{name}: no file is left ({told})")
+    elif staged.absent:
+        told = f"{name}: no document holds {', '.join(staged.absent)}. Mend: the brick's columns"
+        reasons.append(f"{told}, or `optional: true` for what the source may lack")
     elif record["count_method"] != "none" and record["source_count"] != record["kept"] + record["refused"]:
         reasons.append(
             f"{name}: the source holds {record['source_count']} rows, {record['kept']} were kept and {record['refused']} refused: "

@@ -355,6 +355,31 @@ def test_a_row_dated_in_the_future_does_not_hide_what_follows(house: House) -> N
     assert house.rows(brick, "items", "id") == [("a",), ("b",), ("typo",)]
 
 
+@pytest.mark.parametrize(("was", "now"), [("u", "id"), ("id", "u"), ("id", "n"), ("day", "u"), ("u", "day")])
+def test_a_cursor_on_another_column_reads_all_again(house: House, was: str, now: str) -> None:
+    columns = [column("id", "bigint"), column("u", "timestamptz"), column("n", "bigint"), column("day", "date")]
+    house.drop("items1.csv", "id,u,n,day\n100,2024-01-01T10:00:00Z,1,2024-01-01\n200,2024-01-02T10:00:00Z,2,2024-01-02\n")
+    house.land(house.brick("shop", [table("items", columns, ["id"], CSV, cursor=was)]))
+    assert house.journal.position("shop", "items").at["cursor_column"] == was
+    brick = house.brick("shop", [table("items", columns, ["id"], CSV, cursor=now)])
+    house.drop("items2.csv", "id,u,n,day\n1,1999-01-01T10:00:00Z,0,1999-01-01\n")
+    entry = house.land(brick)
+    assert entry and (entry["tables"]["items"]["kept"], entry["tables"]["items"]["before_cursor"]) == (1, 0)
+    house.drop("items3.csv", "id,u,n,day\n0,1998-01-01T10:00:00Z,-1,1998-01-01\n")
+    entry = house.land(brick)
+    assert entry and entry["tables"]["items"]["before_cursor"] == 1, "the cursor follows the new column from then on"
+
+
+def test_a_cursor_that_its_type_does_not_read_is_ignored(house: House) -> None:
+    house.drop("items1.csv", "id,n\na,2024-01-01\n")
+    house.land(house.brick("shop", [table("items", [column("id"), column("n", "date")], ["id"], CSV, cursor="n")]))
+    brick = house.brick("shop", [table("items", [column("id"), column("n", "bigint")], ["id"], CSV, cursor="n")])
+    house.drop("items2.csv", "id,n\nb,3\n")
+    house.land(brick)
+    assert house.rows(brick, "items", "id, n") == [("a", None), ("b", 3)]
+    assert house.journal.position("shop", "items").at["cursor"] == "3"
+
+
 # Counts ----------------------------------------------------------------------------------------------------------------
 
 FIELDS = st.text(st.sampled_from("ab1é \";,\n\r\t\\'-.") | st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
@@ -449,7 +474,8 @@ def test_ndjson_holds_what_was_kept_and_what_was_refused(house: House, lines: li
     record = staged(house, brick)
     filled = [line for line in lines if line.strip()]
     assert record["source_count"] == record["kept"] + record["refused"] == len(record["rows"]) == len(filled)
-    assert record["reasons"] == []
+    documents = [json.loads(line) for line in filled if line.startswith("{") and line.endswith("}")]
+    assert record["reasons"] == lacking(documents, "id", "n")
 
     def is_kept(line: str) -> bool:
         try:
@@ -462,6 +488,13 @@ def test_ndjson_holds_what_was_kept_and_what_was_refused(house: House, lines: li
         return number is None or isinstance(number, int) or is_blank(number) or _is_integer(number)
 
     assert record["kept"] == sum(map(is_kept, filled))
+
+
+def lacking(documents: list[dict[str, Any]], *names: str) -> list[str]:
+    """Give why a load is refused of which no document holds what the brick declares."""
+    absent = [name for name in names if documents and not any(name in document for document in documents)]
+    told = f"items: no document holds {', '.join(absent)}. Mend: the brick's columns, or `optional: true` for what the source may lack"
+    return [told] if absent else []
 
 
 def _is_integer(text: str) -> bool:
@@ -488,14 +521,15 @@ def test_trees_and_typed_files_hold_what_was_kept_and_what_was_refused(house: Ho
     columns = [column("id"), column("n", "bigint")]
     tree = staged(house, house.brick("shop", [table("items", columns, ["id"], {"format": "json", "path": "tree/*/*.json"})]))
     counts = (good + broken + keyless, good, broken + keyless)
-    assert (tree["source_count"], tree["kept"], tree["refused"], tree["reasons"]) == (*counts, [])
+    assert (tree["source_count"], tree["kept"], tree["refused"], tree["reasons"]) == (*counts, lacking(rows, "id", "n"))
 
     features = [{"type": "Feature", "properties": row, "geometry": {"type": "Point", "coordinates": [1, 2]}} for row in rows]
     features += ["no feature"] * broken
     house.drop("a.geojson", json.dumps({"type": "FeatureCollection", "features": features}))
     columns_with_place = [*columns, column("geometry", "json")]
     map_ = staged(house, house.brick("shop", [table("items", columns_with_place, ["id"], {"format": "geojson", "path": "a.geojson"})]))
-    assert (map_["source_count"], map_["kept"], map_["refused"], map_["reasons"]) == (*counts, [])
+    absent = lacking([*rows, *[{}] * broken], "id")
+    assert (map_["source_count"], map_["kept"], map_["refused"], map_["reasons"]) == (*counts, absent)
 
     typed = [{"id": row.get("id"), "n": str(row["n"])} for row in rows] + [{"id": f"x{n}", "n": "many"} for n in range(broken)]
     pq.write_table(pa.Table.from_pylist(typed, pa.schema({"id": pa.string(), "n": pa.string()})), house.drops / "a.parquet")
@@ -581,6 +615,31 @@ def test_what_only_looks_like_a_number_or_a_date_is_refused(house: House, form: 
     house.land(brick)
     kept = {row[0]: row[1] or row[2] or row[3] for row in house.rows(brick, "items", "id, n, x, day")}
     assert kept == {f"{name} {text}": value for name, texts in good.items() for text, value in texts.items() if value}
+
+
+@pytest.mark.parametrize("form", ["ndjson", "geojson", "json"])
+def test_documents_of_which_none_holds_a_declared_column_are_a_load_refused(house: House, form: str) -> None:
+    def lay(*rows: dict[str, Any]) -> Brick:
+        for file in house.drops.iterdir():
+            file.unlink()
+        if form == "geojson":
+            features = [{"type": "Feature", "properties": row, "geometry": None} for row in rows]
+            house.drop("items.geojson", json.dumps({"type": "FeatureCollection", "features": features}))
+        elif form == "ndjson":
+            house.drop("items.ndjson", "".join(json.dumps(row) + "\n" for row in rows))
+        for number, row in enumerate(rows if form == "json" else ()):
+            house.drop(f"items{number}.json", json.dumps(row))
+        columns = [column("id"), column("l'eau", "double", required=form == "geojson"), column("note", optional=True)]
+        return house.brick("shop", [table("items", columns, ["id"], {"format": form, "path": f"items*.{form}"})])
+
+    entry = house.land(lay({"id": "a", "value": 5}, {"id": "b", "value": 5}))
+    assert entry and entry["verdict"] == "refused"
+    [reason] = entry["reasons"]
+    assert reason.startswith("items: no document holds l'eau. Mend: the brick's columns, or `optional: true`")
+    entry = house.land(lay({"id": "a", "l'eau": None}, {"id": "b", "value": 6}))
+    assert entry and (entry["verdict"] == "accepted") == (form != "geojson"), "a null is there, but in GeoJSON, where a value is required"
+    entry = house.land(lay({"id": "c", "l'eau": 5}, {"id": "d"}))
+    assert entry and entry["verdict"] == "accepted"
 
 
 def test_a_row_without_a_required_value_is_refused(house: House) -> None:
