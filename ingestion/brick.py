@@ -28,7 +28,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 # Schemas of the warehouse that a brick's, of its own name, must not be.
-ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds")
+ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
 UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
 CRON = r"^(([\dA-Z]{1,3}|\*)([-/,]([\dA-Z]{1,3}|\*))*( |$)){5}$"
 FORMAT = r"^([^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*$"  # what DuckDB's strptime understands
@@ -294,7 +294,11 @@ class Brick(Strict):
         module = connector(self.meta.connector)
         _options(module.BrickOptions, self.meta.options, "config", "meta", "options")
         for number, table in enumerate(self.tables):
-            _options(module.TableOptions, table.meta.options, "tables", number, "config", "meta", "options")
+            options = _options(module.TableOptions, table.meta.options, "tables", number, "config", "meta", "options")
+            optional = next((place for place, column in enumerate(table.columns) if column.meta.optional), None)
+            if optional is not None and not getattr(options, "header", True):
+                told = "without `header` columns are told by position: declare every column of the file, none of them `optional`"
+                raise _fault_at(told, "tables", number, "columns", optional, "config", "meta", "optional")
         if self.has_personal:
             if not (self.meta.legal_basis and self.meta.purpose):
                 raise _fault_at("a brick with personal columns needs `legal_basis` and `purpose`", "config", "meta")
@@ -326,6 +330,8 @@ def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
     Raises BrickError with one line per fault of any file: file, line, field, what is accepted.
     """
     folder = folder or Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS))
+    if not folder.is_dir():
+        raise BrickError(f"{folder} is no folder of bricks. Mend: set ORCHESTRA_BRICKS to one, or leave it out for the project's own.")
     bricks: dict[str, Brick] = {}
     claims: dict[str, str] = {}
     faults: list[str] = []
@@ -346,16 +352,7 @@ def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
 
 def read_brick(path: Path) -> Brick:
     """Read one brick; raises BrickError naming file, line, field and what is accepted."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BrickError(f"{path.name}: not UTF-8 at byte {error.start}. Mend: save it as UTF-8.") from error
-    loader = _Loader(text)
-    try:
-        root = loader.get_single_node()
-        document = root and loader.construct_document(root)
-    except yaml.YAMLError as error:
-        raise BrickError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
+    text, root, document = _read_yaml(path)
     sources = document.get("sources") if isinstance(document, dict) else None
     if not isinstance(sources, list) or len(sources) != 1:
         raise BrickError(f"{path.name}: must hold exactly one entry under `sources:`")
@@ -381,16 +378,33 @@ def read_brick(path: Path) -> Brick:
     return brick
 
 
+def _read_yaml(path: Path) -> tuple[str, Any, Any]:
+    """Give the text, the tree and the content of a YAML file; raises BrickError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        return text, root, root and loader.construct_document(root)
+    except UnicodeDecodeError as error:
+        raise BrickError(f"{path.name}: not UTF-8 at byte {error.start}. Mend: save it as UTF-8.") from error
+    except OSError as error:
+        raise BrickError(f"{path} cannot be read: {error.strerror}. Mend: check where it is, and ORCHESTRA_TERRITORY.") from error
+    except yaml.YAMLError as error:
+        raise BrickError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise BrickError(f"{path.name}: not YAML: {error}. Mend: put what looks like a date or a number in quotes.") from error
+
+
 def _twice(names: list[str]) -> str | None:
     """Give the first name that stands twice, as SQL compares names: whatever their case."""
     folded = [name.casefold() for name in names]
     return next((name for number, name in enumerate(names) if folded[number] in folded[:number]), None)
 
 
-def _options(model: type[BaseModel], values: dict[str, Any], *field: str | int) -> None:
-    """Check the options of a connector; the first fault is told, at its place."""
+def _options(model: type[BaseModel], values: dict[str, Any], *field: str | int) -> BaseModel:
+    """Give the options of a connector once checked; the first fault is told, at its place."""
     try:
-        model.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
         told = "unknown option" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
@@ -438,11 +452,12 @@ class Territory(Strict):
 
 @functools.cache
 def read_territory(path: Path | None = None) -> Territory:
-    """Read `territory.yml` (ORCHESTRA_TERRITORY, else the project's); raises BrickError naming the field."""
+    """Read `territory.yml` (ORCHESTRA_TERRITORY, else the project's), its `zones` made absolute; raises BrickError naming the field."""
     path = path or Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))
-    text = path.read_text(encoding="utf-8")
     try:
-        return Territory.model_validate(yaml.safe_load(text))
+        territory = Territory.model_validate(_read_yaml(path)[2])
+        zones = str((path.parent / territory.zones).resolve()) if territory.zones else None
+        return territory.model_copy(update={"zones": zones})
     except ValidationError as error:
         faults = [f"{path.name}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise BrickError("\n".join(faults)) from error

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion import privacy
 from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_territory
+from ingestion.casting import cast, json_place, notation_of, plausible, without_nulls
 from ingestion.connectors import Part, Reading, Request, connector
 from ingestion.footprint import Footprint
-from ingestion.journal import Entry, Journal
+from ingestion.journal import Entry, Journal, Position
 from ingestion.lake import Lake, listed, literal, quoted
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ CAST_AS_THEY_ARE = {
 }
 UNREADABLE = "^line [0-9]+ is unreadable"  # what the reason of a line that the reader could not parse begins with
 MARKS = ("_file", "_row", "_refused", "_read_at")
+# What a steward calls a value of each type.
+WORDS = {
+    "bigint": "a whole number",
+    "double": "a number",
+    "boolean": "true or false",
+    "date": "a date",
+    "timestamptz": "a date and time",
+    "json": "a JSON value",
+}
 DLT_TYPES = {"string": "text", "json": "text", "boolean": "bool", "timestamptz": "timestamp"}
 
 # (lake, journal, brick, {table: (staged files, record)}, read_at) -> why the load is refused.
@@ -56,6 +66,7 @@ class _Staged:
     record: dict[str, Any]
     files: list[Path] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)  # of every file, in their order
+    absent: list[str] = field(default_factory=list)  # columns that the brick declares and that no document holds
 
 
 def land_brick(
@@ -146,7 +157,7 @@ def book(lake: Lake, brick: Brick, load_id: str, staged: list[_Staged], work: Pa
         "runtime.dlthub_telemetry": False,
         "runtime.log_level": "ERROR",
         "load.delete_completed_jobs": True,
-        "schema.naming": "direct",
+        "schema.naming": "ingestion.naming",
     }
     for name, value in settings.items():
         dlt.config[name] = value
@@ -199,7 +210,7 @@ def _read(
     work: Path,
     progress: Callable[[str, int], None] | None,
 ) -> Reading:
-    position = journal.position(brick.name, table.name)
+    position = _position(journal, brick, table)
     spool = work / "spool" / table.name
     spool.mkdir(parents=True)
     module = connector(brick.meta.connector)
@@ -233,13 +244,15 @@ def _stage(
     journal: Journal,
 ) -> _Staged:
     """Write every part of a reading as Parquet, and count what was kept and refused."""
-    since = _cursor_from(journal.position(brick.name, table.name).at, table)
+    before = _position(journal, brick, table).at
+    since = _cursor_from(before, table)
     connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")
     staged = _Staged(table, {})
     new_columns: set[str] = set()
     skipped, unreadable = 0, 0
-    for number, part in enumerate(reading.parts):
-        select = _Select(brick, table, part, reading, read_at, since, _kinds(connection, part))
+    selects = [_Select(brick, table, part, reading, read_at, since, _kinds(connection, part)) for part in reading.parts]
+    for number, select in enumerate(selects):
+        part = select.part
         file = work / f"{table.name}-{number}.parquet"
         # The search for the zone of a position does not keep the order of the source.
         has_zone = any(column.meta.position for column in table.columns)
@@ -253,6 +266,7 @@ def _stage(
             unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
         staged.columns = staged.columns or _schema(connection, file)
         new_columns |= select.new_columns() | _extra_keys(connection, file)
+    staged.absent = _absent(connection, selects, staged.files)
     connection.execute("set TimeZone = 'UTC'")
     counted = [part.counted for part in reading.parts]
     rows, refused, newest, oldest, reached = _count(connection, staged.files, table, read_at)
@@ -267,11 +281,11 @@ def _stage(
         "count_method": method,
         "unreadable": unreadable,
         "before_cursor": skipped,
-        "position": _position_after(reading, table, reached, journal.position(brick.name, table.name).at),
+        "position": _position_after(reading, table, reached, before),
         "opened": reading.opened,
         "measured": [oldest, newest],
         "columns": {name: kind for name, kind in staged.columns.items() if name not in MARKS},
-        "new_columns": sorted(new_columns),
+        "new_columns": _told_columns(brick, new_columns),
         "refused_files": [list(refusal) for refusal in reading.refused_files],
     }
     return staged
@@ -289,14 +303,14 @@ class _Select:
         self.read_at = read_at
         self.is_private = brick.has_personal
         options = connector(brick.meta.connector).TableOptions.model_validate(table.meta.options)
-        self.decimal = getattr(options, "decimal", ".")
-        self.thousands = getattr(options, "thousands", None)
-        self.null_values = ("", *getattr(options, "null_values", ()))
+        self.notation = notation_of(brick, table)
         self.lines_before = getattr(options, "skip", 0) + (part.columns is not None and getattr(options, "header", True))
         self.landed = [column for column in table.columns if column.is_landed]
         names = [name for column in table.columns for name in column.meta.position or (column.name,)]
         self.asked = list(dict.fromkeys(names))
-        self.present = {name.casefold() for name in part.columns or ()}
+        # Declared names stand in SQL as the file spells them: DuckDB takes É and é for two letters.
+        spelled = {name.casefold(): name for name in reversed(part.columns or ())}
+        self.spelled = {**spelled, **{name.casefold(): name for name in self.asked if name in (part.columns or ())}}
         self.text = {name: self._text(name) for name in self.asked}
         # Every part of a load lands the same columns, so that its files are read as one.
         asked = {name.casefold() for name in self.asked}
@@ -316,7 +330,7 @@ class _Select:
             value = f"case when _refused is null then {value} end" if self.is_private else value
             columns.append(f"{value} as {quoted(column.name)}")
         for number, name in enumerate(self.extra):
-            casts.append(f"{quoted(name) if name.casefold() in self.present else 'null'}::varchar as e{number}")
+            casts.append(f"{self._own(name)}::varchar as e{number}")
             columns.append(f"e{number} as {quoted(name)}")
         if self.part.columns is None:
             casts += ["_doc", "doc is null as is_lost", f"{self._others()} as _extra"]
@@ -349,6 +363,11 @@ class _Select:
             f"inner join {scans} as scans using (scan_id, file_id) group by errors.file_id, errors.line order by errors.line"
         )
 
+    def holds_sql(self, name: str) -> str:
+        """Give whether a document holds a key, NULL where none is an object."""
+        held = f"json_exists(_doc, {json_place(name)})"
+        return f"select bool_or({held}) from {self._source()} where doc is not null and json_type(_doc) = 'OBJECT'"
+
     def new_columns(self) -> set[str]:
         """Name the columns of the source that the brick does not declare."""
         asked = {name.casefold() for name in self.asked}
@@ -371,20 +390,22 @@ class _Select:
     def _declared(self, name: str) -> str | None:
         return next((column.data_type for column in self.table.columns if column.name == name), None)
 
+    def _own(self, name: str) -> str:
+        """Write a column as the part spells it, NULL when it has none."""
+        return quoted(self.spelled[name.casefold()]) if name.casefold() in self.spelled else "null"
+
     def _text(self, name: str) -> str:
         """Write the text of a source column, empty being NULL."""
         if self.part.columns is None:
             return f"doc.{quoted(name)}"
-        if name.casefold() not in self.present:
+        own = self._own(name)
+        if own == "null":
             return "null::varchar"
         if self.part.is_typed:
             kind = self.kinds[name.casefold()]
             is_nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP"))
-            return f"to_json({quoted(name)})::varchar" if is_nested else f"{quoted(name)}::varchar"
-        text = quoted(name)
-        for null in self.null_values:
-            text = f"nullif({text}, {literal(null)})"
-        return text
+            return f"to_json({own})::varchar" if is_nested else f"{own}::varchar"
+        return without_nulls(own, ("", *self.notation.null_values))
 
     def _is_cast_as_it_is(self, column: Column) -> bool:
         return (
@@ -397,46 +418,19 @@ class _Select:
         """Write what a refusal reads the text of a column from; a typed one becomes text in refused rows only."""
         if column.meta.position:
             return "null"
-        return quoted(column.name) if self._is_cast_as_it_is(column) else self.text[column.name]
+        return self._own(column.name) if self._is_cast_as_it_is(column) else self.text[column.name]
 
     def _value(self, column: Column) -> str:
         """Write the value of a column, NULL when its text is not what the brick declares."""
         if column.meta.mask:
             return privacy.masked(column, self.text)
         if self._is_cast_as_it_is(column):
-            return f"try_cast({quoted(column.name)} as {column.sql_type})"
-        text = self.text[column.name]
-        if column.data_type == "string":
-            return text
-        if column.data_type == "json":
-            return f"case when json_valid({text}) then {text} end"
-        if column.meta.format:
-            moment = f"try_strptime(trim({text}), {literal(column.meta.format)})"
-            return f"try_cast({moment} as {column.data_type})"
-        if column.data_type == "double":
-            return f"try_cast({self._number(text)} as double)"
-        if column.data_type == "bigint":
-            number = self._number(text)
-            whole = f"try_cast({number} as double) = trunc(try_cast({number} as double))"
-            is_plain = " and ".join(f"not contains({number}, '{mark}')" for mark in ".eE")
-            return f"case when {is_plain} or {whole} then try_cast({number} as bigint) end"
-        return f"try_cast({text} as {column.data_type})"
+            return f"try_cast({self._own(column.name)} as {column.sql_type})"
+        return cast(column.data_type, self.text[column.name], self.notation, column.meta.format)
 
     @staticmethod
     def _checked(number: int, column: Column) -> str:
-        """Write the value of a column from its cast: a double that is not finite is none, nor a date that no calendar shows."""
-        if column.data_type == "double":
-            return f"case when isfinite(v{number}) then v{number} end"
-        if column.data_type in ("date", "timestamptz"):
-            first, last = (f"'{day}'::{column.data_type}" for day in ("0001-01-02", "9999-12-30"))
-            return f"case when v{number} between {first} and {last} then v{number} end"
-        return f"v{number}"
-
-    def _number(self, text: str) -> str:
-        if self.thousands is not None:
-            for blank in dict.fromkeys((self.thousands, "\u00a0", "\u202f")):
-                text = f"replace({text}, {literal(blank)}, '')"
-        return f"replace({text}, ',', '.')" if self.decimal == "," else text
+        return plausible(column.data_type, f"v{number}")
 
     def _refusal(self) -> str:
         """Write why a row is refused, NULL when it is kept; the value is told unless the brick has personal columns."""
@@ -456,9 +450,8 @@ class _Select:
                 told = literal(f"{column.name} is missing, and is {'in the key' if is_key else 'required'}")
                 cases.append(f"when {missing} then {told}")
             if column.data_type != "string":
-                told = literal(f"{column.name} is not a {column.data_type}")
-                if column.meta.format:
-                    told = literal(f"{column.name} is not a {column.data_type} written {column.meta.format}")
+                written = f" written {column.meta.format}" if column.meta.format else ""
+                told = literal(f"{column.name} is not {WORDS[column.data_type]}{written}")
                 told += "" if self.is_private else f" || ': ' || left({text}, 200)"
                 cases.append(f"when {value} is null and trim({text}) <> '' then {told}")
         return f"case {' '.join(cases)} end" if cases else "null::varchar"
@@ -506,6 +499,31 @@ def _schema(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]
     return {row[0]: kinds.get(row[1], row[1].lower()) for row in rows}
 
 
+def _absent(connection: duckdb.DuckDBPyConnection, selects: list[_Select], files: list[Path]) -> list[str]:
+    """Name the columns that the source must give and that no document of a load holds; documents are asked for empty columns only."""
+    documents = [select for select in selects if select.part.columns is None]
+    if not documents:
+        return []
+    sums = "select path_in_schema, sum(stats_null_count) = sum(num_values) from parquet_metadata($1) group by all"
+    empty = {name for name, is_empty in connection.execute(sums, [[str(file) for file in files]]).fetchall() if is_empty}
+    table = documents[0].table
+    # The connector gives the documents of a GeoJSON without their nulls: there, only a value that every row must have is missed.
+    is_map = table.meta.options.get("format") == "geojson"
+    asked = [c for c in table.columns if not c.meta.optional and (not is_map or c.meta.required or c.name in table.meta.key)]
+    columns = [column for column in asked if column.name in empty]
+    names = dict.fromkeys(name for column in columns for name in column.meta.position or (column.name,))
+
+    def held(name: str) -> set[bool | None]:
+        return {connection.execute(select.holds_sql(name)).fetchall()[0][0] for select in documents}
+
+    return [name for name in names if held(name) - {None} == {False}]
+
+
+def _told_columns(brick: Brick, names: set[str]) -> list[str]:
+    """Tell the columns that a brick does not declare; with personal columns their number only: a header may be a person's row."""
+    return [f"{len(names)} (the brick has personal columns: not named)"] if names and brick.has_personal else sorted(names)
+
+
 def _extra_keys(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
     if "_extra" not in _schema(connection, file):
         return set()
@@ -538,12 +556,27 @@ def _count(
     return rows, refused, newest, oldest, reached
 
 
+def _position(journal: Journal, brick: Brick, table: Table) -> Position:
+    """Give where the next reading of a table starts, without a cursor of another column, or that its column's type does not read."""
+    position, column = journal.position(brick.name, table.name), table.cursor_column
+    read: Any = {"bigint": int, "double": float, "date": dt.date.fromisoformat, "timestamptz": dt.datetime.fromisoformat}
+    try:
+        is_own = column is not None and position.at.get("cursor_column", column.name) == column.name
+        if column and "cursor" in position.at:
+            read.get(column.data_type, str)(position.at["cursor"])
+    except ValueError:
+        is_own = False
+    if is_own:
+        return position
+    return Position({name: value for name, value in position.at.items() if name not in ("cursor", "cursor_column")}, position.known)
+
+
 def _position_after(reading: Reading, table: Table, newest: str | None, before: dict[str, Any]) -> dict[str, Any]:
     if not (column := table.cursor_column):
         return reading.position
     cursors = [value for value in (newest, before.get("cursor")) if value is not None]
     order: Any = float if column.data_type in ("bigint", "double") else str
-    return {**reading.position, **({"cursor": max(cursors, key=order)} if cursors else {})}
+    return {**reading.position, **({"cursor": max(cursors, key=order), "cursor_column": column.name} if cursors else {})}
 
 
 def _cursor_from(position: dict[str, Any], table: Table) -> str | None:
@@ -564,6 +597,9 @@ def _refusals(staged: _Staged) -> list[str]:
     if not staged.files:
         told = "; ".join(f"{file}: {reason}" for file, reason in record["refused_files"][:3])
         reasons.append(f"{name}: no file is left ({told})")
+    elif staged.absent:
+        told = f"{name}: no document holds {', '.join(staged.absent)}. Mend: the brick's columns"
+        reasons.append(f"{told}, or `optional: true` for what the source may lack")
     elif record["count_method"] != "none" and record["source_count"] != record["kept"] + record["refused"]:
         reasons.append(
             f"{name}: the source holds {record['source_count']} rows, {record['kept']} were kept and {record['refused']} refused: "

@@ -12,10 +12,11 @@ import secrets
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import PROJECT, Brick, BrickError, Column, Table, read_territory
+from ingestion.brick import Brick, BrickError, Column, Table, read_territory
+from ingestion.casting import Notation, mapped, notation_of
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, literal, load_extension, quoted
-from ingestion.warehouse import is_erased, mapped
+from ingestion.warehouse import is_erased, shape_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,14 +42,13 @@ def prepare(connection: duckdb.DuckDBPyConnection, brick: Brick) -> None:
         connection.execute("set variable mask_outer = ?", [bytes(byte ^ 0x5C for byte in key)])
     if "zone" in masks:
         zones = read_territory().zones
-        path = (PROJECT / zones).resolve() if zones else None
-        if path is None or not Path(path).exists():
+        if zones is None or not Path(zones).exists():
             raise BrickError(f"{brick.name}: mask zone needs the GeoJSON that `zones` of territory.yml names ({zones}).")
         load_extension(connection, "spatial")
         connection.execute(
             "create or replace temp table zones as select feature->'properties'->>'code' as code, "
             "st_geomfromgeojson(feature->>'geometry') as shape from (select unnest(from_json(content->'features', '[\"JSON\"]')) "
-            f"as feature from read_text({literal(str(path))}))"
+            f"as feature from read_text({literal(zones)}))"
         )
 
 
@@ -101,19 +101,23 @@ def _clear_tables(journal: Journal, brick: Brick, load: Entry) -> list[Table]:
 
 
 def _landed(journal: Journal, load: Entry, table: Table) -> tuple[set[str], dict[str, str | None]]:
-    """Give the names under which a load holds values, those that were let in included, and the mask of each that was declared."""
+    """Give the names under which a load holds values, those that were let in included, and the mask of each that was declared.
+
+    Names are casefolded: a source that says NOM gives the column nom.
+    """
     record = load["tables"][table.name]
     names = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
-    return names, {c["name"]: c.get("mask") for c in journal.declaration(load, table.name)["columns"]}
+    masks = {column["name"].casefold(): column.get("mask") for column in journal.declaration(load, table.name)["columns"]}
+    return {name.casefold() for name in names}, masks
 
 
 def _is_clear(column: Column, landed: set[str], masks: dict[str, str | None]) -> bool:
-    names = (column.name, *column.meta.formerly, *(column.meta.position or ()))
+    names = [name.casefold() for name in (column.name, *column.meta.formerly, *(column.meta.position or ()))]
     return column.meta.mask is not None and any(name in landed and masks.get(name) != column.meta.mask for name in names)
 
 
 def _text(name: str, shape: dict[str, str]) -> str:
-    return mapped(Column(name=name, data_type="string", description="", data_tests=[]), shape)
+    return mapped(Column(name=name, data_type="string", description="", data_tests=[]), shape, Notation())
 
 
 def _write_masked(
@@ -124,21 +128,22 @@ def _write_masked(
     Refused rows keep neither values nor, in their reason, what follows its first colon; rows that were erased are left out.
     """
     record, (landed, masks) = load["tables"][table.name], _landed(journal, load, table)
-    shape: dict[str, str] = record["columns"]
+    shape, notation = shape_of(journal, load, table), notation_of(brick, table)
     columns: dict[str, tuple[str, str]] = {}  # by name: value and type
     for column in table.columns:
-        present = [name for name in (column.name, *column.meta.formerly) if name in shape]
         if not column.is_landed:
             continue
+        names = {name.casefold() for name in (column.name, *column.meta.formerly)}
+        present = [name for name in shape if name.casefold() in names]
         if _is_clear(column, landed, masks):
-            text = {name: _text(name, shape) for name in column.meta.position or ()} or {column.name: mapped(column, shape)}
+            text = {name: _text(name, shape) for name in column.meta.position or ()} or {column.name: mapped(column, shape, notation)}
             columns[column.name] = masked(column, text), "string"
         elif present:
-            columns |= {name: (quoted(name), shape[name]) for name in present}
-        elif column.name in landed:
+            columns |= {name: (quoted(name), record["columns"][name]) for name in present}
+        elif column.name.casefold() in landed:
             columns[column.name] = _text(column.name, shape), "string"
     values = ", ".join(f"case when _refused is null then {value} end as {quoted(name)}" for name, (value, _) in columns.items())
-    gone = is_erased(journal, brick.name, table.name, {c.name: mapped(c, shape) for c in table.columns})
+    gone = is_erased(journal, brick, table, shape)
     kept = " and ".join(f"not coalesce({test}, false)" for test in gone) or "true"
     files = []
     for file in record["files"]:

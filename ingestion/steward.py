@@ -6,7 +6,7 @@ from typing import Any
 
 from ingestion.brick import read_territory
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, listed, literal
+from ingestion.lake import Lake, LakeError, listed, literal
 from ingestion.landing import UNREADABLE
 
 
@@ -43,17 +43,34 @@ def _among(lines: list[int], place: int) -> int:
     return place
 
 
+def _again(journal: Journal, load: Entry) -> Entry:
+    """Give a load as the journal says it now."""
+    journal.refresh()
+    if (found := journal.loads(load["brick"]).get(load["load_id"])) is None:
+        raise LakeError(f"load {load['load_id']} of {load['brick']} was dropped. Mend: see `orchestra loads list`.")
+    return found
+
+
 def accept_load(lake: Lake, journal: Journal, load: Entry, why: str) -> int:
-    """Accept a refused load: a second entry of the same load, which becomes visible as of when it was read."""
+    """Accept a refused load: a second entry of the same load, which becomes visible as of when it was read.
+
+    Raises LakeError when another steward has accepted it, or dropped it, since it was looked up.
+    """
     with lake.lock(f"landing-{load['brick']}", wait=60):
-        journal.refresh()
+        load = _again(journal, load)
+        if load["verdict"] == "accepted":
+            raise LakeError(f"load {load['load_id']} of {load['brick']} is accepted already. Mend: nothing is to be done.")
         journal.found(read_territory().name, is_synthetic=journal.is_synthetic)
         return journal.amend(load, verdict="accepted", accepted_because=why)
 
 
 def drop_load(lake: Lake, journal: Journal, load: Entry, *, refetch: bool) -> int:
-    """Drop a load and delete its files; with `refetch`, the next landing reads again from where it had started."""
+    """Drop a load and delete its files; with `refetch`, the next landing reads again from where it had started.
+
+    Raises LakeError when another steward has dropped it since it was looked up.
+    """
     with lake.lock(f"landing-{load['brick']}", wait=60):
+        load = _again(journal, load)
         seq = journal.append("drop", brick=load["brick"], load_id=load["load_id"], refetch=refetch)
         lake.delete([file for record in load["tables"].values() for file in record["files"]])
     return seq

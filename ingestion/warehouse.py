@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column, Table
+from ingestion.brick import Brick, Table
+from ingestion.casting import Notation, cast, found, mapped, notation_of
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, listed, literal, quoted
+from ingestion.lake import Lake, LakeError, listed, literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,21 +58,21 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
 
     A list of files, never a glob; `load_id` is a Hive partition of their path, so that a filter on it opens no other file.
     """
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], tuple[Entry, list[str]]] = {}  # by contract and shape: one load of it, and the files of all
     for load in loads:
         landed = load["tables"].get(table.name)
         if landed and landed["files"]:
             shape = json.dumps(landed["columns"], sort_keys=True)
-            groups.setdefault((load["contract"][table.name], shape), []).extend(landed["files"])
+            groups.setdefault((load["contract"][table.name], shape), (load, []))[1].extend(landed["files"])
     if not groups:
         columns = [f"null::{c.sql_type} as {quoted(c.name)}" for c in table.columns if c.is_landed]
         marks = "null::varchar as _file, null::bigint as _row, null::timestamptz as _read_at, null::varchar as _load_id"
         return f"select {', '.join(columns)}, {marks} where false"
-    selects = []
-    for (_, shape), files in groups.items():
-        values = {column.name: mapped(column, json.loads(shape)) for column in table.columns if column.is_landed}
-        columns = [f"{value} as {quoted(name)}" for name, value in values.items()]
-        conditions = ["_refused is null"] + [f"not ({test})" for test in is_erased(journal, brick.name, table.name, values)]
+    selects, notation = [], notation_of(brick, table)
+    for load, files in groups.values():
+        types = shape_of(journal, load, table)
+        columns = [f"{mapped(column, types, notation)} as {quoted(column.name)}" for column in table.columns if column.is_landed]
+        conditions = ["_refused is null"] + [f"not ({test})" for test in is_erased(journal, brick, table, types)]
         relation = (
             f"read_parquet({listed([lake.path(file) for file in files])}, "
             "hive_partitioning = true, hive_types = {'load_id': 'varchar'}, file_row_number = true)"
@@ -81,24 +82,42 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
     return " union all ".join(selects)
 
 
-def mapped(column: Column, landed: dict[str, str]) -> str:
-    """Write a column as today's contract names and types it, from what an older one landed."""
-    names = [name for name in (column.name, *column.meta.formerly) if name in landed]
-    values = [quoted(name) if landed[name] == column.data_type else f"try_cast({quoted(name)} as {column.sql_type})" for name in names]
-    if not names and "_extra" in landed:
-        values = [f"try_cast(_extra ->> {literal('$.' + quoted(column.name))} as {column.sql_type})"]
-    return f"coalesce({', '.join(values)})" if len(values) > 1 else (values or [f"null::{column.sql_type}"])[0]
+def shape_of(journal: Journal, load: Entry, table: Table) -> dict[str, str]:
+    """Give the type, by name, of what a load landed of a table; JSON, which lands as text, is told by its declaration."""
+    declared = {column["name"]: column["data_type"] for column in journal.declaration(load, table.name)["columns"]}
+    landed = load["tables"][table.name]["columns"]
+    return {name: "json" if (kind, declared.get(name)) == ("string", "json") else kind for name, kind in landed.items()}
 
 
-def is_erased(journal: Journal, brick: str, table: str, values: dict[str, str]) -> list[str]:
-    """Write, for each key that was erased, whether a row is of it; `values` are the expressions of the row's columns."""
-    return [_matches(key, values) for e in journal.of("erase", brick) if e["table"] == table for key in e["keys"]]
+def is_erased(journal: Journal, brick: Brick, table: Table, landed: dict[str, str]) -> list[str]:
+    """Write, for each key that was erased, whether a row of files that hold the columns `landed` is of it.
+
+    Raises LakeError for a key of a column that the files do not hold: without it too much would go, or too little.
+    """
+    keys = [key for erasure in journal.of("erase", brick.name) if erasure["table"] == table.name for key in erasure["keys"]]
+    return [" and ".join(_holds(brick, table, landed, *item) for item in key.items()) or "false" for key in keys]
 
 
-def _matches(key: dict[str, Any], values: dict[str, str]) -> str:
-    """Say whether a row is one of those erased; a column that the brick has not any more is left out of the key."""
-    tests = [f"({values[name]})::varchar is not distinct from {literal(str(value))}" for name, value in key.items() if name in values]
-    return " and ".join(tests) or "false"
+def _holds(brick: Brick, table: Table, landed: dict[str, str], name: str, value: Any) -> str:
+    """Write whether a row holds a value of a key, as text or as a value of the type that landed or is declared today."""
+    named = [c for c in table.columns if name.casefold() in {each.casefold() for each in (c.name, *c.meta.formerly)}]
+    held = found((named[0].name, *named[0].meta.formerly) if named else (name,), landed)
+    if not held and named and named[0].meta.optional:
+        return "false"
+    if not held:
+        raise LakeError(
+            f"{brick.name}.{table.name}: rows are erased by their column '{name}', which some files do not hold ({', '.join(landed)}). "
+            "Mend: tell the other name of the column by `formerly`, or `optional: true` where those loads never held it."
+        )
+    if value is None:
+        return " and ".join(f"({held_value}) is null" for held_value, _ in held)
+    notation = notation_of(brick, table)
+    held += [(mapped(column, landed, notation), column.data_type) for column in named]
+    text, tests = literal(str(value)), []
+    for held_value, kind in dict.fromkeys(held):
+        typed = cast(kind, text, Notation())
+        tests.append(f"coalesce(({held_value})::varchar = {text} or ({held_value}) = {typed}, false)")
+    return f"({' or '.join(tests)})"
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:

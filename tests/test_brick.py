@@ -112,6 +112,9 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "key that is dropped": (
         lambda d: (first(d)["columns"].append(column("phone", personal=True, mask="drop")), meta(d).update(PERSONAL), table_meta(d).update(key=["phone"])),
         r"tables.0.config.meta.key: phone is dropped by its mask: use mask pseudonym"),
+    "optional column without a header": (
+        lambda d: (first(d)["columns"].append(column("x", optional=True)), table_meta(d)["options"].update(header=False)),
+        r":\d+: tables.0.columns.2.config.meta.optional: without `header` columns are told by position: declare every column"),
     "password in a URL": (put(meta, endpoint="https://user:hunter2@example.org/x"), r"looks like a secret. Mend: keep it in an environment variable"),
     "key in a URL": (put(meta, endpoint="https://example.org/x?api_key=12345"), r"looks like a secret"),
     "token in a URL": (put(meta, homepage="https://example.org/x?a=1&token=12345"), r"looks like a secret"),
@@ -187,13 +190,34 @@ def test_what_is_no_yaml_is_told(tmp_path: Path) -> None:
             read_brick(write(tmp_path, empty))
 
 
+def test_a_date_that_no_calendar_shows_and_a_folder_that_is_not_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BrickError, match=r"shop.yml: not YAML: month must be in 1..12. Mend: put what looks like a date"):
+        read_brick(write(tmp_path, "version: 2\nsources:\n- name: 2024-13-45\n"))
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(tmp_path / "nope"))
+    with pytest.raises(BrickError, match=r"/nope is no folder of bricks. Mend: set ORCHESTRA_BRICKS"):
+        read_bricks()
+
+
+def test_a_territory_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BrickError, match=r"territory.yml cannot be read: No such file or directory. Mend: .*ORCHESTRA_TERRITORY"):
+        read_territory(tmp_path / "territory.yml")
+    for number, (content, told) in enumerate(
+        ((b"a: [1", "not YAML"), (b"a: \xe9", "not UTF-8 at byte 3"), (b"[]", "valid dictionary"), (b"", "valid dictionary"))
+    ):
+        path = tmp_path / f"t{number}.yml"
+        path.write_bytes(content)
+        with pytest.raises(BrickError, match=f"^t{number}.yml: .*{told}"):
+            read_territory(path)
+
+
 def test_a_schema_of_the_warehouse_is_no_name_and_a_cron_is_a_cadence(tmp_path: Path) -> None:
     document = shop()
     meta(document)["cadence"] = "*/15 6-20 * * MON-FRI"
     assert read_brick(write(tmp_path, document)).meta.cadence == "*/15 6-20 * * MON-FRI"
-    brick(document)["name"] = "staging"
-    with pytest.raises(BrickError, match="'staging' is the name of a schema of the warehouse"):
-        read_brick(write(tmp_path, document, "staging"))
+    for name in ("staging", "information_schema", "pg_catalog", "system", "temp"):
+        brick(document)["name"] = name
+        with pytest.raises(BrickError, match=f"'{name}' is the name of a schema of the warehouse"):
+            read_brick(write(tmp_path, document, name))
 
 
 def test_a_dataset_has_one_brick_that_decides(tmp_path: Path) -> None:

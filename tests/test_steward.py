@@ -11,6 +11,7 @@ from conftest import House, column, table
 
 from flows import cli
 from ingestion.brick import Brick
+from ingestion.lake import LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows
 
 CSV = {"format": "csv", "path": "items*.csv", "separator": ","}
@@ -43,9 +44,9 @@ def test_refused_rows_are_told_by_file_row_and_reason(shop: tuple[House, Brick])
     entry = house.land(brick)
     assert entry
     assert refused_rows(house.lake, entry, 99)["items"] == [
-        {"file": "items1.csv", "row": 3, "reason": "n is not a bigint: x"},
-        {"file": "items1.csv", "row": 700, "reason": "n is not a bigint: x"},
-        {"file": "items2.csv", "row": 2, "reason": "n is not a bigint: 2.5"},
+        {"file": "items1.csv", "row": 3, "reason": "n is not a whole number: x"},
+        {"file": "items1.csv", "row": 700, "reason": "n is not a whole number: x"},
+        {"file": "items2.csv", "row": 2, "reason": "n is not a whole number: 2.5"},
         {"file": "items2.csv", "row": 3, "reason": "id is missing, and is in the key"},
     ]
     assert len(refused_rows(house.lake, entry, 3)["items"]) == 3
@@ -58,7 +59,7 @@ def test_unreadable_lines_do_not_shift_the_rows_that_follow(shop: tuple[House, B
     assert entry
     told = refused_rows(house.lake, entry, 99)["items"]
     assert places(told) == [("items1.csv", row) for row in (2, 3, 4, 5, 7, 8)]
-    assert [row["reason"].split(":")[0] for row in told if row["row"] in (3, 5, 8)] == ["n is not a bigint"] * 3
+    assert [row["reason"].split(":")[0] for row in told if row["row"] in (3, 5, 8)] == ["n is not a whole number"] * 3
     assert [row["reason"].partition(" (")[0] for row in told if row["row"] in (2, 4, 7)] == [f"line {n} is unreadable" for n in (3, 5, 8)]
 
 
@@ -92,7 +93,7 @@ def test_lines_that_are_no_document_are_told_by_row(house: House) -> None:
     assert entry
     told = refused_rows(house.lake, entry, 99)["items"]
     assert places(told) == [("items.ndjson", row) for row in (2, 3, 4, 5)]
-    assert [row["reason"] for row in told][:2] == ['not a JSON object: {"id": ', "n is not a bigint: x"]
+    assert [row["reason"] for row in told][:2] == ['not a JSON object: {"id": ', "n is not a whole number: x"]
     assert told[3]["reason"] == "id is missing, and is in the key"
 
 
@@ -107,12 +108,12 @@ def test_loads_show_tells_a_steward_what_was_refused(shop: tuple[House, Brick], 
     for told in (
         f"load {entry['load_id']}: refused", "why: items: rows of the fullest day: 3, 90 to 110 before",
         "items: 2 rows at the source (counted) = 1 kept + 1 refused", "columns that the brick does not declare: colour",
-        "file items2.csv refused: lacks the declared columns id, n", "n is not a bigint: x",
+        "file items2.csv refused: lacks the declared columns id, n", "n is not a whole number: x",
     ):  # fmt: skip
         assert told in shown
     assert cli.main(["loads", "show", entry["load_id"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["refused_rows"]["items"] == [
-        {"file": "items1.csv", "row": 2, "reason": "n is not a bigint: x"}
+        {"file": "items1.csv", "row": 2, "reason": "n is not a whole number: x"}
     ]
     assert cli.main(["loads", "show", "nothing"]) == 2
     assert "no load 'nothing'" in capsys.readouterr().err
@@ -154,6 +155,26 @@ def test_loads_drop_takes_a_load_away(shop: tuple[House, Brick], way: str, again
     assert house.rows(brick, "items", "id") == ([("a",), ("b",)] if again else [("a",)])
     assert house.land(brick) is None
     assert cli.main(["loads", "drop", dropped["load_id"], way]) == 2, "what is gone is dropped again"
+
+
+def test_two_stewards_do_not_undo_each_other(shop: tuple[House, Brick]) -> None:
+    house, brick = shop
+    house.drop("items1.csv", "id,n\na,1\n")
+    entry = house.land(brick, refuse)
+    assert entry
+    first, second, third = house.journal, house.journal, house.journal
+    accept_load(house.lake, first, entry, "seen")
+    with pytest.raises(LakeError, match=f"load {entry['load_id']} of shop is accepted already"):
+        accept_load(house.lake, second, entry, "seen as well")
+    drop_load(house.lake, first, entry, refetch=False)
+    for act in (
+        lambda: accept_load(house.lake, third, entry, "why"),
+        lambda: drop_load(house.lake, third, entry, refetch=True),
+    ):
+        with pytest.raises(LakeError, match=f"load {entry['load_id']} of shop was dropped"):
+            act()
+    assert [e["kind"] for e in house.journal.entries] == ["lake", "load", "load", "drop"]
+    assert house.land(brick) is None, "it was to be forgotten, not read again"
 
 
 def test_a_steward_waits_for_a_landing_that_goes_on(shop: tuple[House, Brick], monkeypatch: pytest.MonkeyPatch) -> None:
