@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import Field
 
-from ingestion.connectors import Reading, Request, SourceError, Strict
+from ingestion.connectors import Reading, Request, SourceError, Strict, Variable
 from ingestion.connectors.formats import Spool, parts
 from ingestion.connectors.web import Client
 
@@ -23,7 +23,7 @@ FORMATS = {"parquet": "parquet", "jsonl": "ndjson"}
 class BrickOptions(Strict):
     """What a brick of a portal may say: the name of the variable that holds its API key."""
 
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
 
 
 class TableOptions(Strict):
@@ -63,7 +63,7 @@ def read(request: Request) -> Reading:
 def _export(client: Client, where: dict[str, str]) -> None:
     """Stream the export to a spool and give it as the reading's parts, or as refused."""
     reading, options = client.reading, client.reading.request.table_options
-    spool = reading.held = Spool(reading.request.spool)
+    spool = reading.held = Spool(reading.request.spool, is_private=reading.request.is_private)
     name = f"{options.dataset}.{options.format}".replace("/", "_")
 
     def sink(stream: Any, _: Any) -> None:
