@@ -282,6 +282,7 @@ def test_geojson_is_never_in_memory_whole(ask: Callable[..., Request], tmp_path:
     with (tmp_path / "a.geojson").open("w") as file:
         file.write('{"features": [' + f"{feature},\n" * 9999 + feature + "]}")
     request = ask(tmp_path, {"format": "geojson", "path": "a.geojson"})
+    request.connection.execute("set memory_limit = '20MB'")
     tracemalloc.start()
     reading = files.read(request)
     peak = tracemalloc.get_traced_memory()[1]
@@ -303,8 +304,8 @@ def test_features_are_read_wherever_a_block_ends(tmp_path: Path, block: int) -> 
 
 def test_names_are_no_patterns(ask: Callable[..., Request], tmp_path: Path) -> None:
     for form, content in {"csv": "id\n{}\n", "ndjson": '{{"id": "{}"}}\n', "json": '{{"id": "{}"}}'}.items():
-        folder = tmp_path / form / "[ab]*?"
-        folder.mkdir(parents=True)
+        folder = tmp_path / form
+        folder.mkdir()
         # Read as patterns, the first three would mean the last.
         written = [f"data[1].{form}", f"data*.{form}", f"data?.{form}", f"data1.{form}"]
         for name in written:
@@ -312,9 +313,11 @@ def test_names_are_no_patterns(ask: Callable[..., Request], tmp_path: Path) -> N
         _, found = read(ask(folder, {"format": form, "path": f"*.{form}"}))
         assert sorted(row["_file"] for row in found) == sorted(written)
         assert all(row["_file"] in (row.get("id") or row["_doc"]) for row in found)
-    duckdb.sql("select 'A' as id").write_parquet(str(tmp_path / "[x].parquet"))
-    _, found = read(ask(tmp_path, {"format": "parquet", "path": "*.parquet"}))
-    assert found == [{"id": "A", "_file": "[x].parquet"}]
+    for name in ("x", "[x]"):
+        (tmp_path / name).mkdir()
+        duckdb.sql(f"select '{name}' as id").write_parquet(str(tmp_path / name / "a.parquet"))
+    _, found = read(ask(tmp_path / "[x]", {"format": "parquet", "path": "*.parquet"}))
+    assert found == [{"id": "[x]", "_file": "a.parquet"}]
 
 
 STREETS = [f"{number},rue {number},{number % 7}" for number in range(1000)]
