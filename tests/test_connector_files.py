@@ -189,6 +189,12 @@ def test_csv_shapes(
     assert [{name: value for name, value in row.items() if name != "_file"} for row in found] == expected
 
 
+def test_a_header_is_read_whatever_its_case(ask: Callable[..., Request], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ID;ÉNERGIE;Other\n1;2;3\n", encoding="utf-8")
+    _, found = read(ask(tmp_path, {"format": "csv", "path": "a.csv"}, ("id", "énergie")))
+    assert found == [{"id": "1", "énergie": "2", "Other": "3", "_file": "a.csv"}]
+
+
 def test_files_of_one_header_are_one_part_and_folders_with_equal_signs_add_no_column(ask: Callable[..., Request], tmp_path: Path) -> None:
     for name, content in {
         "year=2024/a.csv": "x,y\n1,2\n",

@@ -496,8 +496,11 @@ def _read_header(path: Path, request: Request) -> tuple[tuple[str, ...], str, in
         raise ValueError("has a header that is not UTF-8. Mend: declare its `encoding`, often cp1252")
     names: list[str] = []
     met = {name.casefold() for name in RESERVED}
+    # As declared: DuckDB does not know that É is é.
+    declared = {column.casefold(): column for column in columns}
     for number, name in enumerate(record):
         clean = name.strip().strip('"').strip() or f"column{number}"
+        clean = declared.get(clean.casefold(), clean)
         names.append(next(new for n in itertools.count() if (new := clean if not n else f"{clean}_{n}").casefold() not in met))
         met.add(names[-1].casefold())
     _check_columns(request, names)
