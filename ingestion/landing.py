@@ -227,7 +227,8 @@ def _read(
             position=position.at,
             known=position.known,
             connection=connection,
-            spool=None if brick.has_personal else spool,
+            spool=spool,
+            is_private=brick.has_personal,
             whole=table.meta.delivers == "whole",
             progress=lambda count: progress(table.name, count) if progress else None,
         )

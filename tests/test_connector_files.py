@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import time
+import tracemalloc
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -53,6 +54,7 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
             known={},
             connection=duckdb.connect(),
             spool=spool,
+            is_private=False,
             whole=False,
             progress=lambda _: None,
         )
@@ -116,7 +118,7 @@ def test_real_payloads(
     if not (DATA / folder).is_dir():
         pytest.skip("the real payloads of ../shared/data are not there")
     request = ask(DATA / folder, {"format": "csv", **options}, (column,) if column else ())
-    reading, found = read(dataclasses.replace(request, spool=None) if in_memory else request)
+    reading, found = read(dataclasses.replace(request, is_private=in_memory))
     assert len(found) == count
     assert not reading.refused_files
     assert column is None or column in found[0]
@@ -125,13 +127,16 @@ def test_real_payloads(
         assert any("é" in (row["nom_membre"] or "") for row in found)
 
 
-def test_real_lines_of_another_width_are_rejected_not_lost(ask: Callable[..., Request]) -> None:
+def test_a_real_stray_quote_that_swallows_six_rows(ask: Callable[..., Request]) -> None:
     if not DATA.is_dir():
         pytest.skip("the real payloads of ../shared/data are not there")
-    request = ask(DATA, {"format": "csv", "path": "messy/geonetwork_ui/invalid.csv"})
-    reading, found = read(request)
+    options = {"format": "csv", "path": "messy/geonetwork_ui/invalid.csv"}
+    reading, found = read(ask(DATA, options))
     assert not found
-    assert len(rejected(request, reading.parts[0])) == reading.parts[0].counted == 1
+    assert "line 2: a stray quote makes one value of 6 lines. Mend: " in reading.refused_files[0][1]
+    # The mend that is told.
+    _, found = read(ask(DATA, {**options, "quote": ""}))
+    assert len(found) == 6
 
 
 def test_real_frames(ask: Callable[..., Request]) -> None:
@@ -184,6 +189,12 @@ def test_csv_shapes(
     assert [{name: value for name, value in row.items() if name != "_file"} for row in found] == expected
 
 
+def test_a_header_is_read_whatever_its_case(ask: Callable[..., Request], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ID;ÉNERGIE;Other\n1;2;3\n", encoding="utf-8")
+    _, found = read(ask(tmp_path, {"format": "csv", "path": "a.csv"}, ("id", "énergie")))
+    assert found == [{"id": "1", "énergie": "2", "Other": "3", "_file": "a.csv"}]
+
+
 def test_files_of_one_header_are_one_part_and_folders_with_equal_signs_add_no_column(ask: Callable[..., Request], tmp_path: Path) -> None:
     for name, content in {
         "year=2024/a.csv": "x,y\n1,2\n",
@@ -216,7 +227,13 @@ def test_files_of_one_header_are_one_part_and_folders_with_equal_signs_add_no_co
         ("a.csv", b"PK\x03\x04" + b"junk" * 9, {}, "cannot be read"),
         ("a.parquet", b"PAR1 cut", {"format": "parquet"}, "is not whole Parquet"),
         ("a.geojson", b'{"features": [', {"format": "geojson"}, "not a whole GeoJSON"),
-        ("a.geojson", b'{"type": "Feature"}', {"format": "geojson"}, "not a whole GeoJSON"),
+        ("a.geojson", b'{"features": [{"id": 1}, {"id": 2}', {"format": "geojson"}, "FeatureCollection: it is cut"),
+        ("a.geojson", b'{"features": [{"id": 1}]', {"format": "geojson"}, "FeatureCollection: , or } is not there"),
+        ("a.geojson", b'{"features": [{"id": 1}, {"id" 2}]}', {"format": "geojson"}, "Expecting ':' delimiter, at character 32"),
+        ("a.geojson", b'{"features": []} {}', {"format": "geojson"}, "something follows it"),
+        ("a.geojson", b'{"features": ' + b"[" * 99999, {"format": "geojson"}, "not a whole GeoJSON"),
+        ("a.geojson", b'{"type": "Feature"}', {"format": "geojson"}, "it has no `features`"),
+        ("a.geojson", b'{"features": null}', {"format": "geojson"}, "[ is not there"),
         ("a.geojson", b'{"x": "\xe9"}', {"format": "geojson"}, "is not UTF-8"),
         ("a.json", b'{"x": "\xe9"}', {"format": "json"}, "cannot be read"),
     ],
@@ -255,6 +272,169 @@ def test_geojson_features_are_properties_with_their_geometry(ask: Callable[..., 
     assert [json.loads(row["_doc"]) for row in found] == [{"id": "f1", "name": "é", "n": 1, "geometry": point}, {}]
 
 
+def test_what_is_no_feature_is_given_for_landing_to_refuse_and_null_values_stay(ask: Callable[..., Request], tmp_path: Path) -> None:
+    features = [None, 1, {"properties": [1]}, {"id": 7, "properties": {"n": None, "v": {"x": None, "é": [1e-7, None]}}}]
+    (tmp_path / "a.geojson").write_text(json.dumps({"crs": {"features": [0]}, "features": features, "bbox": [1, 2]}))
+    (tmp_path / "b.geojson").write_text('{"features": []}')
+    (tmp_path / "c.geojson").write_text('{"features": [{"id": "cut"}, {"id')
+    reading, found = read(ask(tmp_path, {"format": "geojson", "path": "*.geojson"}))
+    assert [json.loads(row["_doc"]) for row in found] == [None, 1, [1], {"id": 7, "n": None, "v": {"x": None, "é": [1e-7, None]}}]
+    assert [part.files for part in reading.parts] == [("a.geojson", "b.geojson")]
+    assert [name for name, _ in reading.refused_files] == ["c.geojson"]
+
+
+def test_geojson_is_never_in_memory_whole(ask: Callable[..., Request], tmp_path: Path) -> None:
+    feature = json.dumps({"properties": {"text": "é" * 1000, "numbers": list(range(100))}, "geometry": None})
+    with (tmp_path / "a.geojson").open("w") as file:
+        file.write('{"features": [' + f"{feature},\n" * 9999 + feature + "]}")
+    request = ask(tmp_path, {"format": "geojson", "path": "a.geojson"})
+    request.connection.execute("set memory_limit = '20MB'")
+    tracemalloc.start()
+    reading = files.read(request)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert reading.parts[0].counted == 10_000
+    assert (tmp_path / "a.geojson").stat().st_size > 20 << 20
+    assert peak < 6 << 20
+
+
+@pytest.mark.parametrize("block", [5, 64, 1 << 18])
+def test_features_are_read_wherever_a_block_ends(tmp_path: Path, block: int) -> None:
+    features = [{"properties": {"n": n, "é": "x" * (n % 40), "a": [n, {}]}} for n in range(200)]
+    (tmp_path / "a.geojson").write_text(json.dumps({"a": 12345, "features": features, "b": [[]]}, indent=1), encoding="utf-8-sig")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "BLOCK_BYTES", block)
+        found = [json.loads(text) for text in formats._read_features(tmp_path / "a.geojson")]
+    assert found == [feature["properties"] for feature in features]
+
+
+def test_names_are_no_patterns(ask: Callable[..., Request], tmp_path: Path) -> None:
+    for form, content in {"csv": "id\n{}\n", "ndjson": '{{"id": "{}"}}\n', "json": '{{"id": "{}"}}'}.items():
+        folder = tmp_path / form
+        folder.mkdir()
+        # Read as patterns, the first three would mean the last.
+        written = [f"data[1].{form}", f"data*.{form}", f"data?.{form}", f"data1.{form}"]
+        for name in written:
+            (folder / name).write_text(content.format(name))
+        _, found = read(ask(folder, {"format": form, "path": f"*.{form}"}))
+        assert sorted(row["_file"] for row in found) == sorted(written)
+        assert all(row["_file"] in (row.get("id") or row["_doc"]) for row in found)
+    for name in ("x", "[x]"):
+        (tmp_path / name).mkdir()
+        duckdb.sql(f"select '{name}' as id").write_parquet(str(tmp_path / name / "a.parquet"))
+    _, found = read(ask(tmp_path / "[x]", {"format": "parquet", "path": "*.parquet"}))
+    assert found == [{"id": "[x]", "_file": "a.parquet"}]
+
+
+STREETS = [f"{number},rue {number},{number % 7}" for number in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({100: '100,"rue cassée,1'}, "line 102: a stray quote makes one value of 900 lines. Mend: repair it at the source, or declare"),
+        ({100: '100,"rue cassée,1', 900: '900,rue",1'}, "line 102: a stray quote makes one value of 801 lines"),
+        ({100: '100,"rue cassée,1', 110: '110,"rue 110",1'}, "line 102: a stray quote makes one value of 11 lines"),
+        ({100: '100,"rue cassée,1', 101: '101,"rue 101",1'}, "line 102: a stray quote makes one value of 2 lines"),
+        ({998: '998,"rue cassée,1'}, "line 1000: a stray quote makes one value of 2 lines"),
+        ({100: '"100,rue cassée,1', 105: '105,rue",1'}, "line 102: a stray quote makes one value of 6 lines"),
+    ],
+)
+@pytest.mark.parametrize("block", [256, 1 << 18])
+def test_rows_that_a_stray_quote_swallows_are_told(
+    ask: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[int, str], told: str, block: int
+) -> None:
+    monkeypatch.setattr(formats, "BLOCK_BYTES", block)
+    lines = [changed.get(number, line) for number, line in enumerate(STREETS)]
+    (tmp_path / "a.csv").write_text("id,street,district\n" + "\n".join(lines) + "\n")
+    reading, found = read(ask(tmp_path, {"format": "csv", "path": "a.csv"}))
+    assert not found
+    assert told in reading.refused_files[0][1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "12, rue X\n35000 Rennes, France\nappeler avant, merci\nou après, au choix\n, fin",
+        'dit ""oui, non""\nou ""non, oui""\n1, 2, 3\n4, 5, 6',
+        "\n".join("x" * 90 for _ in range(99)),
+        "1,2\n3,4",
+    ],
+)
+def test_values_of_several_lines_are_values(ask: Callable[..., Request], tmp_path: Path, value: str) -> None:
+    (tmp_path / "a.csv").write_text("id,note,x\n" + "".join(f'{n},"{value}",{n}\n' for n in range(500)))
+    reading, found = read(ask(tmp_path, {"format": "csv", "path": "a.csv"}))
+    assert not reading.refused_files
+    assert [row["note"] for row in found] == [value.replace('""', '"')] * 500
+
+
+def test_one_bad_row_of_one_line_is_refused_alone(ask: Callable[..., Request], tmp_path: Path) -> None:
+    lines = [{500: '500,"rue" cassée,1', 999: '999,"rue cassée,1'}.get(number, line) for number, line in enumerate(STREETS)]
+    (tmp_path / "a.csv").write_text("id,street,district\n" + "\n".join(lines))
+    request = ask(tmp_path, {"format": "csv", "path": "a.csv"})
+    reading, found = read(request)
+    assert len(found) == 998
+    assert len(rejected(request, reading.parts[0])) == 2
+
+
+def test_the_values_of_a_lone_column_may_be_lists(ask: Callable[..., Request], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('words\n"one\ntwo\nthree\nfour\nfive"\nsix\n')
+    _, found = read(ask(tmp_path, {"format": "csv", "path": "a.csv"}))
+    assert [row["words"] for row in found] == ["one\ntwo\nthree\nfour\nfive", "six"]
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_long_lines_are_read_within_the_memory_of_a_landing(ask: Callable[..., Request], tmp_path: Path, form: str) -> None:
+    content = "id,v\na,1\nb,{}\nc,3\n" if form == "csv" else '{{"id":"a"}}\n{{"id":"b","v":"{}"}}\n{{"id":"c"}}\n'
+    request = ask(tmp_path, {"format": form, "path": "a.txt"})
+    request.connection.execute("set memory_limit = '500MB'; set threads = 2")
+    for length in (1_900_000, 40_000_000):
+        (tmp_path / "a.txt").write_text(content.format("x" * length))
+        _, found = read(request)
+        assert [len(row["v" if form == "csv" else "_doc"] or "") > length - 1 for row in found] == [False, True, False]
+    (tmp_path / "a.txt").write_text(content.format("x" * (65 << 20)))
+    reading, _ = read(request)
+    assert "holds a record of more than 64 MB. Mend: " in reading.refused_files[0][1]
+
+
+def test_lines_that_end_in_returns_are_read_by_blocks(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\r" + '1,"x\ry"\r' * 1_000_000, newline="")
+    tracemalloc.start()
+    seen = formats.scan(tmp_path / "a.csv", ",", '"', width=2)
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+    assert (seen.records, seen.longest) == (1_000_001, 8)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_that_cannot_be_told_apart_are_refused(ask: Callable[..., Request], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for content in ("x\n1\n2\n", "x\n3\n"):
+            archive.writestr("d.csv", content)
+    (tmp_path / "b.zip").write_bytes(_zip({"d": "x\n1\n", "d/e": "x\n2\n"}))
+    (tmp_path / "c.zip").write_bytes(_zip({f"{'d' * 300}.csv": "x\n1\n"}))
+    for name, told in {
+        "a": "several members of one name. Mend: ",
+        "b": "too long, or is a file's and a folder's",
+        "c": "is too long",
+    }.items():
+        reading = files.read(ask(tmp_path, {"format": "csv", "path": f"{name}.zip"}))
+        assert told in reading.refused_files[0][1]
+
+
+@pytest.mark.parametrize(("form", "content"), [("csv", "x\n1\n"), ("json", '{"x": 1}'), ("geojson", '{"features": [{"id": 1}]}')])
+def test_what_two_alternatives_mean_is_read_once(ask: Callable[..., Request], site: Site, form: str, content: str) -> None:
+    site.put(f"/a.{form}", content)
+    site.put("/b.zip", _zip({f"one.{form}": content, f"two.{form}": content}))
+    site.asked.clear()
+    path = f"{{a.{form},*.{form},b.zip/*.{form},b.zip/one.{form},*.zip/*.{form}}}"
+    reading, found = read(ask(site.url, {"format": form, "path": path}))
+    assert not reading.refused_files
+    read_once = [asked.path for asked in site.asked if not asked.path.endswith("/")]
+    assert read_once.count(f"/a.{form}") == 1
+    assert sorted(row["_file"] for row in found) == [f"a.{form}", f"b.zip/one.{form}", f"b.zip/two.{form}"]
+
+
 def test_gzip_and_the_members_of_a_zip(ask: Callable[..., Request], tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"x\n1\n") + gzip.compress(b"2\n"))
     with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -263,9 +443,9 @@ def test_gzip_and_the_members_of_a_zip(ask: Callable[..., Request], tmp_path: Pa
         archive.writestr("readme.txt", "nothing")
         archive.writestr("__MACOSX/in/._one.csv", "\0")
     for path in ("a.csv.gz", "b.zip/in/*.csv"):
-        for spool in (True, False):
+        for is_private in (False, True):
             request = ask(tmp_path, {"format": "csv", "path": path})
-            reading, found = read(request if spool else dataclasses.replace(request, spool=None))
+            reading, found = read(dataclasses.replace(request, is_private=is_private))
             expected = (
                 [("1", "a.csv.gz"), ("2", "a.csv.gz")] if path == "a.csv.gz" else [("3", "b.zip/in/one.csv"), ("4", "b.zip/in/two.csv")]
             )
@@ -442,6 +622,89 @@ def test_a_body_that_is_cut_is_tried_again_then_is_an_error(ask: Callable[..., R
     assert len(site.asked) == web.TRIES
 
 
+def test_a_packed_answer_that_is_cut_is_a_cut_answer(ask: Callable[..., Request], site: Site) -> None:
+    packed = gzip.compress("".join(f"{n},{n * 7}\n" for n in range(20_000)).encode())
+    # Its length is that of what is sent: only the gzip stream itself says that it is not whole.
+    cut, whole = ((200, {"Content-Encoding": "gzip"}, body) for body in (packed[: len(packed) // 2], packed))
+    answers = [cut, (200, {"Content-Encoding": "gzip"}, b"no gzip"), whole]
+    site.pages["/a.csv"] = lambda _: answers.pop(0)
+    request = ask(site.url, {"format": "csv", "path": "a.csv", "header": False}, ("x", "y"))
+    reading, found = read(request)
+    assert len(found) == 20_000
+    # Of what is no gzip, the first two bytes say so.
+    assert reading.bytes_read == len(packed) // 2 + 2 + len(packed)
+    site.pages["/a.csv"] = cut
+    with pytest.raises(SourceError, match=r"its answer was cut before its end .*end-of-stream marker"):
+        files.read(request)
+
+
+def test_every_body_is_counted(ask: Callable[..., Request], site: Site) -> None:
+    lay(site, "2025-01-01")
+    reading, _ = read(ask(site.url, FRAMES))
+    site.asked.clear()
+    answers = [(503, {}, b"ill" * 100)]
+    site.pages["/year=2025/"] = lambda asked: answers.pop() if answers else site._listing(asked)
+    reading = files.read(again(ask(site.url, FRAMES), reading))
+    assert reading.request_count == len(site.asked) == 6
+    assert reading.bytes_read == 300 + sum(len(site._listing({"path": path})[2]) for path, status, *_ in site.asked if status == 200)
+
+
+def test_a_frame_that_was_no_object_is_asked_for_again(ask: Callable[..., Request], site: Site) -> None:
+    frames = {"a": "<html>maintenance</html>", "b": '{"deveui": "B"}', "c": '{"deveui": "cut'}
+    for name, content in frames.items():
+        lay(site, "2025-01-01", f"{name}.json", content)
+    request = ask(site.url, FRAMES)
+    reading, found = read(request)
+    assert len(found) == 3
+    request = again(request, reading)
+    site.asked.clear()
+    # Asked for, and not landed twice while it stays as it was.
+    assert not files.read(request).parts
+    assert {(path[-6:], status) for path, status, *_ in site.asked if path.endswith(".json")} == {("a.json", 304), ("c.json", 304)}
+    lay(site, "2025-01-01", "a.json", '{"deveui": "A"}')
+    reading, found = read(request)
+    assert [row["_doc"] for row in found] == ['{"deveui": "A"}']
+    site.asked.clear()
+    files.read(again(request, reading))
+    assert [path[-6:] for path, *_ in site.asked if path.endswith(".json")] == ["c.json"]
+
+
+def test_a_folder_page_without_links_is_no_empty_folder_once_files_were_read(ask: Callable[..., Request], site: Site) -> None:
+    maintenance = (200, {}, b"<html><body>Maintenance</body></html>")
+    site.pages["/"] = maintenance
+    request = ask(site.url, {"format": "csv", "path": "*.csv"})
+    assert not files.read(request).parts
+    site.put("/a.csv", "x\n1\n")
+    reading, _ = read(request)
+    site.pages["/"] = maintenance
+    with pytest.raises(SourceError, match=r"a_brick.a_table: no file is \*.csv any more, where 1 were read. Mend: try later"):
+        files.read(again(request, reading))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "told"),
+    [
+        ("ftp://host/data", "a_brick: ftp:// is not spoken. Mend: an endpoint is a folder, file://, http://, https:// or s3://"),
+        ("http://[::bad", "a_brick: its endpoint is no URL .*Mend: check the endpoint"),
+    ],
+)
+def test_endpoints_that_are_none(ask: Callable[..., Request], endpoint: str, told: str) -> None:
+    with pytest.raises(SourceError, match=told):
+        files.read(ask(endpoint, {"format": "csv", "path": "a.csv"}))
+
+
+def test_messages_of_a_private_brick_show_nothing_of_the_content(ask: Callable[..., Request], site: Site, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("1,DUPONT\n")
+    request = ask(tmp_path, {"format": "csv", "path": "a.csv"}, ("id",), is_private=True)
+    reading = files.read(request)
+    assert "lacks the declared columns id; it has 2 columns. Mend: " in reading.refused_files[0][1]
+    for status, is_private, is_shown in ((203, False, False), (206, False, False), (403, True, False), (403, False, True)):
+        site.pages["/a.csv"] = (status, {}, b"1,DUPONT\n")
+        with pytest.raises(SourceError, match=f"answered {status}") as error:
+            files.read(ask(site.url, {"format": "csv", "path": "a.csv"}, is_private=is_private))
+        assert ("DUPONT" in str(error.value) + error.value.text) == is_shown
+
+
 def test_one_document_that_the_source_fails_to_give_is_refused_alone(ask: Callable[..., Request], site: Site) -> None:
     for name in "abc":
         lay(site, "2025-01-01", f"{name}.json", f'{{"deveui": "{name}"}}')
@@ -527,14 +790,15 @@ def test_downloads_of_personal_data_stay_in_memory(ask: Callable[..., Request], 
         {"format": "json", "path": "*.csv"},
         {"format": "ndjson", "path": "*.csv"},
     ):
-        request = ask(site.url, options, spool=None)
+        request = ask(site.url, options, is_private=True)
         reading, found = read(request)
         assert {row["_file"] for row in found} == {"a.csv", "b.csv"}
-        folder = reading.held.root
-        assert all(path.is_symlink() and "memfd" in str(path.readlink().readlink()) for path in folder.iterdir())
+        # What a kill leaves behind leads nowhere, and stands where the next run sweeps.
+        links = list(request.spool.iterdir())
+        assert all(path.is_symlink() and "memfd" in str(path.readlink().readlink()) for path in links)
         del reading
-        assert not folder.exists()
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any(path.exists() for path in links)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
 def test_a_sandbox_says_that_it_is_one(ask: Callable[..., Request], site: Site, tmp_path: Path) -> None:
@@ -561,6 +825,20 @@ def test_parquet_of_several_schemas(ask: Callable[..., Request], tmp_path: Path)
     assert "lacks the declared columns n; it has other" in dict(reading.refused_files)["c.parquet"]
 
 
+def test_parquet_columns_of_bytes_and_of_one_name(ask: Callable[..., Request], tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    words = ["café".encode(), None, b"caf\xe9"]
+    pq.write_table(pa.table({"id": [1, 2, 3], "NOM": pa.array(words, pa.binary()), "other": words}), tmp_path / "a.parquet")
+    pq.write_table(pa.Table.from_arrays([pa.array(["x"]), pa.array(["y"])], names=["NOM", "nom"]), tmp_path / "b.parquet")
+    reading, found = read(ask(tmp_path, {"format": "parquet", "path": "*.parquet"}, ("id", "nom")))
+    assert [(row["NOM"], row["other"]) for row in found] == [("café", words[0]), (None, None), (r"caf\xE9", words[2])]
+    assert "lacks the declared columns id" in dict(reading.refused_files)["b.parquet"]
+    reading = files.read(ask(tmp_path, {"format": "parquet", "path": "b.parquet"}, ("nom",)))
+    assert "columns that share a name, whatever its case (nom_1). Mend: rename" in reading.refused_files[0][1]
+
+
 def test_names_with_spaces_and_accents_over_http(ask: Callable[..., Request], site: Site) -> None:
     link = '<a href="/d%C3%A9p%C3%B4t/relev%C3%A9%20%231.csv">relev..&gt;</a><a href="/other/x.csv">x</a><a href="http://elsewhere/y.csv">y</a>'
     site.pages["/dépôt/"] = (200, {}, f"<html>{link}</html>".encode())
@@ -569,10 +847,30 @@ def test_names_with_spaces_and_accents_over_http(ask: Callable[..., Request], si
     assert [row["_file"] for row in found] == ["relevé #1.csv"]
 
 
-@pytest.mark.parametrize("options", [{"format": "xls", "path": "a"}, {"format": "csv", "path": "a", "encoding": "no"}, {"format": "csv"}])
+@pytest.mark.parametrize("options", [{"format": "xls", "path": "a"}, {"format": "csv"}])
 def test_options_that_are_none(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         files.TableOptions(**options)
+
+
+@pytest.mark.parametrize("encoding", ["no", "rot13", "hex", "undefined"])
+def test_encodings_that_are_none_of_text(encoding: str) -> None:
+    with pytest.raises(ValueError, match=f"'{encoding}' is no encoding: utf-8, cp1252"):
+        files.TableOptions(format="csv", path="a", encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"auth": {"user_env": "A_USER", "password_env": "hunter2-Secret!"}},
+        {"auth": {"user_env": "hunter2-Secret!", "password_env": "A_PASSWORD"}},
+        {"headers_env": {"X-Key": "hunter2-Secret!"}},
+    ],
+)
+def test_a_secret_in_the_place_of_a_variable_is_refused_and_not_shown(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="should match pattern") as error:
+        files.BrickOptions(**options)
+    assert "hunter2" not in str(error.value)
 
 
 # --- properties ---
@@ -697,9 +995,9 @@ def test_s3(bucket: str, s3: dict[str, str], ask: Callable[..., Request], monkey
     seaweed.put(s3, "drops/year=2025/month=11/day=02/A/late.json", b'{"deveui": "late"}')
     assert [row["_doc"] for row in read(request)[1]] == ['{"deveui": "late"}']
 
-    for spool in (True, False):
+    for is_private in (False, True):
         request = ask(bucket, {"format": "csv", "path": "{a.csv.gz,b.zip}"}, whole=True)
-        reading, found = read(request if spool else dataclasses.replace(request, spool=None))
+        reading, found = read(dataclasses.replace(request, is_private=is_private))
         assert [(row["x"], row["_file"]) for row in found] == [
             ("1", "a.csv.gz"),
             ("2", "a.csv.gz"),

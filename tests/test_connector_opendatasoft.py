@@ -81,6 +81,7 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
             known={},
             connection=duckdb.connect(),
             spool=tmp_path,
+            is_private=False,
             whole=False,
             progress=lambda _: None,
         )
@@ -111,7 +112,7 @@ def test_an_export_with_what_the_portal_says_of_it(
     in_memory: bool,
 ) -> None:
     monkeypatch.setenv("A_KEY", "k3y")
-    request = ask(portal.url, options={"format": form}, spool=None if in_memory else tmp_path)
+    request = ask(portal.url, options={"format": form}, is_private=in_memory)
     reading = opendatasoft.read(request)
     found = rows(request, reading)
     assert [(row if form == "parquet" else json.loads(row["_doc"]))["bill_id"] for row in found] == ["b1", "b2"]
@@ -124,7 +125,7 @@ def test_an_export_with_what_the_portal_says_of_it(
     assert reading.bytes_read > 0
     assert not reading.is_synthetic
     assert all(asked.headers["Authorization"] == "Apikey k3y" for asked in portal.asked)
-    assert not in_memory or not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not in_memory or not [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
 def test_a_dataset_that_has_not_changed_is_not_downloaded(portal: Portal, ask: Callable[..., Request]) -> None:
@@ -153,6 +154,9 @@ def test_a_dataset_that_has_not_changed_is_not_downloaded(portal: Portal, ask: C
             "(a or b) and updated_at >= date'2025-11-01T10:00:00Z'",
         ),
         ("year", "2025", {}, "year >= 2025"),
+        ("year", "1732550400123456", {}, "year >= 1732550400123456"),
+        ("year", "1e+16", {}, "year >= 10000000000000000"),
+        ("year", "0.30000000000000004", {}, "year >= 0.30000000000000004"),
         ("updated_at", None, {}, None),
         ("updated_at", None, {"where": "a or b"}, "a or b"),
     ],
@@ -201,6 +205,7 @@ def test_records_that_come_during_the_export_are_counted_once_more(portal: Porta
         ),
         (DATASET, (200, {}, b"<html>"), "did not answer with a JSON object. Mend: check that the endpoint"),
         (DATASET, (200, {}, b"[1]"), "did not answer with a JSON object"),
+        (f"{DATASET}/records", (200, {}, b'{"total_count": -1}'), "a_brick.a_table: the portal counts -1 records. Mend: tell the producer"),
         (
             f"{DATASET}/exports/parquet",
             (400, {}, b'{"error_code": "ODSQLError", "message": "ODSQL query is malformed: x"}'),
@@ -252,9 +257,42 @@ def test_an_export_that_lacks_a_declared_column_is_refused(portal: Portal, ask: 
     assert "lacks the declared columns amount; it has bill_id, updated_at" in dict(reading.refused_files)["bills.parquet"]
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"metas": None},
+        {"metas": []},
+        {"metas": {"default": []}},
+        {"metas": {"default": {"modified": 12}}, "fields": None},
+        {"metas": {}, "fields": [{"nom": "id"}, None, {"name": "updated_at"}]},
+    ],
+)
+def test_what_a_portal_may_leave_out(portal: Portal, ask: Callable[..., Request], told: dict[str, Any]) -> None:
+    portal.pages[DATASET] = (200, {}, json.dumps(told).encode())
+    portal.pages[f"{DATASET}/records"] = (200, {}, b'{"total_count": "2"}')
+    request = ask(portal.url, cursor="updated_at", position={"cursor": "2025-01-01"})
+    reading = opendatasoft.read(request)
+    assert len(rows(request, reading)) == reading.announced == 2
+
+
+def test_a_portal_that_refuses_a_private_brick_is_not_quoted(portal: Portal, ask: Callable[..., Request]) -> None:
+    portal.pages[f"{DATASET}/exports/parquet"] = (400, {}, b'{"message": "no DUPONT"}')
+    with pytest.raises(SourceError, match="does not understand") as error:
+        opendatasoft.read(ask(portal.url, is_private=True))
+    assert "DUPONT" not in str(error.value)
+
+
+def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown() -> None:
+    with pytest.raises(ValueError, match="should match pattern") as error:
+        opendatasoft.BrickOptions(api_key_env="hunter2-Secret!")
+    assert "hunter2" not in str(error.value)
+
+
 def test_a_cursor_that_is_no_date(portal: Portal, ask: Callable[..., Request]) -> None:
     with pytest.raises(SourceError, match=r"a_brick.a_table: the cursor 'b2' is no date"):
         opendatasoft.read(ask(portal.url, cursor="bill_id", position={"cursor": "b2"}))
+    with pytest.raises(SourceError, match=r"a_brick.a_table: the cursor 'b2' is no number"):
+        opendatasoft.read(ask(portal.url, cursor="year", position={"cursor": "b2"}))
 
 
 def test_the_sandbox_portal(ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +24,14 @@ CONNECTORS = ("files", "opendatasoft")
 RESERVED = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
 
 
+# The name of an environment variable: a secret typed in its place is none, and no message shows it.
+Variable = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")]
+
+
 class Strict(BaseModel):
     """What a YAML may say: no other field, and nothing is changed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class SourceError(Exception):
@@ -54,8 +58,8 @@ class Request:
     """One table to read, from where the journal says that we are.
 
     `position` is what the last `Reading.position` of the table held ({} the first time); `known` maps the name of each
-    file already opened within the position's reach to its signature. `spool` is an empty folder of this load's own, or
-    None for a brick with personal columns, whose downloads must stay in memory.
+    file already opened within the position's reach to its signature. `spool` is an empty folder of this load's own.
+    `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content.
     """
 
     brick: str
@@ -69,7 +73,8 @@ class Request:
     position: dict[str, Any]
     known: dict[str, str]
     connection: duckdb.DuckDBPyConnection
-    spool: Path | None
+    spool: Path
+    is_private: bool
     whole: bool
     progress: Callable[[int], None]
 

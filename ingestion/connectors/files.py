@@ -5,26 +5,30 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import json
 import shutil
 import zipfile
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import IO, Any, BinaryIO, Literal, cast
 
 from pydantic import Field, field_validator
 
-from ingestion.connectors import MissingFile, Reading, Request, SourceError, Strict, UnreadableFile
+from ingestion.connectors import MissingFile, Reading, Request, SourceError, Strict, UnreadableFile, Variable
 from ingestion.connectors.formats import Documents, Spool, parts
-from ingestion.connectors.stores import Entry, Store, Taken, matches, open_store, walk
+from ingestion.connectors.stores import Entry, HttpStore, Store, Taken, matches, open_store, walk
 
 THREADS, AHEAD = 8, 64
 # A byte order mark is none of the text.
 UTF_8 = "utf-8-sig"
 # So many files that a source fails to give mean that it is the source that fails.
 MOST_UNREADABLE = 20
+# What the signature of a frame that was no JSON object begins with: it is asked for again.
+DOUBTFUL = "? "
 # What a file's content, rather than its source, may do wrong.
 FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, ValueError, RuntimeError)
 
@@ -32,15 +36,15 @@ FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, ValueError
 class Auth(Strict):
     """Names of the environment variables that hold a user and a password."""
 
-    user_env: str
-    password_env: str
+    user_env: Variable
+    password_env: Variable
 
 
 class BrickOptions(Strict):
     """What a brick of files may say: how to be let in by a web server; `headers_env` are headers by variable."""
 
     auth: Auth | None = None
-    headers_env: dict[str, str] = Field({})
+    headers_env: dict[str, Variable] = Field({})
 
 
 class TableOptions(Strict):
@@ -66,8 +70,9 @@ class TableOptions(Strict):
     @classmethod
     def _is_known(cls, name: str) -> str:
         try:
+            "".encode(name)  # which, other than codecs, speaks encodings of text only
             return UTF_8 if codecs.lookup(name).name in ("utf-8", "ascii") else codecs.lookup(name).name
-        except LookupError:
+        except (LookupError, UnicodeError):
             raise ValueError(f"'{name}' is no encoding: utf-8, cp1252, latin-1, ...") from None
 
 
@@ -99,7 +104,7 @@ class _Intake:
     def __init__(self, reading: Reading, store: Store) -> None:
         self.request, self.reading, self.store = reading.request, reading, store
         self.options: TableOptions = self.request.table_options
-        self.spool = reading.held = Spool(self.request.spool)
+        self.spool = reading.held = Spool(self.request.spool, is_private=self.request.is_private)
         self.documents = Documents(self.spool) if self.options.format == "json" else None
         self.files: list[str] = []
         # By name: the last day of the file's date, and its signature.
@@ -126,9 +131,13 @@ class _Intake:
         if self.is_empty:
             if self.reading.refused_files:
                 raise SourceError(self.reading.refused_files[0][1])
+            where = f"{self.request.brick}.{self.request.table}"
             if self.request.whole:
-                where = f"{self.request.brick}.{self.request.table}"
                 raise SourceError(f"{where}: no file is {self.options.path}. Mend: check the endpoint and `path`.")
+            if self.request.known and isinstance(self.store, HttpStore):
+                # A page without links may be one of maintenance.
+                told = f"{where}: no file is {self.options.path} any more, where {len(self.request.known)} were read"
+                raise SourceError(f"{told}. Mend: try later, or check the endpoint and `path`.")
         floor = _floor(self.request, self.reading.position) or date.min
         self.reading.opened = {name: signature for name, (last, signature) in self.opened.items() if last is None or last >= floor}
         # The files of a photo were taken in two goes.
@@ -138,9 +147,14 @@ class _Intake:
     def _take(self, file: Entry, signature: str | None) -> Taken | None:
         """Read a file; None when it was read before and has not changed."""
         # Frames are written once: those of a dated folder whose listing tells no signature are not even asked for again.
-        if signature and self.documents and file.days and not file.signature:
+        is_frame = self.documents and file.days and not file.signature
+        if is_frame and signature and not signature.startswith(DOUBTFUL):
             return None
-        return self.store.read(file, signature, lambda stream: self._unpack(file, stream))
+        known = signature and signature.removeprefix(DOUBTFUL)
+        taken = self.store.read(file, known, lambda stream: self._unpack(file, stream))
+        if taken and is_frame and not all(_is_object(text) for _, text in taken.content[0]):
+            return replace(taken, signature=DOUBTFUL + taken.signature)
+        return taken
 
     def _book(self, file: Entry, reading: Future[Taken | None]) -> None:
         """Note what was taken of a file; raises SourceError for what makes the whole reading worthless."""
@@ -169,7 +183,10 @@ class _Intake:
             self.opened[file.name] = (file.days and file.days[1], taken.signature)
             self.reading.available_at = max(filter(None, (self.reading.available_at, taken.modified)), default=None)
             for item in items:
-                self.documents.add(*item) if self.documents else self.files.append(item)
+                if not self.documents:
+                    self.files.append(item)
+                elif item[0] not in self.documents.names:
+                    self.documents.add(*item)
             if fault:
                 self.reading.refused_files.append((file.name, fault))
 
@@ -191,8 +208,15 @@ class _Intake:
                         shutil.copyfileobj(text, target, 1 << 20)
                     items.append(name)
         except FAULTS as error:
-            return items, f"{name} cannot be read: {error or type(error).__name__}"[:300]
+            return items, f"{name[:100]} cannot be read: {error or type(error).__name__}"[:300]
         return items, None
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _floor(request: Request, position: dict[str, Any]) -> date | None:
@@ -211,9 +235,14 @@ def _members(file: Entry, stream: BinaryIO, spool: Spool) -> Iterator[tuple[str,
             if not stream.seekable():
                 shutil.copyfileobj(stream, copy, 1 << 20)
             with zipfile.ZipFile(stream if stream.seekable() else copy) as archive:
-                members = [m for m in archive.infolist() if not m.is_dir() and matches(file.members or "**", m.filename)]
+                files = [member for member in archive.infolist() if not member.is_dir()]
+                found = (member for pattern in file.members for member in files if matches(pattern, member.filename))
+                members = list({id(member): member for member in found}.values())
                 if not members:
-                    raise ValueError(f"the archive holds no {file.members}")
+                    raise ValueError(f"the archive holds no {' or '.join(file.members)}")
+                # By its name, zipfile would open the last of them each time, and their rows would be under one name.
+                if len({member.filename for member in members}) < len(members):
+                    raise ValueError("the archive holds several members of one name. Mend: pack them under different names")
                 for member in members:
                     with archive.open(member) as source:
                         yield f"{file.name}/{member.filename}", source

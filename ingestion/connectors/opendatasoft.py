@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import Field
 
-from ingestion.connectors import Reading, Request, SourceError, Strict
+from ingestion.connectors import Reading, Request, SourceError, Strict, Variable
 from ingestion.connectors.formats import Spool, parts
 from ingestion.connectors.web import Client
 
@@ -23,7 +24,7 @@ FORMATS = {"parquet": "parquet", "jsonl": "ndjson"}
 class BrickOptions(Strict):
     """What a brick of a portal may say: the name of the variable that holds its API key."""
 
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
 
 
 class TableOptions(Strict):
@@ -40,30 +41,31 @@ def read(request: Request) -> Reading:
     reading = Reading(request, dict(request.position))
     client = Client(reading, {"Authorization": f"Apikey {key}"} if key else {})
     dataset = _ask(client, "", {})
-    metas = dataset.get("metas", {}).get("default") or {}
+    metas = _dict(_dict(dataset.get("metas")).get("default"))
     modified, processed = metas.get("modified"), metas.get("data_processed")
     state = {"modified": modified, "data_processed": processed, "where": request.table_options.where}
     reading.position |= state
     reading.metadata = {name: metas[name] for name in KEPT_METADATA if metas.get(name) is not None}
     if (modified or processed) and state.items() <= request.position.items():
         return reading
-    where = _where(request, {column["name"]: column["type"] for column in dataset.get("fields", [])})
+    fields = [_dict(field) for field in dataset.get("fields") or ()]
+    where = _where(request, {field.get("name"): field.get("type") for field in fields})
     for _ in range(2):
         # Records may come while they are exported: one more try, then landing says that the counts differ.
         _export(client, where)
-        reading.announced = _ask(client, "/records", {"limit": "0", **where}).get("total_count")
+        reading.announced = _count(client, where)
         if reading.announced in (None, sum(part.counted or 0 for part in reading.parts)) or reading.refused_files:
             break
     reading.count_method = "counted" if reading.announced is None else "announced"
     with contextlib.suppress(ValueError):
-        reading.available_at = _moment(processed or modified or "")
+        reading.available_at = _moment(str(processed or modified))
     return reading
 
 
 def _export(client: Client, where: dict[str, str]) -> None:
     """Stream the export to a spool and give it as the reading's parts, or as refused."""
     reading, options = client.reading, client.reading.request.table_options
-    spool = reading.held = Spool(reading.request.spool)
+    spool = reading.held = Spool(reading.request.spool, is_private=reading.request.is_private)
     name = f"{options.dataset}.{options.format}".replace("/", "_")
 
     def sink(stream: Any, _: Any) -> None:
@@ -75,23 +77,34 @@ def _export(client: Client, where: dict[str, str]) -> None:
     reading.parts = parts(FORMATS[options.format], [name], reading, spool)
 
 
-def _where(request: Request, types: dict[str, str]) -> dict[str, str]:
+def _count(client: Client, where: dict[str, str]) -> int | None:
+    """Ask how many records the filter means, None when the portal does not say; raises SourceError for what is no count."""
+    told = _ask(client, "/records", {"limit": "0", **where}).get("total_count")
+    if told is not None and not str(told).isdigit():
+        request = client.reading.request
+        raise SourceError(f"{request.brick}.{request.table}: the portal counts {told!r:.60} records. Mend: tell the producer.")
+    return None if told is None else int(told)
+
+
+def _where(request: Request, types: dict[Any, Any]) -> dict[str, str]:
     """Write the filter of the table and of its cursor, less the lookback when it is a date."""
     own, field, reached = request.table_options.where, request.cursor, request.position.get("cursor")
     if request.whole or not field or reached is None:
         return {"where": own} if own else {}
-    is_number = types.get(field) in ("int", "double")
-    since = f"{field} >= " + (f"{float(reached):.15g}" if is_number else f"date'{_back(request, str(reached))}'")
+    try:
+        # As it is: rounded, it could be above the real value, whose followers would be skipped.
+        is_number = types.get(field) in ("int", "double")
+        since = f"{Decimal(reached).normalize():f}" if is_number else f"date'{_back(str(reached), request.lookback_days)}'"
+    except (ValueError, ArithmeticError):
+        told = f"{request.brick}.{request.table}: the cursor {reached!r} is no {'number' if is_number else 'date'}"
+        raise SourceError(f"{told}. Mend: `cursor` must be a date or a number.") from None
+    since = f"{field} >= {since}"
     return {"where": f"({own}) and {since}" if own else since}
 
 
-def _back(request: Request, reached: str) -> str:
-    """Give the instant or the day that stands the lookback before the cursor, as ISO text."""
-    try:
-        moment = _moment(reached) - timedelta(days=request.lookback_days)
-    except ValueError:
-        where = f"{request.brick}.{request.table}"
-        raise SourceError(f"{where}: the cursor {reached!r} is no date. Mend: `cursor` must be a date or a number.") from None
+def _back(reached: str, days: float) -> str:
+    """Give the instant or the day that stands the lookback before the cursor, as ISO text; raises ValueError."""
+    moment = _moment(reached) - timedelta(days=days)
     return f"{moment:%Y-%m-%d}" if len(reached) == len("2025-01-01") else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
@@ -105,16 +118,19 @@ def _ask(client: Client, resource: str, arguments: dict[str, str]) -> dict[str, 
     """Ask for JSON; raises SourceError when the answer is something else."""
     if answer := _json(_fetch(client, resource, arguments, lambda stream, _: stream.read())):
         return answer
-    told = f"{client.brick}: {client.endpoint} did not answer with a JSON object"
+    told = f"{client.brick}.{client.reading.request.table}: {client.endpoint} did not answer with a JSON object"
     raise SourceError(f"{told}. Mend: check that the endpoint is an Opendatasoft portal.")
 
 
 def _json(text: str | bytes) -> dict[str, Any]:
     """Give the JSON object that a text is, an empty one when it is none."""
     with contextlib.suppress(ValueError):
-        if isinstance(answer := json.loads(text), dict):
-            return answer
+        return _dict(json.loads(text))
     return {}
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _fetch(client: Client, resource: str, arguments: dict[str, str], sink: Any) -> Any:

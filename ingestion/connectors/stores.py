@@ -32,7 +32,7 @@ class Entry:
     """A file or folder in a listing; no signature where a listing does not tell.
 
     Of a file that a pattern means, `name` is from the endpoint, `days` are the first and last day that its date in the
-    pattern means, `members` what is meant of an archive; `is_listed` when a listing holds it, `is_named` when the pattern
+    pattern means, `members` the patterns of what is meant of an archive; `is_listed` when a listing holds it, `is_named` when the pattern
     names it without wildcard: the absence of a file that is neither is no fault.
     """
 
@@ -42,7 +42,7 @@ class Entry:
     modified: datetime | None = None
     size: int = 0
     days: tuple[date, date] | None = None
-    members: str | None = None
+    members: tuple[str, ...] = ()
     is_listed: bool = False
     is_named: bool = False
 
@@ -233,7 +233,7 @@ def _entry(name: str, size: int, mtime_ns: int, *, is_folder: bool = False) -> E
 def open_store(reading: Reading) -> Store:
     """Give the place that a brick's endpoint names: a folder, file://, http(s):// or s3://; raises SourceError."""
     request = reading.request
-    kind = urlsplit(request.endpoint).scheme
+    kind = request.endpoint.partition("://")[0] if "://" in request.endpoint else ""
     if kind in ("http", "https"):
         headers = {name: _secret(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
         auth = request.brick_options.auth
@@ -241,6 +241,8 @@ def open_store(reading: Reading) -> Store:
         return HttpStore(Client(reading, headers, user))
     if kind == "s3":
         return S3Store(reading, request.endpoint.partition("://")[2])
+    if kind not in ("", "file"):
+        raise SourceError(f"{request.brick}: {kind}:// is not spoken. Mend: an endpoint is a folder, file://, http://, https:// or s3://.")
     return FolderStore(reading, unquote(urlsplit(request.endpoint).path) if kind == "file" else request.endpoint)
 
 
@@ -260,17 +262,24 @@ def _signature(headers: Any) -> str | None:
 
 
 def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Entry]:
-    """Give the files that a pattern means, in the order of their names within each alternative.
+    """Give the files that a pattern means, in the order of their names within each alternative, and each of them once.
 
     Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`. Raises
     SourceError, and MissingFile when the folder where the listing starts is not there.
     """
+    paths: dict[str, list[str]] = {}
     for alternative in expand_braces(pattern):
         # What follows a component that ends in .zip means members of it, all of them when nothing does.
         archive = re.fullmatch(r"(.*?\.zip)(?:/(.*))?", alternative, re.IGNORECASE | re.DOTALL)
-        path, members = (archive[1], archive[2] or "**") if archive else (alternative, None)
+        paths.setdefault(archive[1] if archive else alternative, []).append((archive and archive[2]) or "**")
+    given: set[tuple[str, tuple[str, ...]]] = set()
+    for path, members in paths.items():
         for file in _walk(store, floor, "", list(filter(None, path.split("/"))), {}, is_named=True):
-            yield replace(file, members=members) if members else file
+            found = replace(file, members=tuple(members))
+            if len(paths) == 1 or (found.name, found.members) not in given:
+                yield found
+            if len(paths) > 1:
+                given.add((found.name, found.members))
 
 
 def _walk(store: Store, floor: date | None, folder: str, path: list[str], dates: dict[str, str], *, is_named: bool) -> Iterator[Entry]:

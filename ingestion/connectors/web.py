@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import logging
 import re
 import time
 import urllib.request
+import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ingestion.connectors import MissingFile, Reading, SourceError, UnreadableFile
@@ -43,6 +45,11 @@ class MeteredStream(io.RawIOBase):
 
     def __init__(self, response: BaseHTTPResponse, reading: Reading) -> None:
         self._response, self._reading, self._told = response, reading, 0
+        self._source: Any = response
+        if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip"):
+            # urllib3 would take a packed answer that was cut for a whole one.
+            response.decode_content = False
+            self._source = gzip.GzipFile(fileobj=cast("Any", response), mode="rb")
 
     def readable(self) -> bool:
         """Say that it can be read."""
@@ -50,11 +57,17 @@ class MeteredStream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read at most as many bytes as the buffer holds."""
-        chunk = self._response.read(len(buffer))
+        from urllib3.exceptions import DecodeError
+
+        try:
+            chunk = self._source.read(len(buffer))
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DecodeError(str(error)) from error
+        finally:
+            transferred = self._response.tell()
+            self._reading.spend(transferred - self._told)
+            self._told = transferred
         buffer[: len(chunk)] = chunk
-        transferred = self._response.tell()
-        self._reading.spend(transferred - self._told)
-        self._told = transferred
         if self.digest:
             self.digest.update(chunk)
         return len(chunk)
@@ -71,7 +84,10 @@ class Client:
 
         # Its DEBUG and INFO lines show whole URLs, where a key may stand.
         logging.getLogger("urllib3").setLevel(logging.WARNING)
-        parts = urlsplit(reading.request.endpoint)
+        try:
+            parts = urlsplit(reading.request.endpoint)
+        except ValueError as error:
+            raise SourceError(f"{reading.request.brick}: its endpoint is no URL ({error}). Mend: check the endpoint.") from error
         written, _, host = parts.netloc.rpartition("@")
         user = user or unquote(written)
         self.endpoint = urlunsplit(parts._replace(netloc=host, path=parts.path.rstrip("/")))
@@ -125,7 +141,10 @@ class Client:
                 return response.drain_conn()
             if status == 200:
                 return sink(io.BufferedReader(MeteredStream(response, self.reading), 1 << 16), response.headers)
-            text = self._secret.sub("***", response.read(4096, decode_content=True).decode("utf-8", "replace"))
+            body = response.read(4096, decode_content=True).decode("utf-8", "replace")
+            self.reading.spend(response.tell())
+            # What holds rows, as a part of a file does, is not quoted.
+            text = "" if status < 300 or self.reading.request.is_private else self._secret.sub("***", body)
             told = f"answered {status} {'' if '<' in text[:100] else ' '.join(text[:300].split())}".rstrip()
             with contextlib.suppress(urllib3.exceptions.InvalidHeader):
                 wait = self._retries.get_retry_after(response) or 0.0
