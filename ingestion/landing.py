@@ -508,10 +508,7 @@ def _absent(connection: duckdb.DuckDBPyConnection, selects: list[_Select], files
     sums = "select path_in_schema, sum(stats_null_count) = sum(num_values) from parquet_metadata($1) group by all"
     empty = {name for name, is_empty in connection.execute(sums, [[str(file) for file in files]]).fetchall() if is_empty}
     table = documents[0].table
-    # The connector gives the documents of a GeoJSON without their nulls: there, only a value that every row must have is missed.
-    is_map = table.meta.options.get("format") == "geojson"
-    asked = [c for c in table.columns if not c.meta.optional and (not is_map or c.meta.required or c.name in table.meta.key)]
-    columns = [column for column in asked if column.name in empty]
+    columns = [column for column in table.columns if not column.meta.optional and column.name in empty]
     names = dict.fromkeys(name for column in columns for name in column.meta.position or (column.name,))
 
     def held(name: str) -> set[bool | None]:
