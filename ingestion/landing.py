@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,7 +258,8 @@ def _stage(
         file = work / f"{table.name}-{number}.parquet"
         # The search for the zone of a position does not keep the order of the source.
         has_zone = any(column.meta.position for column in table.columns)
-        _copy(connection, select.sql(is_numbered=has_zone), file)
+        with _told(brick, table, part):
+            _copy(connection, select.sql(is_numbered=has_zone), file)
         staged.files.append(file)
         if select.since:
             skipped += connection.execute(select.skipped_sql()).fetchall()[0][0]
@@ -478,6 +480,20 @@ class _Select:
 def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:
     """Give DuckDB's types of the columns of a typed part."""
     return {row[0].casefold(): row[1] for row in connection.execute(f"describe {part.relation}").fetchall()} if part.is_typed else {}
+
+
+@contextlib.contextmanager
+def _told(brick: Brick, table: Table, part: Part) -> Iterator[None]:
+    """Name the table and the files of what DuckDB cannot read or write; its words may hold values, which a private brick keeps."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        told = type(error).__name__ if brick.has_personal else f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+        files = f"{', '.join(part.files[:3])}{' and more' if len(part.files) > 3 else ''}"
+        mend = "check these files, the disk, and ORCHESTRA_MEMORY"
+        raise BrickError(f"{brick.name}.{table.name}: {files} cannot be landed ({told}). Mend: {mend}.") from error
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, select: str, file: Path) -> None:

@@ -826,6 +826,26 @@ def test_files_that_may_not_grow_give_a_clear_error_and_no_row(house: House) -> 
     assert house.landed_files("shop") == house.journal.named_files("shop")
 
 
+@pytest.mark.parametrize("is_private", [False, True])
+def test_what_duckdb_cannot_do_names_the_table_and_the_file(house: House, monkeypatch: pytest.MonkeyPatch, is_private: bool) -> None:
+    import duckdb
+
+    from flows.steps import land
+    from ingestion import landing
+
+    def fail(*_: Any) -> None:
+        raise duckdb.OutOfMemoryException("could not allocate for 'DUPONT'\nand more")
+
+    monkeypatch.setattr(landing, "_copy", fail)
+    personal = [column("who", personal=True, mask="drop")] if is_private else []
+    told: dict[str, Any] = {"legal_basis": "law", "purpose": "x"} if is_private else {}
+    brick = house.brick("shop", [table("items", [column("id"), *personal], ["id"], {"format": "csv", "path": "items*.csv"})], **told)
+    house.drop("items1.csv", "id,who\na,DUPONT\n")
+    error = land(house.lake, house.journal, brick, "r").error
+    assert error and error.startswith("shop.items: items1.csv cannot be landed (OutOfMemoryException") and "Mend: " in error
+    assert ("DUPONT" in error) != is_private and "and more" not in error
+
+
 @pytest.mark.parametrize("place", ["staging", "booking", "journal"])
 def test_a_full_disk_gives_a_clear_error_and_no_row(house: House, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     from flows.steps import land
