@@ -51,11 +51,6 @@ class LandStep(Landed):
     late: str | None = None
 
     @property
-    def is_failed(self) -> bool:
-        """Whether the step failed or its load was refused."""
-        return bool(self.failures)
-
-    @property
     def failures(self) -> list[str]:
         """Say why the step failed, or its load was refused."""
         if self.entry and self.entry["verdict"] == "refused":

@@ -47,7 +47,7 @@ class Chain:
         journal = Journal(self.lake)
         for brick in read_bricks().values():
             step = steps.land(self.lake, journal, brick, "r")
-            assert not step.is_failed, (step.error, step.entry and step.entry["reasons"])
+            assert not step.failures, (step.error, step.entry and step.entry["reasons"])
         self.build()
         sql = (
             "select split_part(model, '.', 3), partition from meta.touched where run = (select run from meta.journal) "

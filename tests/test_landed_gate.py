@@ -311,7 +311,7 @@ def land_days(folder: Path, monkeypatch: pytest.MonkeyPatch, first: dt.date, day
             monkeypatch.setenv("ORCHESTRA_ENDPOINT_PATRIMOINE_BATI", f"{sandbox.url}/patrimoine_bati")
             for name in ("lora_batiments", "meteo_stations", "insee_cog", "patrimoine_bati"):
                 step = land(lake, journal, bricks[name], "run")
-                if step.is_failed or step.skipped:
+                if step.failures or step.skipped:
                     refused.append(f"{day} {name}: {step.error or step.skipped or (step.entry or {}).get('reasons')}")
     return refused, journal
 

@@ -868,7 +868,7 @@ def test_a_full_disk_gives_a_clear_error_and_no_row(house: House, monkeypatch: p
         else:
             patch.setattr("ingestion.lake.os.fsync", full)
         step = land(house.lake, house.journal, brick, "run")
-    assert step.is_failed and step.error and "No space left on device" in step.error
+    assert step.failures and step.error and "No space left on device" in step.error
     assert contents(house, brick) == {"items": [], "places": []}
     house.land(brick)
     assert house.rows(brick, "items", "count(*), count(distinct id)") == [(100, 100)]

@@ -66,7 +66,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnec
         patch.setenv("ORCHESTRA_ENDPOINT_LORA_BATIMENTS", str(drop))
         journal = Journal(lake)
         step = steps.land(lake, journal, read_bricks()["lora_batiments"], "r")
-        assert not step.is_failed, step
+        assert not step.failures, step
         assert steps.build(lake, journal).failures == []
     return duckdb.connect(str(lake.state / "warehouse.duckdb"), read_only=True)
 
