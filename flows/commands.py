@@ -41,7 +41,7 @@ def rebuild(options: Namespace) -> list[str]:
     return _shown(options, lambda progress: steps.rebuild(Lake(), progress))
 
 
-def status(options: Namespace) -> None:
+def status(options: Namespace) -> list[str]:
     """Say what the lake holds, and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
     lake = Lake()
     journal = Journal(lake)
@@ -62,14 +62,22 @@ def status(options: Namespace) -> None:
         report.table([{"brick": name, **figures} for name, figures in bricks.items()]),
         *([report.table([{"mart": name, **figures} for name, figures in marts.items()])] if marts else []),
     ]
-    _print(options, {**content, "bricks": bricks, "marts": marts}, "\n\n".join(told))
+    failures = [f"load {load_id} stands refused: {why}" for load_id, why in steps.standing(journal).items()]
+    told += [f"FAILED {failure}" for failure in failures]
+    _print(options, {**content, "bricks": bricks, "marts": marts, "failures": failures}, "\n\n".join(told))
+    return failures
 
 
 def _sum_up(loads: list[Entry]) -> report.Row:
     """Sum up the loads of a brick."""
     refused = sum(load["verdict"] == "refused" for load in loads)
     last = max((load["read_at"] for load in loads), default=None)
-    return {"loads": len(loads), "refused_loads": refused, **report.row_counts(loads), "last_read_at": last}
+    return {
+        "loads": len(loads),
+        "refused_loads": refused,
+        **report.row_counts(each for each in loads if each["verdict"] == "accepted"),
+        "last_read_at": last,
+    }
 
 
 def bricks_list(options: Namespace) -> None:

@@ -43,19 +43,22 @@ def silent(step: str, detail: str) -> None:
 class LandStep(Landed):
     """What landing one brick gave: a load, nothing new, or why it failed.
 
-    `skipped` says why it is not plugged in, `late` that its source has given nothing for longer than it should.
+    `skipped` says why it is not plugged in, `late` that its source has given nothing for longer than it should, `refused` why
+    older loads of it stand refused, by load.
     """
 
     error: str | None = None
     skipped: str | None = None
     late: str | None = None
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[str]:
-        """Say why the step failed, or its load was refused."""
+        """Say why the step failed, or its load was refused, and which older loads stand refused."""
+        told = [f"landing {self.brick}: {self.error}"] if self.error else []
         if self.entry and self.entry["verdict"] == "refused":
-            return [f"load {self.entry['load_id']} refused: {'; '.join(self.entry['reasons'])}"]
-        return [f"landing {self.brick}: {self.error}"] if self.error else []
+            told.append(f"load {self.entry['load_id']} refused: {'; '.join(self.entry['reasons'])}. {mend_of(self.entry)}")
+        return told + [f"load {load_id} stands refused: {why}" for load_id, why in self.refused.items()]
 
     @property
     def warnings(self) -> list[str]:
@@ -165,13 +168,29 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
         progress(name, f"{table} {byte_count:,} bytes")
 
     try:
-        landed = land_brick(lake, journal, brick, run_id, gate.judge_load, tell, WAIT)
-        return LandStep(**vars(landed), late=None if landed.entry else late(journal, brick))
+        landed = land_brick(lake, journal, brick, run_id, gate.judge_load, tell, WAIT, gate.judged_by(f"landed/{brick.name}.yml"))
+        new = landed.entry["load_id"] if landed.entry else None
+        refused = {load_id: why for load_id, why in standing(journal, brick.name).items() if load_id != new}
+        return LandStep(**vars(landed), late=None if landed.entry else late(journal, brick), refused=refused)
     except (BrickError, SourceError, LakeError) as error:
         return LandStep(brick.name, error=str(error))
     except Exception as error:
         log.debug("landing %s", brick.name, exc_info=True)
         return LandStep(brick.name, error=f"{type(error).__name__}: {error}")
+
+
+def standing(journal: Journal, brick: str | None = None) -> dict[str, str]:
+    """Give, by load that stands refused, why, and the mend."""
+    return {load["load_id"]: f"{'; '.join(load['reasons'])}. {mend_of(load)}" for load in journal.refused(brick)}
+
+
+def mend_of(load: Entry) -> str:
+    """Say what ends a refusal, as commands that work."""
+    command = f"orchestra loads {{}} {load['load_id']}"
+    return (
+        f"Mend: see {command.format('show')}; then mend its source or its brick, and it is tried again, or "
+        f"{command.format('accept')} --why '...', or {command.format('drop')} --refetch (--forget gives its rows up)"
+    )
 
 
 def late(journal: Journal, brick: Brick) -> str | None:
