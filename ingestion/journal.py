@@ -22,10 +22,17 @@ Entry = dict[str, Any]
 
 @dataclass
 class Position:
-    """Where we are in a table: what its last reading said, and the files it may meet again, by signature."""
+    """Where we are in a table: what its last settled reading said, and of the files that a reading may meet again.
+
+    `known` are those opened, by signature; `held` those of which an accepted load holds every row; `failed` those that could
+    not be read, with what read them (`read_by` of their load); `given_up` those of them that a steward has given up.
+    """
 
     at: dict[str, Any] = field(default_factory=dict)
     known: dict[str, str] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    failed: dict[str, str | None] = field(default_factory=dict)
+    given_up: set[str] = field(default_factory=set)
 
 
 class Journal:
@@ -99,15 +106,24 @@ class Journal:
         return (e for e in self.entries if e["kind"] == kind and (brick is None or e.get("brick") == brick))
 
     def loads(self, brick: str | None = None) -> dict[str, Entry]:
-        """Give the loads by id, each as its last entry says it (a load accepted later has a second entry), dropped left out."""
+        """Give the loads by id, each as its last entry says it (a load accepted later has a second entry).
+
+        Left out: those dropped, and those refused that a later load has read again.
+        """
         loads = {entry["load_id"]: entry for entry in self.of("load", brick)}
-        for drop in self.of("drop", brick):
-            loads.pop(drop["load_id"], None)
+        gone = [drop["load_id"] for drop in self.of("drop", brick)]
+        gone += [load_id for load in loads.values() for load_id in load.get("replaces", ())]
+        for load_id in gone:
+            loads.pop(load_id, None)
         return loads
 
     def accepted(self, brick: str | None = None) -> list[Entry]:
         """Give the loads that readers see, in the order in which they became visible."""
         return sorted((load for load in self.loads(brick).values() if load["verdict"] == "accepted"), key=lambda e: e["seq"])
+
+    def refused(self, brick: str | None = None) -> list[Entry]:
+        """Give the loads that stand refused, oldest first: nobody accepted or dropped them, no later load has read them again."""
+        return [load for load in self.loads(brick).values() if load["verdict"] == "refused"]
 
     def declaration(self, load: Entry, table: str) -> dict[str, Any]:
         """Give the declaration under which the rows of a table landed in a load."""
@@ -126,24 +142,45 @@ class Journal:
         return {name for load in loads for table in load["tables"].values() for name in table["files"]}
 
     def position(self, brick: str, table: str) -> Position:
-        """Give where the next reading of a table starts: a refusal moves it, a drop with refetch puts it back."""
-        points: list[dict[str, Any]] = [{}]  # before each load, and now; what followed a load that was put back is forgotten
+        """Give where the next reading of a table starts.
+
+        Only what is settled moves it: a load accepted, or dropped and given up. A refusal does not; a drop with refetch puts
+        it back.
+        """
+        found = Position()
+        points = [found.at]  # the first reading's, then one by load that moved it; what followed a load put back is forgotten
+        read_from: dict[str, dict[str, Any]] = {}  # by load, the point that it was read from
         before: dict[str, int] = {}  # by load, the point to go back to
-        known: dict[str, str] = {}
+        loads: dict[str, Entry] = {}
+        settled: set[str] = set()
         for entry in self.of_brick(brick):
             load_id = entry["load_id"]
-            if entry["kind"] == "load" and load_id not in before and table in entry["tables"]:
-                before[load_id] = len(points) - 1
-                points.append(entry["tables"][table]["position"])
-                known |= entry["tables"][table]["opened"]
-            elif entry["kind"] == "drop" and entry["refetch"] and load_id in before:
+            if entry["kind"] == "load" and table in entry["tables"]:
+                loads[load_id] = entry
+                before.setdefault(load_id, len(points) - 1)
+                read_from.setdefault(load_id, points[-1])
+            elif entry["kind"] == "load" or load_id not in loads:
+                continue
+            is_accepted = entry["kind"] == "load" and entry["verdict"] == "accepted"
+            record = loads[load_id]["tables"][table]
+            if entry["kind"] == "drop":
+                found.held -= record["opened"].keys()
+            if (is_accepted or (entry["kind"] == "drop" and not entry["refetch"])) and load_id not in settled:
+                settled.add(load_id)
+                found.known |= record["opened"]
+                # What a later reading has passed does not go back to a load accepted, or given up, after it.
+                if points[-1] is read_from[load_id]:
+                    points.append(record["position"])
+                is_given_up = not is_accepted or "accepted_because" in entry
+                _note_files(found, record, loads[load_id].get("read_by"), is_held=is_accepted, is_given_up=is_given_up)
+            elif entry["kind"] == "drop" and entry["refetch"] and load_id in settled:
                 point = before[load_id]
                 del points[point + 1 :]
                 # A load that was read after this one is read again from here at the latest: never from a point further on.
                 before = {each: min(at, point) for each, at in before.items()}
-                opened = next(e["tables"][table]["opened"] for e in self.of("load", brick) if e["load_id"] == load_id)
-                known = {name: signature for name, signature in known.items() if name not in opened}
-        return Position(points[-1], known)
+                found.known = {name: signature for name, signature in found.known.items() if name not in record["opened"]}
+        found.at = points[-1]
+        return found
 
     def of_brick(self, brick: str) -> Iterator[Entry]:
         """Give the loads and the drops of a brick, oldest first."""
@@ -181,6 +218,17 @@ class Journal:
         beside = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}")
         beside.write_text("".join(json.dumps(entry) + "\n" for entry in self.entries), encoding="utf-8")
         beside.replace(copy)
+
+
+def _note_files(position: Position, record: dict[str, Any], read_by: str | None, *, is_held: bool, is_given_up: bool) -> None:
+    """Note which files of a settled load are held, which could not be read, and which of these a steward has given up."""
+    failed = {name for name, _ in record.get("refused_files", ())}
+    read = record["opened"].keys() - failed
+    position.failed = {name: by for name, by in position.failed.items() if name not in read} | dict.fromkeys(failed, read_by)
+    position.given_up = position.given_up - read | (failed if is_given_up else set())
+    if is_held:
+        # Rows refused for their content may come back mended: their file is not held.
+        position.held = (position.held | read) - failed - set(record.get("refused_in", ()))
 
 
 def _name(seq: int) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +37,7 @@ CAST_AS_THEY_ARE = {
 LOAD_ID = "%Y%m%dT%H%M%S%fZ"  # the instant that the id of a load begins with
 CLOCKS_APART = dt.timedelta(minutes=1)  # by which a clock may be behind the one of an earlier load without being told
 UNREADABLE = "^line [0-9]+ is unreadable"  # what the reason of a line that the reader could not parse begins with
+HOW_FAR = ("cursor", "cursor_column", "folder_date")  # what of a position says how far a source was read; the rest, in what state
 MARKS = ("_file", "_row", "_refused", "_read_at")
 # What a steward calls a value of each type.
 WORDS = {
@@ -81,12 +85,14 @@ def land_brick(
     judge: Judge,
     progress: Callable[[str, int], None] | None = None,
     wait: float = 0,
+    judged_by: str = "",
 ) -> Landed:
     """Read what is new of a brick and land it as one load, accepted or refused as one.
 
-    `judge` is the landed gate: it gives why a load is refused. `progress` is called with (table, bytes read so far). Another
-    landing of the brick is waited for `wait` seconds. Raises BrickError, SourceError or LakeError, and then nothing is
-    visible and nothing is to be cleaned by hand.
+    `judge` is the landed gate: it gives why a load is refused; `judged_by` sums up what it judges by. A load that stands
+    refused is read again when its source, or what reads and judges it, has changed, and never before. `progress` is called
+    with (table, bytes read so far). Another landing of the brick is waited for `wait` seconds. Raises BrickError, SourceError
+    or LakeError, and then nothing is visible and nothing is to be cleaned by hand.
     """
     meter = Footprint()
     with lake.lock(f"landing-{brick.name}", wait), lake.workspace(f"landing-{brick.name}") as work:
@@ -100,23 +106,26 @@ def land_brick(
         now = dt.datetime.now(dt.UTC)
         before = list(journal.of("load", brick.name))
         load_id = f"{_after(now, [_named_at(load) for load in before]):{LOAD_ID}}-{brick.name}"
+        read_by = _read_by(brick, judged_by)
         read_at = None
         readings: dict[str, Reading] = {}
         staged: list[_Staged] = []
-        for table in brick.tables:
-            reading = _read(journal, brick, table, connection, work, progress)
-            readings[table.name] = reading
-            read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
-            if reading.parts or reading.refused_files:
-                staged.append(_stage(connection, brick, table, reading, work, read_at, journal))
-        outcome = Landed(
-            brick.name,
-            request_count=sum(reading.request_count for reading in readings.values()),
-            bytes_read=sum(reading.bytes_read for reading in readings.values()),
-        )
+        outcome = Landed(brick.name)
+        standing = journal.refused(brick.name)
+        tried = next((load for load in reversed(standing) if load.get("read_by") == read_by), None)
+        if not tried or _differs(lake, journal, brick, tried, work, outcome):
+            for table in brick.tables:
+                position = _position(journal, brick, table, read_by)
+                reading = _read(brick, table, position, connection, work / "spool", progress)
+                readings[table.name] = reading
+                read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
+                if reading.parts or {name for name, _ in reading.refused_files} - position.given_up:
+                    staged.append(_stage(connection, brick, table, reading, work, read_at, position))
+        outcome.request_count += sum(reading.request_count for reading in readings.values())
+        outcome.bytes_read += sum(reading.bytes_read for reading in readings.values())
         if staged and read_at:
-            if read_at - next(iter(readings.values())).read_at > CLOCKS_APART:
-                staged[0].warnings.append(_told_clock(next(iter(readings.values())).read_at, read_at, before))
+            if read_at - (clock := next(iter(readings.values())).read_at) > CLOCKS_APART:
+                staged[0].warnings.append(_told_clock(clock, before))
             for each in staged:
                 each.record |= {"profile": {"warnings": each.warnings}} if each.warnings else {}
             journal.found(read_territory().name, is_synthetic=any(reading.is_synthetic for reading in readings.values()))
@@ -125,6 +134,11 @@ def land_brick(
             sweep(lake, journal, brick)
             book(lake, brick, load_id, staged, work)
             contract, declarations = journal.new_contract(brick, [table.table.name for table in staged])
+            replaced = [load for load in standing if _covers(readings, staged, load, is_refused=bool(reasons))]
+            if reasons:
+                # It may be tried again, or accepted, much later: whatever it has opened is to be known then.
+                for each in staged:
+                    each.record["opened"] |= readings[each.table.name].taken
             journal.append(
                 "load",
                 brick=brick.name,
@@ -132,6 +146,8 @@ def land_brick(
                 run_id=run_id,
                 verdict="refused" if reasons else "accepted",
                 reasons=reasons,
+                read_by=read_by,
+                replaces=[load["load_id"] for load in replaced],
                 read_at=read_at.isoformat(),
                 pseudonyms=pseudonyms,
                 available_at=max((r.available_at.isoformat() for r in readings.values() if r.available_at), default=None),
@@ -144,6 +160,7 @@ def land_brick(
                 footprint=meter.read(),
             )
             outcome.entry = journal.entries[-1]
+            lake.delete([file for load in replaced for record in load["tables"].values() for file in record["files"]])
         connection.close()
     outcome.footprint = meter.read()
     return outcome
@@ -158,11 +175,11 @@ def _named_at(load: Entry) -> dt.datetime:
     return dt.datetime.strptime(load["load_id"].partition("-")[0], LOAD_ID).replace(tzinfo=dt.UTC)
 
 
-def _told_clock(clock: dt.datetime, read_at: dt.datetime, before: list[Entry]) -> str:
+def _told_clock(clock: dt.datetime, before: list[Entry]) -> str:
     last = max(before, key=lambda load: load["read_at"])
     return (
-        f"the clock says {clock:%Y-%m-%d %H:%M:%S} UTC, and load {last['load_id']} was read at {read_at:%Y-%m-%d %H:%M:%S}: this one is "
-        "taken as read just after it. Mend: check the clock; where that load's was wrong, nothing else is to be done"
+        f"the clock says {clock:%Y-%m-%d %H:%M:%S} UTC, and load {last['load_id']} was read at {last['read_at'][:19]}: this load is "
+        "taken for read just after that one. Mend: check the clock; if that load's was wrong, nothing else is to be done"
     )
 
 
@@ -230,16 +247,62 @@ def _s3_credentials() -> dict[str, str | None]:
     }
 
 
+def _read_by(brick: Brick, judged_by: str) -> str:
+    """Sum up what reads a brick and judges its loads: a load that one refused, another may accept."""
+    told: Any = {"mode": "json", "exclude_defaults": True, "exclude": {"unit"}}
+    columns = {t.name: [[c.name, c.data_type, c.meta.model_dump(**told)] for c in t.columns] for t in brick.tables}
+    tables = [[t.name, t.meta.model_dump(mode="json"), columns[t.name]] for t in brick.tables]
+    said = [endpoint_of(brick), brick.meta.connector, brick.meta.options, tables, judged_by]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Path, outcome: Landed) -> bool:
+    """Say whether a source has changed since a load that stands refused was read, and count what it cost to know."""
+    spool = work / "tried"
+    try:
+        for table in brick.tables:
+            position = _position(journal, brick, table, tried["read_by"])
+            record = tried["tables"].get(table.name, {"position": position.at, "opened": {}, "refused_files": []})
+            # As it was then, but for how far it was settled.
+            state = {name: value for name, value in record["position"].items() if name not in HOW_FAR}
+            position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
+            position.known |= record["opened"]
+            with lake.connect(is_private=brick.has_personal) as connection:
+                reading = _read(brick, table, position, connection, spool, None)
+            outcome.request_count += reading.request_count
+            outcome.bytes_read += reading.bytes_read
+            failed, known_to_fail = ({name for name, _ in files} for files in (reading.refused_files, record["refused_files"]))
+            if reading.parts or failed - known_to_fail - position.given_up:
+                return True
+    finally:
+        shutil.rmtree(spool, ignore_errors=True)
+    return False
+
+
+def _covers(readings: dict[str, Reading], staged: list[_Staged], load: Entry, *, is_refused: bool) -> bool:
+    """Say whether what was read holds all that a load that stands refused had read, or had failed to read.
+
+    A load that is refused itself stands for the same failures.
+    """
+    read = {}
+    for name in (table.table.name for table in staged):
+        failed = {file for file, _ in readings[name].refused_files}
+        read[name] = {*readings[name].taken, *(failed if is_refused else ())}
+    return all(
+        name in read and {*record["opened"], *(file for file, _ in record["refused_files"])} <= read[name]
+        for name, record in load["tables"].items()
+    )
+
+
 def _read(
-    journal: Journal,
     brick: Brick,
     table: Table,
+    position: Position,
     connection: duckdb.DuckDBPyConnection,
-    work: Path,
+    folder: Path,
     progress: Callable[[str, int], None] | None,
 ) -> Reading:
-    position = _position(journal, brick, table)
-    spool = work / "spool" / table.name
+    spool = folder / table.name
     spool.mkdir(parents=True)
     module = connector(brick.meta.connector)
     return module.read(
@@ -270,17 +333,16 @@ def _stage(
     reading: Reading,
     work: Path,
     read_at: dt.datetime,
-    journal: Journal,
+    position: Position,
 ) -> _Staged:
     """Write every part of a reading as Parquet, and count what was kept and refused."""
-    before = _position(journal, brick, table).at
-    since = _cursor_from(before, table)
+    before, since = position.at, _cursor_from(position.at, table)
     connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")
     local_hours.watch(connection, table.meta.time_zone)
     staged = _Staged(table, {})
     new_columns: set[str] = set()
     skipped, unreadable = 0, 0
-    selects = [_Select(brick, table, part, reading, read_at, since, _kinds(connection, part)) for part in reading.parts]
+    selects = [_Select(brick, table, part, reading, read_at, since, position.held, _kinds(connection, part)) for part in reading.parts]
     for number, select in enumerate(selects):
         part = select.part
         file = work / f"{table.name}-{number}.parquet"
@@ -323,6 +385,8 @@ def _stage(
         "new_columns": _told_columns(brick, new_columns),
         "refused_files": [list(refusal) for refusal in reading.refused_files],
     }
+    if refused and table.cursor_column:
+        staged.record["refused_in"] = _files_of_refused(connection, staged.files)
     return staged
 
 
@@ -330,11 +394,21 @@ class _Select:
     """The one SELECT that lands a part: casts, masks, refusals."""
 
     def __init__(
-        self, brick: Brick, table: Table, part: Part, reading: Reading, read_at: dt.datetime, since: str | None, kinds: dict[str, str]
+        self,
+        brick: Brick,
+        table: Table,
+        part: Part,
+        reading: Reading,
+        read_at: dt.datetime,
+        since: str | None,
+        held: set[str],
+        kinds: dict[str, str],
     ) -> None:
         self.brick, self.table, self.part, self.kinds = brick, table, part, kinds
+        # Only of a file that an accepted load holds whole are the rows before the cursor left out.
+        self.held = [name for name in part.files if name in held]
         # Documents are read once: those before the cursor land again rather than being counted.
-        self.since = since if part.columns is not None or part.rejects else None
+        self.since = since if self.held and (part.columns is not None or part.rejects) else None
         self.read_at = read_at
         self.is_private = brick.has_personal
         options = connector(brick.meta.connector).TableOptions.model_validate(table.meta.options)
@@ -424,8 +498,6 @@ class _Select:
         if self.part.columns is not None:
             return f"({self.part.relation})"
         shape = {name: "JSON" if self._declared(name) == "json" else "VARCHAR" for name in self.asked}
-        import json
-
         transform = literal(json.dumps(shape))
         return f"(select _file, _doc, try(json_transform(_doc, {transform})) as doc from ({self.part.relation}))"
 
@@ -528,8 +600,6 @@ class _Select:
         """Write the keys of a document that the brick does not declare, as JSON; NULL when there is none."""
         if self.is_private:
             return "null::varchar"
-        import json
-
         # The keys in the brick's own order are what most documents hold; a set costs more, taking keys away most of all: a
         # `case` asks for the dearer only where the cheaper says so, which `and` does not.
         asked, keys = listed(self.asked), "json_keys(_doc)"
@@ -539,7 +609,8 @@ class _Select:
 
     def _before_cursor(self) -> str:
         column = self.table.cursor_column
-        return f"{self._value(column)} < {literal(str(self.since))}::{column.data_type}" if column else "false"
+        is_held = "" if len(self.held) == len(self.part.files) else f"_file in ({', '.join(map(literal, self.held))}) and "
+        return f"{is_held}{self._value(column)} < {literal(str(self.since))}::{column.data_type}" if column else "false"
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:
@@ -610,6 +681,12 @@ def _extra_keys(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
     return {row[0] for row in connection.execute(keys).fetchall()}
 
 
+def _files_of_refused(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> list[str]:
+    """Name the files of the source of which rows were refused."""
+    relation = f"read_parquet({listed([str(file) for file in files])}, union_by_name = true)"
+    return [row[0] for row in connection.execute(f"select distinct _file from {relation} where _refused is not null order by 1").fetchall()]
+
+
 def _holds_refused(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
     return bool(connection.execute(f"select count(_refused) from read_parquet({literal(str(file))})").fetchall()[0][0])
 
@@ -635,9 +712,15 @@ def _count(
     return rows, refused, newest, oldest, reached
 
 
-def _position(journal: Journal, brick: Brick, table: Table) -> Position:
-    """Give where the next reading of a table starts, without a cursor of another column, or that its column's type does not read."""
+def _position(journal: Journal, brick: Brick, table: Table, read_by: str) -> Position:
+    """Give where the next reading of a table starts, without a cursor of another column, or that its column's type does not read.
+
+    Files that failed are known to what failed to read them, and to nothing else.
+    """
     position, column = journal.position(brick.name, table.name), table.cursor_column
+    for name, by in position.failed.items():
+        if by != read_by:
+            position.known.pop(name, None)
     read: Any = {"bigint": int, "double": float, "date": dt.date.fromisoformat, "timestamptz": dt.datetime.fromisoformat}
     try:
         is_own = column is not None and position.at.get("cursor_column", column.name) == column.name
@@ -645,9 +728,9 @@ def _position(journal: Journal, brick: Brick, table: Table) -> Position:
             read.get(column.data_type, str)(position.at["cursor"])
     except ValueError:
         is_own = False
-    if is_own:
-        return position
-    return Position({name: value for name, value in position.at.items() if name not in ("cursor", "cursor_column")}, position.known)
+    if not is_own:
+        position.at = {name: value for name, value in position.at.items() if name not in ("cursor", "cursor_column")}
+    return position
 
 
 def _position_after(reading: Reading, table: Table, newest: str | None, before: dict[str, Any]) -> dict[str, Any]:

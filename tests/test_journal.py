@@ -134,12 +134,46 @@ def _at(*entries: dict[str, Any]) -> tuple[int, dict[str, str]]:
     return position.at.get("cursor", 0), position.known
 
 
-def test_a_refusal_carries_the_cursor_forward() -> None:
+def test_a_refusal_moves_nothing_until_it_is_accepted_or_given_up() -> None:
     assert _at() == (0, {})
-    assert _at(_load("1", 10, x="a"), _load("2", 20, "refused", y="b")) == (20, {"x": "a", "y": "b"})
+    first, refused, again = _load("1", 10, x="a"), _load("2", 20, "refused", y="b"), _load("2", 20, "accepted", y="b")
+    assert _at(first, refused) == (10, {"x": "a"})
+    assert _at(first, refused, again) == _at(first, refused, _drop("2", refetch=False)) == (20, {"x": "a", "y": "b"})
+    assert _at(first, refused, _drop("2", refetch=True)) == (10, {"x": "a"})
     # Accepted later, in a second entry: the cursor stays where Tuesday's load has put it.
-    again = _load("2", 20, "accepted", y="b")
-    assert _at(_load("1", 10), _load("2", 20, "refused", y="b"), _load("3", 30, z="c"), again) == (30, {"y": "b", "z": "c"})
+    assert _at(first, refused, _load("3", 30, z="c"), again) == (30, {"x": "a", "y": "b", "z": "c"})
+
+
+def test_what_a_load_accepted_late_was_read_from_may_have_been_put_back() -> None:
+    # Read from 10; load 1 is put back: accepting load 2 must not skip what load 1 held.
+    loads = [_load("1", 10, x="a"), _load("2", 20, "refused", y="b"), _drop("1", refetch=True), _load("2", 20, "accepted", y="b")]
+    assert _at(*loads) == (0, {"y": "b"})
+
+
+def test_a_later_load_that_has_read_a_refused_one_again_takes_its_place() -> None:
+    first, refused = _load("1", 10), _load("2", 20, "refused", y="b")
+    again = {**_load("3", 30, y="b2", z="c"), "replaces": ["2"]}
+    journal = _Told([first, refused])
+    assert [load["load_id"] for load in journal.refused("b")] == ["2"]
+    journal = _Told([first, refused, again])
+    assert list(journal.loads("b")) == ["1", "3"] and not journal.refused("b") and "2.parquet" not in journal.named_files("b")
+    assert _at(first, refused, again) == (30, {"y": "b2", "z": "c"})
+
+
+def test_the_files_that_an_accepted_load_holds_whole_are_told_from_those_that_failed() -> None:
+    def held(*entries: dict[str, Any]) -> tuple[set[str], dict[str, str | None], set[str]]:
+        position = _Told(list(entries)).position("b", "t")
+        return position.held, position.failed, position.given_up
+
+    def with_files(load: dict[str, Any], **told: Any) -> dict[str, Any]:
+        return {**load, "read_by": "r", "tables": {"t": {**load["tables"]["t"], **told}}}
+
+    first = with_files(_load("1", 10, x="a", bad="s", typo="t"), refused_files=[["bad", "cut"], ["gone", "404"]], refused_in=["typo"])
+    assert held(first) == ({"x"}, {"bad": "r", "gone": "r"}, set())
+    assert held({**first, "verdict": "refused"}) == (set(), {}, set()), "no accepted load holds them"
+    assert held({**first, "verdict": "refused"}, _drop("1", refetch=False)) == (set(), {"bad": "r", "gone": "r"}, {"bad", "gone"})
+    assert held(first, _load("2", 20, bad="s2", gone="g", typo="t2")) == ({"x", "bad", "gone", "typo"}, {}, set())
+    assert held(first, _load("2", 20, bad="s2"), _drop("2", refetch=True))[0] == {"x"}
 
 
 def test_a_drop_with_refetch_puts_the_cursor_back_and_reading_again_moves_on() -> None:
@@ -183,35 +217,45 @@ def test_no_row_of_a_source_is_ever_skipped_nor_lost(steps: list[tuple[str, int,
     later load already holds, never the other way round.
     """
     entries: list[dict[str, Any]] = []
-    held: dict[str, range] = {}  # rows by load that is not dropped
+    held: dict[str, range] = {}  # rows by accepted load that is not dropped
+    refused: dict[str, range] = {}  # rows by load that stands refused
     forgotten: set[int] = set()
     for number, (step, pick, size) in enumerate(steps):
         cursor, known = _at(*entries)
         covered = {row for rows in held.values() for row in rows} | forgotten
         assert set(range(cursor)) <= covered, "rows before the cursor are nowhere"
+        standing = {**held, **refused}
         if step in ("read", "refuse"):
             rows = range(cursor, cursor + size)
             load_id = f"{number:03}"
-            entries.append(_load(load_id, rows.stop, "accepted" if step == "read" else "refused", **{load_id: "s"}))
-            held[load_id] = rows
-            cursor_after, known_after = _at(*entries)
-            assert cursor_after == rows.stop and known_after == {**known, load_id: "s"}
-        elif held:
-            load_id = sorted(held)[pick % len(held)]
-            rows = held[load_id]
+            # What stands refused is read again, whole, when what is read now goes as far.
+            replaced = [name for name, there in refused.items() if set(there) <= set(rows) | covered]
+            verdict = "accepted" if step == "read" else "refused"
+            entries.append({**_load(load_id, rows.stop, verdict, **{load_id: "s"}), "replaces": replaced})
+            for name in replaced:
+                del refused[name]
+            (held if step == "read" else refused)[load_id] = rows
+            after = (rows.stop, {**known, load_id: "s"}) if step == "read" else (cursor, known)
+            assert _at(*entries) == after
+        elif standing:
+            load_id = sorted(standing)[pick % len(standing)]
+            rows = standing[load_id]
             if step == "accept":
                 entries.append(_load(load_id, rows.stop, "accepted", **{load_id: "s"}))
-                assert _at(*entries) == (cursor, known)
+                held[load_id] = rows
+                refused.pop(load_id, None)
+                assert _at(*entries)[0] >= cursor
                 continue
             entries.append(_drop(load_id, refetch=step == "refetch"))
-            del held[load_id]
+            was_refused = refused.pop(load_id, None) is not None
+            held.pop(load_id, None)
             after, known_after = _at(*entries)
             if step == "refetch":
-                assert after <= rows.start, "what was dropped is not read again"
-                assert load_id not in known_after
+                assert after <= rows.start or was_refused, "what was dropped is not read again"
+                assert (after, known_after) == (cursor, known) if was_refused else load_id not in known_after
             else:
                 forgotten |= set(rows)
-                assert (after, known_after) == (cursor, known)
+                assert after >= cursor and known.items() <= known_after.items()
 
 
 def test_the_clock_of_the_house_is_the_latest_accepted_reading(tmp_path: Path) -> None:

@@ -105,8 +105,9 @@ class Part:
 class Reading:
     """What a source gave for one table, and what that cost: no part when nothing is new.
 
-    `position` is JSON and goes to the journal; `opened` are the files that this reading opened, by signature, and that a
-    later reading may meet again; `refused_files` are (name, reason). `count_method` is `counted`, `announced` or `none`,
+    `position` is JSON and goes to the journal: its `cursor` and `folder_date` say how far the source was read, the rest in what
+    state it was. `taken` are the files that this reading opened, by signature, `opened` those of them that a later reading may
+    meet again; `refused_files` are (name, reason). `count_method` is `counted`, `announced` or `none`,
     `announced` the number of records that the source said it would give. `read_at` is in UTC, and is the source's own
     clock for a sandbox. `held` keeps what the parts are read from for as long as the reading is referred to.
     """
@@ -115,6 +116,7 @@ class Reading:
     position: dict[str, Any]
     read_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     parts: list[Part] = field(default_factory=list)
+    taken: dict[str, str] = field(default_factory=dict)
     opened: dict[str, str] = field(default_factory=dict)
     refused_files: list[tuple[str, str]] = field(default_factory=list)
     count_method: str = "counted"

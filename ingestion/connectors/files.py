@@ -139,6 +139,7 @@ class _Intake:
                 told = f"{where}: no file is {self.options.path} any more, where {len(self.request.known)} were read"
                 raise SourceError(f"{told}. Mend: try later, or check the endpoint and `path`.")
         floor = _floor(self.request, self.reading.position) or date.min
+        self.reading.taken = {name: signature for name, (_, signature) in self.opened.items()}
         self.reading.opened = {name: signature for name, (last, signature) in self.opened.items() if last is None or last >= floor}
         # The files of a photo were taken in two goes.
         files = sorted(self.files) if self.request.whole else self.files

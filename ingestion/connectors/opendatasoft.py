@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-import shutil
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from ingestion.connectors.formats import Spool, parts
 from ingestion.connectors.web import Client
 
 KEPT_METADATA = ("title", "publisher", "license", "license_url", "modified", "data_processed", "records_count")
+DATES = ("modified", "data_processed")  # what tells that a dataset has changed
 FORMATS = {"parquet": "parquet", "jsonl": "ndjson"}
 
 
@@ -43,8 +44,8 @@ def read(request: Request) -> Reading:
     dataset = _ask(client, "", {})
     metas = _dict(_dict(dataset.get("metas")).get("default"))
     modified, processed = metas.get("modified"), metas.get("data_processed")
-    state = {"modified": modified, "data_processed": processed, "where": request.table_options.where}
-    reading.position |= state
+    state = {**dict(zip(DATES, (modified, processed), strict=True)), "where": request.table_options.where}
+    reading.position = {name: value for name, value in reading.position.items() if name != "export"} | state
     reading.metadata = {name: metas[name] for name in KEPT_METADATA if metas.get(name) is not None}
     if (modified or processed) and state.items() <= request.position.items():
         return reading
@@ -52,29 +53,39 @@ def read(request: Request) -> Reading:
     where = _where(request, {field.get("name"): field.get("type") for field in fields})
     for _ in range(2):
         # Records may come while they are exported: one more try, then landing says that the counts differ.
-        _export(client, where)
+        digest = _export(client, where)
         reading.announced = _count(client, where)
-        if reading.announced in (None, sum(part.counted or 0 for part in reading.parts)) or reading.refused_files:
+        is_whole = reading.announced in (None, sum(part.counted or 0 for part in reading.parts))
+        if is_whole or reading.refused_files:
             break
+    if not (is_whole and (modified or processed)):
+        # The portal's dates say nothing of what was cut on its way: its content says whether it was read before.
+        reading.position = {name: value for name, value in reading.position.items() if name not in DATES} | {"export": digest}
+        if reading.position.items() <= request.position.items():
+            reading.parts = []
+            return reading
     reading.count_method = "counted" if reading.announced is None else "announced"
     with contextlib.suppress(ValueError):
         reading.available_at = _moment(str(processed or modified))
     return reading
 
 
-def _export(client: Client, where: dict[str, str]) -> None:
-    """Stream the export to a spool and give it as the reading's parts, or as refused."""
+def _export(client: Client, where: dict[str, str]) -> str:
+    """Stream the export to a spool and give it as the reading's parts, or as refused; give its digest."""
     reading, options = client.reading, client.reading.request.table_options
     spool = reading.held = Spool(reading.request.spool, is_private=reading.request.is_private)
-    name = f"{options.dataset}.{options.format}".replace("/", "_")
+    name, digest = f"{options.dataset}.{options.format}".replace("/", "_"), hashlib.sha256()
 
     def sink(stream: Any, _: Any) -> None:
         with spool.create(name) as target:
-            shutil.copyfileobj(stream, target, 1 << 20)
+            while block := stream.read(1 << 20):
+                digest.update(block)
+                target.write(block)
 
     arguments = {"timezone": "UTC", "use_labels": "false"} if options.format == "jsonl" else {}
     _fetch(client, f"/exports/{options.format}", {**arguments, **where}, sink)
     reading.parts = parts(FORMATS[options.format], [name], reading, spool)
+    return digest.hexdigest()[:16]
 
 
 def _count(client: Client, where: dict[str, str]) -> int | None:
