@@ -587,7 +587,7 @@ class _Select:
                     cases.append(f"when h{number} <> 0 then {told}{tail}")
             if is_within := within(column, value, self.notation):
                 low, high = column.meta.between or (None, None)
-                span = " and ".join(f"{word} {bound}" for word, bound in (("from", low), ("to", high)) if bound is not None)
+                span = " ".join(f"{word} {bound}" for word, bound in (("from", low), ("to", high)) if bound is not None)
                 cases.append(f"when not {is_within} then {literal(f'{column.name} is not {span}')}{tail}")
             if column.data_type != "string":
                 written = f" written {column.meta.format}" if column.meta.format else ""
