@@ -610,7 +610,13 @@ class _Select:
     def _before_cursor(self) -> str:
         column = self.table.cursor_column
         is_held = "" if len(self.held) == len(self.part.files) else f"_file in ({', '.join(map(literal, self.held))}) and "
-        return f"{is_held}{self._value(column)} < {literal(str(self.since))}::{column.data_type}" if column else "false"
+        if column is None:
+            return "false"
+        since = f"{literal(str(self.since))}::{column.data_type}"
+        if column.data_type not in ("date", "timestamptz"):
+            return f"{is_held}{self._value(column)} < {since}"
+        # A year that its text does not write with four digits is refused, not cut.
+        return f"{is_held}{self._value(column)} between '1000-01-02'::{column.data_type} and {since} - to_microseconds(1)"
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:

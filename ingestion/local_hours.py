@@ -104,7 +104,7 @@ def settle(
     marked = {name: test for (name, test), count in zip(marked.items(), counts, strict=True) if count}
     if not marked:
         return []
-    values, reasons, said = {name: quoted(name) for name in landed}, [], []
+    values, reasons, said = {}, [], []
     for number, (name, is_marked) in enumerate(marked.items()):
         same = f"partition by _file, {', '.join(quoted(each) for each in dict.fromkeys((*key, name)))}"
         connection.execute(
@@ -118,15 +118,21 @@ def settle(
         first = moment(quoted(name), f"(-{MARK})")
         second = moment(first, twin(first, f"(({first}) at time zone {literal(zone)})", zone))
         values[name] = f"case when {is_marked} then case when {is_second} then {second} else {first} end else {quoted(name)} end"
-        told = f"{name} is one of more than two rows of one key in an hour that the clocks of {zone} show twice"
-        reasons.append(f"when {is_marked} and {is_crowded} then {literal(told)}")
         tally = ", ".join(f"count(*) filter (where many {test})" for test in ("= 1", "= 2", "> 2"))
-        said.append(_said(name, zone, *connection.execute(f"select {tally} from doubled").fetchall()[0]))
-    reason = f"case {' '.join(reasons)} end"
-    columns = [f"case when {reason} is null then {value} end as {quoted(name)}" for name, value in values.items()]
+        alone, paired, crowded = connection.execute(f"select {tally} from doubled").fetchall()[0]
+        said.append(_said(name, zone, alone, paired, crowded))
+        if crowded:
+            told = f"{name} is one of more than two rows of one key in an hour that the clocks of {zone} show twice"
+            reasons.append(f"when {is_marked} and {is_crowded} then {literal(told)}")
+    replaced = [f"{value} as {quoted(name)}" for name, value in values.items()]
+    if reasons:
+        reason = f"case {' '.join(reasons)} end"
+        kept = {name: values.get(name, quoted(name)) for name in landed}
+        replaced = [f"case when {reason} is null then {value} end as {quoted(name)}" for name, value in kept.items()]
+        replaced.append(f"coalesce(_refused, {reason}) as _refused")
     beside = file.with_suffix(".settled")
     connection.execute(
-        f"copy (select * exclude (file_row_number) replace ({', '.join(columns)}, coalesce(_refused, {reason}) as _refused) from {rows}) "
+        f"copy (select * exclude (file_row_number) replace ({', '.join(replaced)}) from {rows}) "
         f"to {literal(str(beside))} (format parquet, compression zstd)"
     )
     beside.replace(file)

@@ -683,6 +683,17 @@ def test_a_year_is_the_one_that_its_source_means_or_its_row_is_refused(house: Ho
     assert dict(house.rows(brick, "items", "id, v::date::varchar", "1")) == {text: day for text, day in expected.items() if day}
 
 
+def test_a_year_of_two_digits_is_refused_and_not_cut_by_the_cursor(house: House) -> None:
+    brick = house.brick("shop", [table("items", [column("id"), column("day", "date", format="%d/%m/%Y")], ["id"], CSV, cursor="day")])
+    house.drop("items1.csv", "id,day\na,01/02/2024\nb,02/02/2024\n")
+    house.land(brick)
+    house.drop("items1.csv", "id,day\na,01/02/2024\nb,02/02/2024\nc,24/10/90\n")
+    entry = house.land(brick)
+    assert entry
+    record = entry["tables"]["items"]
+    assert (record["kept"], record["refused"], record["before_cursor"]) == (1, 1, 1)
+
+
 def test_a_value_out_of_its_bounds_is_refused(house: House) -> None:
     from ingestion.steward import refused_rows
 
