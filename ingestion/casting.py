@@ -182,6 +182,6 @@ def _local(wall: str, notation: Notation, key: list[str] | None) -> str:
     if notation.time_fold != "in_order" or key is None:
         return resolved(value, far, notation.time_fold)
     same = f"partition by load_id, _file, {', '.join([*key, wall])}"
-    rank, many = f"row_number() over ({same} order by file_row_number)", f"count(*) over ({same})"
+    rank, many = f"row_number() over ({same} order by _row, file_row_number)", f"count(*) over ({same})"
     one, other = (resolved(value, far, fold) for fold in ("first", "second"))
     return f"case when {far} is null then {value} when {many} <= 2 then case when {rank} = 2 then {other} else {one} end end"

@@ -95,7 +95,8 @@ def settle(
     """Put in order the marked instants of some columns of a landed file, and say what was done; nothing where none is marked.
 
     Two rows of one key in one source file are the first and the second of the hour, a lone one is the first; more than two
-    are refused, for nothing tells which is which, and lose their values of `landed`.
+    are refused, for nothing tells which is which, and lose their values of `landed`. Their order is that of their number in the
+    source, where landing told it, for then the file may have another.
     """
     rows = f"read_parquet({literal(str(file))}, file_row_number = true)"
     marked = {name: f"{quoted(name)} > '9999-12-31'::timestamptz" for name in names}
@@ -109,7 +110,7 @@ def settle(
         same = f"partition by _file, {', '.join(quoted(each) for each in dict.fromkeys((*key, name)))}"
         connection.execute(
             f"create or replace temp table doubled as select file_row_number as place, count(*) over ({same}) as many, "
-            f"row_number() over ({same} order by file_row_number) as rank from {rows} where {is_marked} and _refused is null"
+            f"row_number() over ({same} order by _row, file_row_number) as rank from {rows} where {is_marked} and _refused is null"
         )
         is_second, is_crowded = (
             _held(connection, f"{variable}_{number}", last, test)

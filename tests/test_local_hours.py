@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ingestion.journal import Entry
 from ingestion.lake import Lake
-from ingestion.local_hours import changes, floor, resolved, twin, watch
+from ingestion.local_hours import MARK, changes, floor, moment, resolved, settle, twin, watch
 from ingestion.privacy import KEY
 from ingestion.steward import refused_rows
 
@@ -226,6 +226,20 @@ def test_rows_refused_for_more_than_two_keep_no_value_of_a_private_brick(house: 
             "select distinct compteur, heure, kwh from read_parquet($1)", [[house.lake.path(f) for f in entry["tables"]["rows"]["files"]]]
         )
         assert kept.fetchall() == [(None, None, None)]
+
+
+def test_rows_that_the_search_of_a_zone_has_moved_keep_the_order_of_their_source(tmp_path: Path) -> None:
+    connection, file = Lake(str(tmp_path)).connect(), tmp_path / "rows.parquet"
+    connection.execute(f"set TimeZone = '{PARIS}'")
+    marked = moment("'2024-10-27 02:00:00+02:00'::timestamptz", str(MARK))
+    moved = f"select 'A' as id, {marked} as heure, 'f' as _file, null::varchar as _refused"
+    rows = " union all ".join(f"({moved}, {kwh} as kwh, {row} as _row)" for kwh, row in ((2, 2), (1, 1)))
+    connection.execute(f"copy ({rows}) to '{file}' (format parquet)")
+    settle(connection, file, ["heure"], ("id", "heure"), PARIS, ["id", "heure", "kwh"])
+    assert connection.execute(f"select kwh, (heure at time zone 'UTC')::varchar from '{file}' order by heure").fetchall() == [
+        (1, "2024-10-27 00:00:00"),
+        (2, "2024-10-27 01:00:00"),
+    ]
 
 
 @pytest.mark.parametrize("fold", ["in_order", "first", "second", "refuse"])
