@@ -35,6 +35,7 @@ LANDED = {
     "refused_share": 0.2,  # rows refused, at most
     "key_share": 0.9,  # distinct keys among rows, at least: below, a page was repeated
     "volume": (0.6, 3.0),  # rows of the fullest day (changes) or of the photo (whole), as multiples of those before
+    "odd_date_share": 0.05,  # values of a date that is not the cursor, after the reading or before 1900, at most: a warning
     "future_share": 0.05,  # rows dated after the reading, at most: a sensor may have lost its clock, a source may not
     "garbled_share": 0.01,  # rows with a text read in a wrong encoding, at most
     "coverage": 0.5,  # distinct values of the first key column, as a share of those before
@@ -91,6 +92,7 @@ class _Figure(NamedTuple):
     high: float | None
     told: str
     is_strict: bool = False  # above the low bound, not at it
+    severity: Literal["critical", "warning"] = "critical"
 
 
 class _Set(NamedTuple):
@@ -122,8 +124,10 @@ def judge_load(lake: Lake, journal: Journal, brick: Brick, staged: Staged, read_
             table, suite = brick.table(name), suites.get(name, Suite())
             rows = f"(select * from read_parquet({listed([str(file) for file in files])}, union_by_name = true) where _refused is null)"
             columns = [column.name for column in table.columns if column.is_landed]
+            warnings = record.get("profile", {}).get("warnings", [])  # of landing itself
             record["profile"] = _profile(connection, rows, columns, table.meta.key, _of_days(table, rows, read_at))
-            before = [load for load in history if "profile" in load["tables"].get(name, {})]
+            record["profile"]["warnings"] += warnings
+            before = [load for load in history if "row_count" in load["tables"].get(name, {}).get("profile", {})]
             figures = _of_load(table, record, before, read_at, suite.tolerated(LANDED))
             sets += _sets(name, rows, record["profile"], figures, suite)
         return _judge(connection, sets, is_private=brick.has_personal)
@@ -160,11 +164,21 @@ def _of_days(table: Table, rows: str, read_at: dt.datetime) -> dict[str, str]:
     names = [table.meta.cursor, *(table.meta.key if table.meta.delivers == "changes" else ())]
     clock = next((quoted(name) for name in names if name in dated), "null::timestamptz")
     # A day and a half: a date has no hour, and time zones differ.
-    is_future = f"{clock}::timestamptz > {literal((read_at + dt.timedelta(days=1.5)).isoformat())}::timestamptz"
+    horizon = f"{literal((read_at + dt.timedelta(days=1.5)).isoformat())}::timestamptz"
+    is_future = f"{clock}::timestamptz > {horizon}"
+    # Who says `between` of a column has said what is odd.
+    others = [c for c in table.columns if c.name in dated and c.is_landed and c.name != table.meta.cursor and not c.meta.between]
+    odd = [
+        f"{literal(column.name)}: count(*) filter (where {name} > {horizon}::{column.data_type} or {name} < '1900-01-01') "
+        f"/ greatest(1, count({name}))"
+        for column in others
+        for name in [quoted(column.name)]
+    ]
     texts = [quoted(column.name) for column in table.columns if column.is_landed and column.data_type == "string"]
     is_garbled = " or ".join(f"contains({text}, '{mark}')" for text in texts for mark in GARBLED) or "false"
     return {
         "future_share": f"count(*) filter (where {is_future}) / greatest(1, count(*))",
+        "odd_dates": f"{{{', '.join(odd)}}}" if odd else "null",
         "garbled_share": f"count(*) filter (where {is_garbled}) / greatest(1, count(*))",
         "peak_day_rows": f"coalesce((select max(rows) from (select count(*) as rows from {rows} group by {clock}::date)), 0)",
         "newest_at": f"(max({clock}) filter (where not {is_future}))::timestamptz::varchar",
@@ -211,6 +225,9 @@ def _of_load(table: Table, record: dict[str, Any], history: list[Entry], read_at
         _Figure(garbled, None, tolerated["garbled_share"], told),
         _Figure(future, None, tolerated["future_share"], f"rows dated after the reading: {future:.0%}"),
     ]
+    for column, share in (profile["odd_dates"] or {}).items():
+        told = f"dates of {column} after the reading or before 1900: {share:.0%}. Mend: check its `format`, or say `between` of the column"
+        figures.append(_Figure(share, None, tolerated["odd_date_share"], told, severity="warning"))
     if profile["row_count"] >= FEW:
         figures.append(_Figure(keys, tolerated["key_share"], None, f"distinct keys: {keys:.0%} of the rows, a page was repeated"))
     if not profiles:
@@ -258,8 +275,9 @@ def _sets(name: str, rows: str, profile: dict[str, Any], figures: list[_Figure],
             type="expect_column_values_to_be_between",
             kwargs={"column": f"figure_{number}", "min_value": low, "max_value": high, "strict_min": is_strict},
             reason=told,
+            severity=severity,
         )
-        for number, (_, low, high, told, is_strict) in enumerate(judged)
+        for number, (_, low, high, told, is_strict, severity) in enumerate(judged)
     ]
     written = [_Set(name, f"select * from {rows}", suite.expectations, profile)] if suite.expectations else []
     return [_Set(name, f"select {values}", expectations, profile), *written]

@@ -15,7 +15,7 @@ ENVIRONMENT = """environment:
   ORCHESTRA_STATE              local, disposable folder (default: lake/state; required with s3://)
   ORCHESTRA_ENDPOINT           where every brick is read, {brick} standing for its name: a URL or a folder
   ORCHESTRA_ENDPOINT_<BRICK>   where one brick is read; none: it is not
-  ORCHESTRA_PSEUDONYM_KEY      key of the pseudonyms; no brick with personal columns lands without it
+  ORCHESTRA_PSEUDONYM_KEY      key of the pseudonyms; no brick with pseudonyms lands without it, nor by another than before
   ORCHESTRA_MEMORY, ORCHESTRA_THREADS   limits of DuckDB (default: 500MB, 4 at most)
 exit status: 0 done (refused rows are no failure), 1 a load refused, a mart withheld or a step failed, 2 misuse"""
 

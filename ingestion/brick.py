@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import hashlib
 import json
@@ -32,6 +33,8 @@ ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "informati
 UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
 CRON = r"^(([\dA-Z]{1,3}|\*)([-/,]([\dA-Z]{1,3}|\*))*( |$)){5}$"
 FORMAT = r"^([^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*$"  # what DuckDB's strptime understands
+YEARS = frozenset("YyGcx")  # its codes that say which year
+BESIDE_YY = frozenset("zZjUW")  # what cannot be moved to another century with the year
 
 
 class BrickError(Exception):
@@ -80,6 +83,9 @@ class Freshness(Strict):
     error_after: Period
 
 
+Bound = dt.date | dt.datetime | int | float | None
+
+
 class ColumnMeta(Strict):
     """What ingestion must know of a column: how its text is read, and what of it may land.
 
@@ -87,6 +93,8 @@ class ColumnMeta(Strict):
     """
 
     format: Annotated[str, Field(pattern=FORMAT)] | None = None
+    years_from: int | None = Field(default=None, ge=1000, le=9900, description="first of the hundred years that %y means")
+    between: tuple[Bound, Bound] | None = Field(default=None, description="first and last value, null for none")
     optional: bool = False
     required: bool = False
     formerly: tuple[str, ...] = ()
@@ -144,7 +152,36 @@ class Column(Strict):
             raise ValueError(f"'{self.name}' is a name that landing uses")
         if self.meta.mask in ("pseudonym", "zone") and self.data_type != "string":
             raise ValueError(f"a column masked by {self.meta.mask} lands as a string: declare `data_type: string`")
+        if self.meta.format and self.data_type in ("date", "timestamptz"):
+            self._tells_its_year(set(re.findall("%-?(.)", self.meta.format)))
+        elif self.meta.years_from is not None:
+            raise _fault_at("it goes with a date whose `format` holds %y, and only with it", "config", "meta", "years_from")
+        if self.meta.between:
+            self._is_span(self.meta.between)
         return self
+
+    def _tells_its_year(self, codes: set[str]) -> None:
+        """Find fault with a format that leaves its year, or its century, to be guessed."""
+        place = ("config", "meta", "format")
+        if not codes & YEARS:
+            raise _fault_at("it names no year: %Y (four digits), or %y with `years_from`", *place)
+        if "y" in codes and self.meta.years_from is None:
+            told = "%y does not say of which century: add `years_from: 1930`, the first of the hundred years that it means"
+            raise _fault_at(told, *place)
+        if "y" not in codes and self.meta.years_from is not None:
+            raise _fault_at("it goes with a `format` that holds %y, and only with it", "config", "meta", "years_from")
+        if "y" in codes and (beside := sorted(codes & BESIDE_YY)):
+            told = f"%y goes without {', '.join(f'%{code}' for code in beside)}: declare `data_type: string`, and read it in staging"
+            raise _fault_at(told, *place)
+
+    def _is_span(self, between: tuple[Bound, Bound]) -> None:
+        """Find fault with bounds that values of the column cannot be compared with."""
+        kinds = {"date": (dt.date,), "timestamptz": (dt.date,), "bigint": (int, float), "double": (int, float)}.get(self.data_type, ())
+        bounds = [bound for bound in between if bound is not None]
+        is_fit = bounds and all(isinstance(bound, kinds) for bound in bounds)
+        if not is_fit or (self.data_type == "date" and any(isinstance(bound, dt.datetime) for bound in bounds)):
+            told = "[first, last], one of them null at most: dates (date), dates or instants (timestamptz), numbers (bigint, double)"
+            raise _fault_at(told, "config", "meta", "between")
 
 
 class TableMeta(Strict):
@@ -156,6 +193,7 @@ class TableMeta(Strict):
     cursor: str | None = None
     lookback: Period | None = None
     time_zone: TimeZone = "UTC"
+    time_fold: Literal["in_order", "first", "second", "refuse"] = "in_order"
     crs: str | None = None
 
 
@@ -213,6 +251,8 @@ class Table(Strict):
         told: Any = {"mode": "json", "exclude_defaults": True, "exclude": {"unit"}}
         columns = [{"name": c.name, "data_type": c.data_type, **c.meta.model_dump(**told)} for c in self.columns]
         declaration = {"columns": columns, **self.meta.model_dump(mode="json", include={"key", "delivers", "time_zone"})}
+        # Left out where nothing is said, so that what landed before it could be said keeps its version.
+        declaration |= self.meta.model_dump(include={"time_fold"}, exclude_defaults=True)
         return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()[:12], declaration
 
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
-from ingestion.brick import Brick, Column, Table
+from ingestion.brick import Bound, Brick, Column, Table
 from ingestion.connectors import connector
 from ingestion.lake import literal, quoted
+from ingestion.local_hours import resolved, twin
 
 
 @dataclass(frozen=True)
 class Notation:
-    """How a table's source writes numbers and missing values, and the time zone of its dates without one."""
+    """How a table's source writes numbers and missing values; the time zone of its dates without one, and its hours shown twice."""
 
     decimal: str = "."
     thousands: str | None = None
     null_values: tuple[str, ...] = ()
     time_zone: str = "UTC"
+    time_fold: str = "in_order"
 
 
 def notation_of(brick: Brick, table: Table) -> Notation:
     """Give what a brick says of how a table is written."""
     options = connector(brick.meta.connector).TableOptions.model_validate(table.meta.options)
     told = {name: getattr(options, name) for name in ("decimal", "thousands", "null_values") if hasattr(options, name)}
-    return Notation(time_zone=table.meta.time_zone, **told)
+    return Notation(time_zone=table.meta.time_zone, time_fold=table.meta.time_fold, **told)
 
 
 def without_nulls(text: str, null_values: tuple[str, ...]) -> str:
@@ -33,8 +38,10 @@ def without_nulls(text: str, null_values: tuple[str, ...]) -> str:
     return text
 
 
-def cast(data_type: str, text: str, notation: Notation, date_format: str | None = None) -> str:
+def cast(data_type: str, text: str, notation: Notation, date_format: str | None = None, years_from: int | None = None) -> str:
     """Write the value of a text, NULL when it is not of the type; a date without a zone is of the session's.
+
+    `years_from` is the first of the hundred years that two digits mean.
 
     DuckDB reads more than a steward would call a number or a date (`0x1F`, `1_000`, `2024-01-05x`, 12.7 as 13): that is NULL.
     A `case` and a `coalesce` ask for the dearer where the cheaper does not do, which `and` and `or` do not.
@@ -44,7 +51,8 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     if data_type == "json":
         return f"case when json_valid({text}) then {text} end"
     if date_format:
-        return f"try_cast(try_strptime(trim({text}), {literal(date_format)}) as {data_type})"
+        parsed = f"try_strptime(trim({text}), {literal(date_format)})"
+        return f"try_cast({parsed if years_from is None else _of_years(parsed, years_from)} as {data_type})"
     if data_type == "date":
         # Read as a date alone, what follows it may be anything.
         slowly = f"case when try_cast(trim({text}) as timestamptz) is not null then try_cast({text} as date) end"
@@ -52,6 +60,20 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     if data_type in ("double", "bigint"):
         return _number(data_type, text, notation)
     return f"try_cast({text} as {data_type})"
+
+
+def _of_years(parsed: str, first: int) -> str:
+    """Write a date whose year was told by two digits, in the hundred years from `first`; a 29 February that these lack is NULL."""
+    ahead = f"((year({parsed}) - {first}) % 100 + 100) % 100"
+    moved = f"{parsed} + to_years(({first} + {ahead} - year({parsed}))::integer)"
+    return f"case when day({moved}) = day({parsed}) then {moved} end"
+
+
+def has_zone(text: str, date_format: str | None) -> str:
+    """Write whether a text, of a format when it has one, tells its offset or its zone."""
+    if date_format:
+        return str(bool({"z", "Z"} & set(re.findall("%-?(.)", date_format)))).lower()
+    return f"regexp_matches({text}, ':.*[-+A-Za-z]')"
 
 
 def _number(data_type: str, text: str, notation: Notation) -> str:
@@ -71,24 +93,52 @@ def _number(data_type: str, text: str, notation: Notation) -> str:
     return f"case when {whole}::varchar = {text} then {whole} else {otherwise} end"
 
 
-def plausible(data_type: str, value: str) -> str:
-    """Write a value from its cast: a double that is not finite is none, nor a date that no calendar shows."""
+def plausible(data_type: str, value: str, text: str) -> str:
+    """Write a value from its cast: a double that is not finite is none, nor a date that no calendar shows.
+
+    DuckDB takes `24/10/90` for the year 90: a year before 1000 is one where its text writes it with four digits.
+    """
     if data_type == "double":
         return f"case when isfinite({value}) then {value} end"
     if data_type in ("date", "timestamptz"):
-        first, last = (f"'{day}'::{data_type}" for day in ("0001-01-02", "9999-12-30"))
-        return f"case when {value} between {first} and {last} then {value} end"
+        first, four, last = (f"'{day}'::{data_type}" for day in ("0001-01-02", "1000-01-02", "9999-12-30"))
+        is_written = f"contains(({text})::varchar, lpad(year({value})::varchar, 4, '0'))"
+        early = f"when {value} between {first} and {four} then case when {is_written} then {value} end"
+        return f"case when {value} between {four} and {last} then {value} {early} end"
     return value
 
 
-def mapped(column: Column, landed: dict[str, str], notation: Notation) -> str:
+def within(column: Column, value: str, notation: Notation) -> str | None:
+    """Write whether a value is between the bounds of its column, NULL for none; a date bounds instants by its whole day, local."""
+    if not column.meta.between:
+        return None
+    low, high = column.meta.between
+    tests = [f"{value} >= {_bound(column, low, notation)}"] if low is not None else []
+    if isinstance(high, dt.date) and not isinstance(high, dt.datetime) and column.data_type == "timestamptz":
+        tests.append(f"{value} < {_bound(column, high + dt.timedelta(days=1), notation)}")
+    elif high is not None:
+        tests.append(f"{value} <= {_bound(column, high, notation)}")
+    return f"({' and '.join(tests)})"
+
+
+def _bound(column: Column, bound: Bound, notation: Notation) -> str:
+    if column.data_type == "timestamptz" and isinstance(bound, dt.date):
+        moment = bound if isinstance(bound, dt.datetime) else dt.datetime(bound.year, bound.month, bound.day)
+        bound = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(notation.time_zone))
+    return f"{literal(str(bound))}::{column.data_type}" if isinstance(bound, dt.date) else str(bound)
+
+
+def mapped(column: Column, landed: dict[str, str], notation: Notation, key: list[str] | None = None) -> str:
     """Write a column as today's contract names and types it, from what an older one landed (type by name).
 
-    What landing would refuse today is NULL. Names that differ by their case are one.
+    What landing would refuse today is NULL. Names that differ by their case are one. With the expressions of the `key`,
+    among the rows of landed files, local hours shown twice are told apart as landing does; else they are the first.
     """
     names = (column.name, *column.meta.formerly)
-    values = [_as_today(column, value, kind, notation) for value, kind in found(names, landed)]
-    return f"coalesce({', '.join(values)})" if len(values) > 1 else (values or [f"null::{column.sql_type}"])[0]
+    values = [_as_today(column, value, kind, notation, key) for value, kind in found(names, landed)]
+    told = f"coalesce({', '.join(values)})" if len(values) > 1 else (values or [f"null::{column.sql_type}"])[0]
+    is_within = within(column, f"({told})", notation)
+    return f"case when {is_within} then {told} end" if is_within else told
 
 
 def found(names: tuple[str, ...], landed: dict[str, str]) -> list[tuple[str, str]]:
@@ -105,7 +155,7 @@ def json_place(name: str) -> str:
     return literal("/" + name.replace("~", "~0").replace("/", "~1"))
 
 
-def _as_today(column: Column, value: str, kind: str, notation: Notation) -> str:
+def _as_today(column: Column, value: str, kind: str, notation: Notation, key: list[str] | None) -> str:
     """Write what landed as `kind` as the column's type of today."""
     is_text, zone = kind in ("string", "json"), literal(notation.time_zone)
     text = without_nulls(value, notation.null_values) if is_text else f"{value}::varchar"
@@ -113,11 +163,25 @@ def _as_today(column: Column, value: str, kind: str, notation: Notation) -> str:
         return text if column.data_type == "string" else value
     if (kind, column.data_type) == ("timestamptz", "date"):
         return f"({value} at time zone {zone})::date"
-    told = column.meta.format if is_text else None
     # A typed value is written as DuckDB does.
-    today = cast(column.data_type, text, notation if is_text else Notation(), told)
+    written = (notation, column.meta.format, column.meta.years_from) if is_text else (Notation(), None, None)
+    today = cast(column.data_type, text, *written)
     if column.data_type == "timestamptz" and notation.time_zone != "UTC":
         # The session's zone is UTC where sources are read.
-        has_zone = str("%z" in told.lower()).lower() if told else f"regexp_matches({text}, ':.*[-+A-Za-z]')"
-        today = f"case when {has_zone} then {today} else ({today} at time zone 'UTC') at time zone {zone} end"
-    return plausible(column.data_type, today)
+        local = _local(cast("timestamp", text, *written), notation, key)
+        today = f"case when {has_zone(text, written[1])} then {today} else {local} end"
+    return plausible(column.data_type, today, text)
+
+
+def _local(wall: str, notation: Notation, key: list[str] | None) -> str:
+    """Write the instant of a wall clock, the session's zone being UTC."""
+    value = f"(({wall}) at time zone {literal(notation.time_zone)})"
+    far = twin(value, f"({wall})", notation.time_zone)
+    if notation.time_fold == "refuse":
+        return f"case when {far} is null then {value} end"
+    if notation.time_fold != "in_order" or key is None:
+        return resolved(value, far, notation.time_fold)
+    same = f"partition by load_id, _file, {', '.join([*key, wall])}"
+    rank, many = f"row_number() over ({same} order by _row, file_row_number)", f"count(*) over ({same})"
+    one, other = (resolved(value, far, fold) for fold in ("first", "second"))
+    return f"case when {far} is null then {value} when {many} <= 2 then case when {rank} = 2 then {other} else {one} end end"

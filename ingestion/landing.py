@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingestion import privacy
+from ingestion import local_hours, privacy
 from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_territory
-from ingestion.casting import cast, json_place, notation_of, plausible, without_nulls
+from ingestion.casting import cast, has_zone, json_place, notation_of, plausible, within, without_nulls
 from ingestion.connectors import Part, Reading, Request, connector
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal, Position
@@ -34,6 +34,8 @@ CAST_AS_THEY_ARE = {
     "date": ("DATE",),
     "timestamptz": ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP"),
 }
+LOAD_ID = "%Y%m%dT%H%M%S%fZ"  # the instant that the id of a load begins with
+CLOCKS_APART = dt.timedelta(minutes=1)  # by which a clock may be behind the one of an earlier load without being told
 UNREADABLE = "^line [0-9]+ is unreadable"  # what the reason of a line that the reader could not parse begins with
 HOW_FAR = ("cursor", "cursor_column", "folder_date")  # what of a position says how far a source was read; the rest, in what state
 MARKS = ("_file", "_row", "_refused", "_read_at")
@@ -72,6 +74,7 @@ class _Staged:
     files: list[Path] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)  # of every file, in their order
     absent: list[str] = field(default_factory=list)  # columns that the brick declares and that no document holds
+    warnings: list[str] = field(default_factory=list)
 
 
 def land_brick(
@@ -96,12 +99,15 @@ def land_brick(
         journal.refresh()
         connection = lake.connect(is_private=brick.has_personal)
         privacy.prepare(connection, brick)
-        privacy.mask_history(connection, lake, journal, brick, work)
+        pseudonyms = privacy.check_key(journal, brick)
+        privacy.mask_history(connection, lake, journal, brick, work, pseudonyms)
         if brick.has_personal:
             sweep(lake, journal, brick)  # what a killed run left may be in clear
         now = dt.datetime.now(dt.UTC)
-        load_id = f"{now:%Y%m%dT%H%M%S%fZ}-{brick.name}"
+        before = list(journal.of("load", brick.name))
+        load_id = f"{_after(now, [_named_at(load) for load in before]):{LOAD_ID}}-{brick.name}"
         read_by = _read_by(brick, judged_by)
+        read_at = None
         readings: dict[str, Reading] = {}
         staged: list[_Staged] = []
         outcome = Landed(brick.name)
@@ -112,13 +118,16 @@ def land_brick(
                 position = _position(journal, brick, table, read_by)
                 reading = _read(brick, table, position, connection, work / "spool", progress)
                 readings[table.name] = reading
+                read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or {name for name, _ in reading.refused_files} - position.given_up:
-                    read_at = next(iter(readings.values())).read_at
                     staged.append(_stage(connection, brick, table, reading, work, read_at, position))
         outcome.request_count += sum(reading.request_count for reading in readings.values())
         outcome.bytes_read += sum(reading.bytes_read for reading in readings.values())
-        if staged:
-            read_at = next(iter(readings.values())).read_at
+        if staged and read_at:
+            if read_at - (clock := next(iter(readings.values())).read_at) > CLOCKS_APART:
+                staged[0].warnings.append(_told_clock(clock, before))
+            for each in staged:
+                each.record |= {"profile": {"warnings": each.warnings}} if each.warnings else {}
             journal.found(read_territory().name, is_synthetic=any(reading.is_synthetic for reading in readings.values()))
             reasons = [reason for table in staged for reason in _refusals(table)]
             reasons += judge(lake, journal, brick, {t.table.name: (t.files, t.record) for t in staged}, read_at)
@@ -140,6 +149,7 @@ def land_brick(
                 read_by=read_by,
                 replaces=[load["load_id"] for load in replaced],
                 read_at=read_at.isoformat(),
+                pseudonyms=pseudonyms,
                 available_at=max((r.available_at.isoformat() for r in readings.values() if r.available_at), default=None),
                 contract=contract,
                 declarations=declarations,
@@ -154,6 +164,23 @@ def land_brick(
         connection.close()
     outcome.footprint = meter.read()
     return outcome
+
+
+def _after(moment: dt.datetime, others: list[dt.datetime]) -> dt.datetime:
+    """Give a moment, moved after others: what is read later is the latest, whatever the clock says."""
+    return max((moment, *(other + dt.timedelta(microseconds=1) for other in others)))
+
+
+def _named_at(load: Entry) -> dt.datetime:
+    return dt.datetime.strptime(load["load_id"].partition("-")[0], LOAD_ID).replace(tzinfo=dt.UTC)
+
+
+def _told_clock(clock: dt.datetime, before: list[Entry]) -> str:
+    last = max(before, key=lambda load: load["read_at"])
+    return (
+        f"the clock says {clock:%Y-%m-%d %H:%M:%S} UTC, and load {last['load_id']} was read at {last['read_at'][:19]}: this load is "
+        "taken for read just after that one. Mend: check the clock; if that load's was wrong, nothing else is to be done"
+    )
 
 
 def sweep(lake: Lake, journal: Journal, brick: Brick) -> list[str]:
@@ -223,10 +250,8 @@ def _s3_credentials() -> dict[str, str | None]:
 def _read_by(brick: Brick, judged_by: str) -> str:
     """Sum up what reads a brick and judges its loads: a load that one refused, another may accept."""
     told: Any = {"mode": "json", "exclude_defaults": True, "exclude": {"unit"}}
-    tables = [
-        [t.name, t.meta.model_dump(mode="json"), [[c.name, c.data_type, c.meta.model_dump(**told)] for c in t.columns]]
-        for t in brick.tables
-    ]
+    columns = {t.name: [[c.name, c.data_type, c.meta.model_dump(**told)] for c in t.columns] for t in brick.tables}
+    tables = [[t.name, t.meta.model_dump(mode="json"), columns[t.name]] for t in brick.tables]
     said = [endpoint_of(brick), brick.meta.connector, brick.meta.options, tables, judged_by]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -313,6 +338,7 @@ def _stage(
     """Write every part of a reading as Parquet, and count what was kept and refused."""
     before, since = position.at, _cursor_from(position.at, table)
     connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")
+    local_hours.watch(connection, table.meta.time_zone)
     staged = _Staged(table, {})
     new_columns: set[str] = set()
     skipped, unreadable = 0, 0
@@ -329,6 +355,10 @@ def _stage(
             skipped += connection.execute(select.skipped_sql()).fetchall()[0][0]
             if not has_zone and _holds_refused(connection, file):
                 _copy(connection, select.sql(is_numbered=True), file)
+        if select.marked:
+            landed = [column.name for column in select.landed]
+            folds = local_hours.settle(connection, file, select.marked, table.meta.key, table.meta.time_zone, landed)
+            staged.warnings += folds
         if part.rejects:
             unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
         staged.columns = staged.columns or _schema(connection, file)
@@ -385,6 +415,8 @@ class _Select:
         self.notation = notation_of(brick, table)
         self.lines_before = getattr(options, "skip", 0) + (part.columns is not None and getattr(options, "header", True))
         self.landed = [column for column in table.columns if column.is_landed]
+        self.local = {number: naive for number, column in enumerate(self.landed) if (naive := self._is_local(number, column))}
+        self.marked = [self.landed[number].name for number in self.local] if table.meta.time_fold == "in_order" else []
         names = [name for column in table.columns for name in column.meta.position or (column.name,)]
         self.asked = list(dict.fromkeys(names))
         # Declared names stand in SQL as the file spells them: DuckDB takes É and é for two letters.
@@ -406,6 +438,8 @@ class _Select:
         for number, column in enumerate(self.landed):
             casts += [f"{self._value(column)} as v{number}", f"{self._source_text(column)} as t{number}"]
             value = self._checked(number, column)
+            if column.name in self.marked:
+                value = f"case when h{number} <> 0 then {local_hours.moment(value, str(local_hours.MARK))} else {value} end"
             value = f"case when _refused is null then {value} end" if self.is_private else value
             columns.append(f"{value} as {quoted(column.name)}")
         for number, name in enumerate(self.extra):
@@ -420,7 +454,10 @@ class _Select:
         if is_numbered:
             source = f"(select *, row_number() over () as _rank from {source})"
             source, row = f"(select *, _rank - min(_rank) over (partition by _file) + 1 as _number from {source})", "_number"
-        rows = f"select *, {self._refusal()} as _refused from (select {', '.join(casts)}, {row} as _row from {source}{where})"
+        rows = f"(select {', '.join(casts)}, {row} as _row from {source}{where})"
+        if self.local:
+            rows = f"(select *, {', '.join(f'{self._twin(number)} as h{number}' for number in self.local)} from {rows})"
+        rows = f"select *, {self._refusal()} as _refused from {rows}"
         return f"select {', '.join(columns)}, {self._marks('_file', '_row', '_refused')} from ({rows})"
 
     def skipped_sql(self) -> str:
@@ -503,11 +540,26 @@ class _Select:
             return privacy.masked(column, self.text)
         if self._is_cast_as_it_is(column):
             return f"try_cast({self._own(column.name)} as {column.sql_type})"
-        return cast(column.data_type, self.text[column.name], self.notation, column.meta.format)
+        return cast(column.data_type, self.text[column.name], self.notation, column.meta.format, column.meta.years_from)
 
-    @staticmethod
-    def _checked(number: int, column: Column) -> str:
-        return plausible(column.data_type, f"v{number}")
+    def _is_local(self, number: int, column: Column) -> str | None:
+        """Write whether the text of an instant tells neither offset nor zone; None where none does, or the clocks never change."""
+        if column.data_type != "timestamptz" or column.meta.mask or not local_hours.changes(self.table.meta.time_zone):
+            return None
+        if self._is_cast_as_it_is(column):
+            return "true" if self.kinds[column.name.casefold()] == "TIMESTAMP" else None
+        told = has_zone(f"t{number}", column.meta.format)
+        return None if told == "true" else f"not {told}"
+
+    def _twin(self, number: int) -> str:
+        column, text = self.landed[number], f"t{number}"
+        typed = self._is_cast_as_it_is(column)
+        wall = text if typed else cast("timestamp", text, self.notation, column.meta.format, column.meta.years_from)
+        return local_hours.twin(f"v{number}", wall, self.table.meta.time_zone, self.local[number], is_watched=True)
+
+    def _checked(self, number: int, column: Column) -> str:
+        value = plausible(column.data_type, f"v{number}", f"t{number}")
+        return local_hours.resolved(value, f"h{number}", self.table.meta.time_fold) if number in self.local else value
 
     def _refusal(self) -> str:
         """Write why a row is refused, NULL when it is kept; the value is told unless the brick has personal columns."""
@@ -526,10 +578,21 @@ class _Select:
                     missing += f" and {is_blank}"
                 told = literal(f"{column.name} is missing, and is {'in the key' if is_key else 'required'}")
                 cases.append(f"when {missing} then {told}")
+            tail = "" if self.is_private else f" || ': ' || left({text}, 200)"
+            if number in self.local:
+                clocks = f"that the clocks of {self.table.meta.time_zone}"
+                cases.append(f"when h{number} = 0 then {literal(f'{column.name} is an hour {clocks} skip')}{tail}")
+                if self.table.meta.time_fold == "refuse":
+                    told = literal(f"{column.name} is in an hour {clocks} show twice, and tells no offset")
+                    cases.append(f"when h{number} <> 0 then {told}{tail}")
+            if is_within := within(column, value, self.notation):
+                low, high = column.meta.between or (None, None)
+                span = " ".join(f"{word} {bound}" for word, bound in (("from", low), ("to", high)) if bound is not None)
+                cases.append(f"when not {is_within} then {literal(f'{column.name} is not {span}')}{tail}")
             if column.data_type != "string":
                 written = f" written {column.meta.format}" if column.meta.format else ""
                 told = literal(f"{column.name} is not {WORDS[column.data_type]}{written}")
-                told += "" if self.is_private else f" || ': ' || left({text}, 200)"
+                told += tail
                 cases.append(f"when {value} is null and trim({text}) <> '' then {told}")
         return f"case {' '.join(cases)} end" if cases else "null::varchar"
 
@@ -547,7 +610,13 @@ class _Select:
     def _before_cursor(self) -> str:
         column = self.table.cursor_column
         is_held = "" if len(self.held) == len(self.part.files) else f"_file in ({', '.join(map(literal, self.held))}) and "
-        return f"{is_held}{self._value(column)} < {literal(str(self.since))}::{column.data_type}" if column else "false"
+        if column is None:
+            return "false"
+        since = f"{literal(str(self.since))}::{column.data_type}"
+        if column.data_type not in ("date", "timestamptz"):
+            return f"{is_held}{self._value(column)} < {since}"
+        # A year that its text does not write with four digits is refused, not cut.
+        return f"{is_held}{self._value(column)} between '1000-01-02'::{column.data_type} and {since} - to_microseconds(1)"
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:
@@ -683,10 +752,13 @@ def _cursor_from(position: dict[str, Any], table: Table) -> str | None:
     column = table.cursor_column
     if not column or "cursor" not in position or table.meta.delivers == "whole":
         return None
-    if column.data_type not in ("date", "timestamptz") or not table.meta.lookback:
+    if column.data_type not in ("date", "timestamptz"):
         return str(position["cursor"])
-    moment = dt.datetime.fromisoformat(position["cursor"]) - dt.timedelta(days=table.meta.lookback.days)
-    return moment.isoformat() if column.data_type == "timestamptz" else moment.date().isoformat()
+    back = table.meta.lookback.days if table.meta.lookback else 0
+    moment = dt.datetime.fromisoformat(position["cursor"]) - dt.timedelta(days=back)
+    if column.data_type == "date":
+        return moment.date().isoformat()
+    return local_hours.floor(moment, table.meta.time_zone).isoformat()
 
 
 def _refusals(staged: _Staged) -> list[str]:

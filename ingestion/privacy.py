@@ -16,7 +16,7 @@ from ingestion.brick import Brick, BrickError, Column, Table, read_territory
 from ingestion.casting import Notation, mapped, notation_of
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, literal, load_extension, quoted
-from ingestion.warehouse import is_erased, shape_of
+from ingestion.warehouse import clear_columns, is_erased, shape_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,6 +52,38 @@ def prepare(connection: duckdb.DuckDBPyConnection, brick: Brick) -> None:
         )
 
 
+def check_key(journal: Journal, brick: Brick) -> dict[str, str] | None:
+    """Give what an entry says of the key of a brick's pseudonyms (domain, salt, check), None for a brick without any.
+
+    The check is scrypt (RFC 7914) of the domain's key and the salt of the first load of the domain: it tells the key apart and
+    costs who guesses it as much as each guess of a password does. A lake that holds none yet adopts the present key. Raises
+    BrickError for another key, or another domain, than the one by which the loads that stand were masked.
+    """
+    if not any(column.meta.mask == "pseudonym" for table in brick.tables for column in table.columns):
+        return None
+    domain = str(brick.meta.pseudonym_domain)
+    told = [(load, load["pseudonyms"]) for load in journal.loads().values() if load.get("pseudonyms")]
+    for load, held in told:
+        if load["brick"] == brick.name and held["domain"] != domain:
+            raise BrickError(
+                f"{brick.name}: its pseudonyms are of domain '{held['domain']}' (load {load['load_id']}), not '{domain}': each person "
+                f"would be two. Mend: `pseudonym_domain: {held['domain']}`; or drop the loads of {brick.name} and read them again "
+                f"(orchestra loads drop {load['load_id']} --refetch)."
+            )
+    held_salts = [(load, held) for load, held in told if held["domain"] == domain]
+    salt = held_salts[0][1]["salt"] if held_salts else secrets.token_hex(16)
+    key = pseudonym_key(os.environ[KEY], domain)
+    check = hashlib.scrypt(key, salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32).hex()
+    for load, held in held_salts[:1]:
+        if not hmac.compare_digest(held["check"], check):
+            raise BrickError(
+                f"{brick.name}: {KEY} is not the key by which the pseudonyms of domain '{domain}' were made in this lake (load "
+                f"{load['load_id']} of {load['brick']}): each person would be two. Mend: set that key again; if it is lost, drop the "
+                f"loads of this domain and read them again (orchestra loads drop {load['load_id']} --refetch)."
+            )
+    return {"domain": domain, "salt": salt, "check": check}
+
+
 def pseudonym_key(master: str, domain: str) -> bytes:
     """Derive the key of a domain, so that a pseudonym joins inside its domain only."""
     return hmac.new(master.encode(), domain.encode(), hashlib.sha256).digest()
@@ -73,13 +105,16 @@ def masked(column: Column, text: dict[str, str]) -> str:
     raise ValueError(f"{quoted(column.name)} has no mask")
 
 
-def mask_history(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, brick: Brick, work: Path) -> None:
+def mask_history(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, brick: Brick, work: Path, pseudonyms: dict[str, str] | None
+) -> None:
     """Write again the older loads that hold in clear a column that has become personal, masked as the brick says today.
 
     A second entry of each load names the new files, and the old ones are deleted. The warehouses, which hold the clear values
     too, are thrown away: the next build makes them again. What was published stays in the catalogues' snapshots until they expire.
     """
-    behind = {load["load_id"]: tables for load in journal.loads(brick.name).values() if (tables := _clear_tables(journal, brick, load))}
+    held = {load["load_id"]: [t for t in brick.tables if clear_columns(journal, load, t)] for load in journal.loads(brick.name).values()}
+    behind = {load_id: tables for load_id, tables in held.items() if tables}
     if not behind:
         return
     with lake.lock("build", wait=600):
@@ -90,30 +125,8 @@ def mask_history(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Jou
             for path in lake.state.glob("*.duckdb*"):
                 path.unlink()
             tables_said, contract_said = {**load["tables"], **records}, {**load["contract"], **contract}
-            journal.amend(load, tables=tables_said, contract=contract_said, declarations=declarations)
+            journal.amend(load, tables=tables_said, contract=contract_said, declarations=declarations, pseudonyms=pseudonyms)
             lake.delete([file for table in tables for file in load["tables"][table.name]["files"]])
-
-
-def _clear_tables(journal: Journal, brick: Brick, load: Entry) -> list[Table]:
-    """Give the tables of which a load holds in clear what is personal today."""
-    tables = [table for table in brick.tables if load["tables"].get(table.name, {}).get("files")]
-    return [table for table in tables if any(_is_clear(column, *_landed(journal, load, table)) for column in table.columns)]
-
-
-def _landed(journal: Journal, load: Entry, table: Table) -> tuple[set[str], dict[str, str | None]]:
-    """Give the names under which a load holds values, those that were let in included, and the mask of each that was declared.
-
-    Names are casefolded: a source that says NOM gives the column nom.
-    """
-    record = load["tables"][table.name]
-    names = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
-    masks = {column["name"].casefold(): column.get("mask") for column in journal.declaration(load, table.name)["columns"]}
-    return {name.casefold() for name in names}, masks
-
-
-def _is_clear(column: Column, landed: set[str], masks: dict[str, str | None]) -> bool:
-    names = [name.casefold() for name in (column.name, *column.meta.formerly, *(column.meta.position or ()))]
-    return column.meta.mask is not None and any(name in landed and masks.get(name) != column.meta.mask for name in names)
 
 
 def _text(name: str, shape: dict[str, str]) -> str:
@@ -127,7 +140,7 @@ def _write_masked(
 
     Refused rows keep neither values nor, in their reason, what follows its first colon; rows that were erased are left out.
     """
-    record, (landed, masks) = load["tables"][table.name], _landed(journal, load, table)
+    record, clear = load["tables"][table.name], clear_columns(journal, load, table)
     shape, notation = shape_of(journal, load, table), notation_of(brick, table)
     columns: dict[str, tuple[str, str]] = {}  # by name: value and type
     for column in table.columns:
@@ -135,12 +148,12 @@ def _write_masked(
             continue
         names = {name.casefold() for name in (column.name, *column.meta.formerly)}
         present = [name for name in shape if name.casefold() in names]
-        if _is_clear(column, landed, masks):
+        if column in clear:
             text = {name: _text(name, shape) for name in column.meta.position or ()} or {column.name: mapped(column, shape, notation)}
             columns[column.name] = masked(column, text), "string"
         elif present:
             columns |= {name: (quoted(name), record["columns"][name]) for name in present}
-        elif column.name.casefold() in landed:
+        elif "_extra" in shape and column.name.casefold() in {name.casefold() for name in record["new_columns"]}:
             columns[column.name] = _text(column.name, shape), "string"
     values = ", ".join(f"case when _refused is null then {value} end as {quoted(name)}" for name, (value, _) in columns.items())
     gone = is_erased(journal, brick, table, shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Table
+from ingestion.brick import Brick, Column, Table
 from ingestion.casting import Notation, cast, found, mapped, notation_of
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
@@ -58,20 +58,28 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
 
     A list of files, never a glob; `load_id` is a Hive partition of their path, so that a filter on it opens no other file.
     """
-    groups: dict[tuple[str, str], tuple[Entry, list[str]]] = {}  # by contract and shape: one load of it, and the files of all
+    # By contract, shape and columns in clear: one load of it, and the files of all.
+    groups: dict[tuple[str, str, tuple[str, ...]], tuple[Entry, list[str]]] = {}
     for load in loads:
         landed = load["tables"].get(table.name)
         if landed and landed["files"]:
             shape = json.dumps(landed["columns"], sort_keys=True)
-            groups.setdefault((load["contract"][table.name], shape), (load, []))[1].extend(landed["files"])
+            clear = tuple(column.name for column in clear_columns(journal, load, table))
+            groups.setdefault((load["contract"][table.name], shape, clear), (load, []))[1].extend(landed["files"])
     if not groups:
         columns = [f"null::{c.sql_type} as {quoted(c.name)}" for c in table.columns if c.is_landed]
         marks = "null::varchar as _file, null::bigint as _row, null::timestamptz as _read_at, null::varchar as _load_id"
         return f"select {', '.join(columns)}, {marks} where false"
     selects, notation = [], notation_of(brick, table)
-    for load, files in groups.values():
+    for (_, _, clear), (load, files) in groups.items():
         types = shape_of(journal, load, table)
-        columns = [f"{mapped(column, types, notation)} as {quoted(column.name)}" for column in table.columns if column.is_landed]
+        key = [value for name in table.meta.key for value, _ in found(_names(table, name), types)]
+        columns = [
+            # What is personal today and stands there in clear is hidden until the next landing masks it.
+            f"{f'null::{column.sql_type}' if column.name in clear else mapped(column, types, notation, key)} as {quoted(column.name)}"
+            for column in table.columns
+            if column.is_landed
+        ]
         conditions = ["_refused is null"] + [f"not ({test})" for test in is_erased(journal, brick, table, types)]
         relation = (
             f"read_parquet({listed([lake.path(file) for file in files])}, "
@@ -87,6 +95,30 @@ def shape_of(journal: Journal, load: Entry, table: Table) -> dict[str, str]:
     declared = {column["name"]: column["data_type"] for column in journal.declaration(load, table.name)["columns"]}
     landed = load["tables"][table.name]["columns"]
     return {name: "json" if (kind, declared.get(name)) == ("string", "json") else kind for name, kind in landed.items()}
+
+
+def clear_columns(journal: Journal, load: Entry, table: Table) -> list[Column]:
+    """Give the columns of a table that are personal today and that a load holds in clear, or masked otherwise than today.
+
+    By any of their names, whatever its case (a source that says NOM gives the column nom), or among the values that were let in.
+    """
+    record, personal = load["tables"].get(table.name, {}), [column for column in table.columns if column.meta.mask]
+    if not personal or not record.get("files"):
+        return []
+    names = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
+    landed = {name.casefold() for name in names}
+    masks = {column["name"].casefold(): column.get("mask") for column in journal.declaration(load, table.name)["columns"]}
+
+    def is_clear(column: Column) -> bool:
+        told = (column.name, *column.meta.formerly, *(column.meta.position or ()))
+        return any(name in landed and masks.get(name) != column.meta.mask for name in map(str.casefold, told))
+
+    return [column for column in personal if is_clear(column)]
+
+
+def _names(table: Table, name: str) -> tuple[str, ...]:
+    """Give a column's name and its older ones."""
+    return next((column.name, *column.meta.formerly) for column in table.columns if column.name == name)
 
 
 def is_erased(journal: Journal, brick: Brick, table: Table, landed: dict[str, str]) -> list[str]:

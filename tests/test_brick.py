@@ -87,6 +87,20 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "table twice": (lambda d: brick(d)["tables"].append(copy.deepcopy(first(d))), r"table items is declared twice"),
     "name of a partition": (lambda d: first(d)["columns"].append(column("Load_ID")), r"'Load_ID' is a name that landing uses"),
     "format that no reader knows": (lambda d: first(d)["columns"].append(column("at", "date", format="%Q")), r"meta.format: String should match"),
+    "year of two digits without its hundred": (
+        lambda d: first(d)["columns"].append(column("at", "date", format="%d/%m/%y")),
+        r"shop.yml:\d+: tables.0.columns.2.config.meta.format: %y does not say of which century: add `years_from: 1930`"),
+    "year of two digits with an offset": (
+        lambda d: first(d)["columns"].append(column("at", "timestamptz", format="%d/%m/%-y %H:%M%z", years_from=1930)), r"meta.format: %y goes without %z"),
+    "hundred years of a year of four digits": (
+        lambda d: first(d)["columns"].append(column("at", "date", format="%d/%m/%Y", years_from=1930)), r"meta.years_from: it goes with a `format` that holds %y"),
+    "hundred years of a date without a format": (
+        lambda d: first(d)["columns"].append(column("at", "date", years_from=1930)), r"meta.years_from: it goes with a date whose `format` holds %y"),
+    "format without a year": (lambda d: first(d)["columns"].append(column("at", "date", format="%d/%m %%y")), r"meta.format: it names no year: %Y \(four digits\)"),
+    "bounds of a text": (lambda d: first(d)["columns"].append(column("x", between=[1, 2])), r"meta.between: \[first, last\], one of them null at most: dates \(date\)"),
+    "bounds of another type": (lambda d: first(d)["columns"].append(column("x", "date", between=[1, 2])), r"meta.between: \[first, last\]"),
+    "bounds that are none": (lambda d: first(d)["columns"].append(column("x", "bigint", between=[None, None])), r"meta.between: \[first, last\]"),
+    "hours shown twice in no way": (put(table_meta, time_fold="both"), r"meta.time_fold: Input should be 'in_order', 'first', 'second' or 'refuse', not 'both'"),
     "required and optional": (lambda d: first(d)["columns"].append(column("x", required=True, optional=True)), r"required is neither optional nor"),
     "cadence that is no cron": (put(meta, cadence="every day at six o'clock"), r"config.meta.cadence"),
     "lookback without a cursor": (put(table_meta, lookback={"count": 1, "period": "day"}), r"tables.0.config.meta.lookback: a lookback needs a cursor"),

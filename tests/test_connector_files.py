@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime as dt
+import email.utils
 import gzip
 import io
 import json
@@ -1030,3 +1031,33 @@ def test_proxies_of_the_environment_are_used(ask: Callable[..., Request], site: 
     site.pages["http://open.data.example/a.csv"] = (200, {}, b"x\n1\n")
     monkeypatch.setattr(urllib.request, "getproxies", lambda: {"http": site.url})
     assert read(ask("http://open.data.example", {"format": "csv", "path": "a.csv"}))[1]
+
+
+# Clocks ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("apart", "headers", "is_read"),
+    [
+        ({"days": -2}, {}, False),
+        ({"minutes": 11}, {}, False),
+        ({"minutes": -8}, {}, True),
+        ({}, {"Date": "yesterday"}, True),
+        ({"hours": -5}, {"Age": "18000"}, True),
+        ({}, {"Age": "18000"}, False),
+        ({"days": -300}, {"X-City-Orchestra-Sandbox": "synthetic"}, True),
+    ],
+)
+def test_a_source_whose_clock_is_far_from_this_machines_is_not_read(
+    ask: Callable[..., Request], site: Site, apart: dict[str, float], headers: dict[str, str], *, is_read: bool
+) -> None:
+    date = email.utils.format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(**apart), usegmt=True)
+    site.pages["/x.csv"] = (200, {"Date": date, **headers}, b"a,b\n1,2\n")
+    request = ask(site.url, {"format": "csv", "path": "x.csv"}, ("a", "b"))
+    if is_read:
+        assert files.read(request).parts
+        return
+    told = rf"a_brick: {site.url}/x.csv says that it is .* UTC, and this machine \d{{4}}-.* UTC.* Mend: set this machine's clock"
+    with pytest.raises(SourceError, match=told):
+        files.read(request)
+    assert len(site.asked) == 1, "a wrong clock is not asked again"

@@ -343,3 +343,33 @@ def test_a_hundred_clean_days_are_accepted(tmp_path: Path, monkeypatch: pytest.M
     refused, journal = land_days(tmp_path, monkeypatch, dt.date(2025, 7, 1), 100, 0.3)
     assert refused == []
     assert_each_day_landed(journal, dt.date(2025, 7, 1), 100)
+
+
+DATED = [column("id"), column("at", "date"), column("built", "date"), column("ends", "timestamptz")]
+
+
+@pytest.mark.parametrize(
+    ("more", "defaults", "expected"),
+    [
+        ({}, None, ["built", "ends"]),
+        ({}, {"odd_date_share": None}, []),
+        ({}, {"odd_date_share": 0.5}, ["ends"]),
+        ({"between": [dt.date(1000, 1, 1), None]}, None, ["ends"]),
+    ],
+)
+def test_dates_after_the_reading_or_before_1900_are_told(
+    house: House, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], defaults: dict[str, Any] | None, expected: list[str]
+) -> None:
+    columns = [*DATED[:2], column("built", "date", **more), DATED[3]]
+    lines = [f"{n};2024-01-0{1 + n % 5};{'1068-01-01' if n < 4 else '1968-01-01'};{'2068-01-01' if n < 4 else ''}" for n in range(40)]
+    house.drop("rows.csv", "\n".join(["id;at;built;ends", *lines, "41;;;2020-01-01"]))
+    brick = house.brick("town", [table("rows", columns, ["id"], {"format": "csv", "path": "rows.csv", "separator": ";"}, cursor="at")])
+    if defaults is not None:
+        (house.folder / "expectations" / "landed").mkdir(parents=True)
+        (house.folder / "expectations" / "landed" / "town.yml").write_text(json.dumps({"tables": {"rows": {"defaults": defaults}}}))
+        monkeypatch.setenv("ORCHESTRA_EXPECTATIONS", str(house.folder / "expectations"))
+    entry = house.land(brick, judge_load)
+    assert entry and entry["verdict"] == "accepted"
+    warnings = entry["tables"]["rows"]["profile"]["warnings"]
+    assert [warning.split()[2] for warning in warnings] == expected
+    assert all("after the reading or before 1900" in warning and "Mend: " in warning for warning in warnings)

@@ -661,6 +661,95 @@ def test_a_row_without_a_required_value_is_refused(house: House) -> None:
     ]  # fmt: skip
 
 
+# Years, bounds, clocks -----------------------------------------------------------------------------------------------------
+
+YEARS: dict[str, tuple[dict[str, Any], dict[str, str | None]]] = {
+    "four digits": ({"format": "%d/%m/%Y"}, {"24/10/90": None, "07/02/2011": "2011-02-07", "1/1/990": None, "24/10/0090": "0090-10-24"}),
+    "no format": ({}, {"90-10-24": None, "12-10-09": None, "1/2/03": None, "2003-02-01": "2003-02-01", "0090-10-24": "0090-10-24"}),
+    "as ISO": ({"format": "%x"}, {"90-10-24": None, "1990-10-24": "1990-10-24"}),
+    "two digits": ({"format": "%d/%m/%y", "years_from": 1930}, {
+        "24/10/30": "1930-10-24", "24/10/29": "2029-10-24", "24/10/69": "1969-10-24", "24/10/68": "1968-10-24", "29/02/00": "2000-02-29", "24/10/1990": None}),
+    "two digits of another century": ({"format": "%y%m%d", "years_from": 1850}, {"000229": None, "000228": "1900-02-28", "500101": "1850-01-01", "491231": "1949-12-31"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamptz"])
+@pytest.mark.parametrize("case", YEARS)
+def test_a_year_is_the_one_that_its_source_means_or_its_row_is_refused(house: House, case: str, kind: str) -> None:
+    told, expected = YEARS[case]
+    house.drop("items1.csv", "id;v\n" + "".join(f"{text};{text}\n" for text in expected))
+    brick = house.brick("shop", [table("items", [column("id"), column("v", kind, **told)], ["id"], {**CSV, "separator": ";"})])
+    house.land(brick)
+    assert dict(house.rows(brick, "items", "id, v::date::varchar", "1")) == {text: day for text, day in expected.items() if day}
+
+
+def test_a_year_of_two_digits_is_refused_and_not_cut_by_the_cursor(house: House) -> None:
+    brick = house.brick("shop", [table("items", [column("id"), column("day", "date", format="%d/%m/%Y")], ["id"], CSV, cursor="day")])
+    house.drop("items1.csv", "id,day\na,01/02/2024\nb,02/02/2024\n")
+    house.land(brick)
+    house.drop("items1.csv", "id,day\na,01/02/2024\nb,02/02/2024\nc,24/10/90\n")
+    entry = house.land(brick)
+    assert entry
+    record = entry["tables"]["items"]
+    assert (record["kept"], record["refused"], record["before_cursor"]) == (1, 1, 1)
+
+
+def test_a_value_out_of_its_bounds_is_refused(house: House) -> None:
+    from ingestion.steward import refused_rows
+
+    columns = [
+        column("id"), column("day", "date", between=[dt.date(1990, 1, 1), dt.date(2030, 12, 31)]), column("n", "bigint", between=[0, 10]),
+        column("at", "timestamptz", between=[dt.datetime(2024, 1, 1, 8, tzinfo=dt.UTC), dt.date(2024, 12, 31)]),
+    ]  # fmt: skip
+    good = ["a;1990-01-01;0;2024-01-01 09:00", "b;2030-12-31;10;2024-12-31 23:59", "c;;;"]
+    bad = ["d;1989-12-31;1;", "e;2031-01-01;1;", "f;;11;", "g;;-1;", "h;;;2024-01-01 08:59", "i;;;2025-01-01 00:00"]
+    house.drop("items1.csv", "\n".join(["id;day;n;at", *good, *bad]))
+    brick = house.brick("shop", [table("items", columns, ["id"], {**CSV, "separator": ";"}, time_zone="Europe/Paris")])
+    entry = house.land(brick)
+    assert entry and [row[0] for row in house.rows(brick, "items", "id")] == ["a", "b", "c"]
+    assert [row["reason"] for row in refused_rows(house.lake, entry, 9)["items"]] == [
+        "day is not from 1990-01-01 to 2030-12-31: 1989-12-31", "day is not from 1990-01-01 to 2030-12-31: 2031-01-01",
+        "n is not from 0 to 10: 11", "n is not from 0 to 10: -1",
+        "at is not from 2024-01-01 08:00:00+00:00 to 2024-12-31: 2024-01-01 08:59", "at is not from 2024-01-01 08:00:00+00:00 to 2024-12-31: 2025-01-01 00:00",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("verdict", ["accepted", "refused"])
+def test_a_load_read_by_a_clock_that_was_ahead_hides_nothing(house: House, verdict: str) -> None:
+    from expectations.gate import judge_load
+    from flows.steps import LandStep
+
+    house.drop("items1.csv", "id,n\na,1\n")
+    brick = house.brick("shop", [ITEMS])
+    first = house.land(brick)
+    assert first
+    ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
+    told = {"load_id": f"{ahead:%Y%m%dT%H%M%S%f}Z-shop", "read_at": ahead.isoformat(), "tables": {}, "verdict": verdict}
+    house.journal.append("load", **{name: value for name, value in {**first, **told}.items() if name not in ("seq", "kind", "at")})
+    house.drop("items2.csv", "id,n\na,2\n")
+    second = house.land(brick, judge_load)
+    assert second and dt.datetime.fromisoformat(second["read_at"]) == ahead + dt.timedelta(microseconds=1)
+    assert second["load_id"] > told["load_id"]
+    assert house.rows(brick, "items", "max_by(n, _read_at)") == [(2,)]
+    [warning] = [each for each in LandStep("shop", second).warnings if "clock" in each]
+    assert f"load {told['load_id']} was read at" in warning and "Mend: check the clock" in warning
+    house.drop("items3.csv", "id,n\na,3\n")
+    third = house.land(brick)
+    assert third and third["read_at"] > second["read_at"] and third["load_id"] > second["load_id"]
+
+
+def test_loads_one_after_the_other_are_not_told_of_their_clock(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    entries = []
+    for number in range(2):
+        house.drop("SANDBOX.json", json.dumps({"synthetic": True, "now": "2025-01-01T00:00:00+00:00"}))
+        house.drop(f"items{number}.csv", f"id,n\na,{number}\n")
+        entries.append(house.land(brick))
+    one, other = (dt.datetime.fromisoformat(entry["read_at"]) for entry in entries if entry)
+    assert other - one == dt.timedelta(microseconds=1)
+    assert entries[1] and "profile" not in entries[1]["tables"]["items"]
+
+
 # Contracts that change ---------------------------------------------------------------------------------------------------
 
 
@@ -751,6 +840,12 @@ VERSIONS: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any], list[str]]] 
         "2024-07-01 12:00:00", "2024-07-01", "2024-07-01T12:00:00Z", "2024-07-01 12:00:00+05:30", "2024-07-01T12:00:00-05:00", "2024-01-05", "2024-07-01 12:00:00 America/New_York", "soon"]),
     "instants of days": (column("v", "date"), column("v", "timestamptz"), {}, {"time_zone": "Europe/Paris"}, ["2024-07-01", "2024-01-05"]),
     "days of instants": (column("v", "timestamptz"), column("v", "date"), {}, {"time_zone": "Europe/Paris"}, ["2024-07-01 00:30:00", "2024-07-01"]),
+    "years of two digits": (column("v"), column("v", "date", format="%d/%m/%Y"), {}, {}, ["24/10/90", "24/10/0090", "24/10/1990"]),
+    "years of a hundred": (column("v"), column("v", "date", format="%d/%m/%y", years_from=1930), {}, {}, ["24/10/29", "24/10/30", "24/10/1990"]),
+    "bounds": (column("v"), column("v", "date", between=[dt.date(1990, 1, 1), None]), {}, {}, ["1989-12-31", "1990-01-01"]),
+    "bounds of the same type": (column("v", "double"), column("v", "double", between=[0, 1.5]), {}, {}, ["-0.1", "0", "1.5", "1.6"]),
+    "hours that clocks skip or show twice": (column("v"), column("v", "timestamptz"), {}, {"time_zone": "Europe/Paris"}, ["2024-03-31 02:30", "2024-10-27 02:30"]),
+    "midnights that clocks skip or show twice": (column("v", "date"), column("v", "timestamptz"), {}, {"time_zone": "America/Havana"}, ["2024-03-10", "2024-11-03"]),
     "missing values": (column("v"), column("v"), {}, {"null_values": ["ND", "-"]}, ["ND", "-", "x"]),
     "JSON": (column("v"), column("v", "json"), {}, {}, ['{"a": 1}', "{", "3"]),
     "finite numbers": (column("v"), column("v", "double"), {}, {}, ["inf", "1.5", "1e400"]),

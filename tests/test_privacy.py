@@ -492,3 +492,103 @@ def test_masking_old_loads_keeps_out_what_was_erased(private: House) -> None:
     private.drop("homes.csv", "id,n,phone\nz,9,\n")
     assert private.land(brick)
     assert private.rows(brick, "people", "id") == [("z",)]
+
+
+# The key ---------------------------------------------------------------------------------------------------------------
+
+PHONE = {"personal": True, "mask": "pseudonym"}
+
+
+def phones(private: House, name: str = "homes", domain: str = "homes") -> Brick:
+    """Give a brick whose key is a pseudonym."""
+    columns = [column("phone", **PHONE), column("n", "bigint")]
+    options = {"format": "csv", "path": f"{name}*.csv"}
+    return private.brick(name, [table("people", columns, ["phone"], options)], **{**PERSONAL, "pseudonym_domain": domain})
+
+
+def test_another_key_than_the_one_the_lake_began_with_is_refused_by_domain(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    private.drop("homes1.csv", f"phone,n\n{PHONES[0]},1\n")
+    brick = phones(private)
+    first = private.land(brick)
+    assert first
+    private.drop("homes2.csv", f"phone,n\n{PHONES[0]},2\n")
+    private.drop("flats1.csv", f"phone,n\n{PHONES[0]},3\n")
+    private.drop("clubs1.csv", f"phone,n\n{PHONES[0]},4\n")
+    monkeypatch.setenv(KEY, "une autre clé de test, tout aussi longue")
+    for refused in (brick, phones(private, "flats")):
+        told = rf"{refused.name}: {KEY} is not the key by which the pseudonyms of domain 'homes' .* Mend: .*loads drop {first['load_id']} --refetch"
+        with pytest.raises(BrickError, match=told):
+            private.land(refused)
+    assert private.land(phones(private, "clubs", "clubs")), "another domain begins by itself"
+    monkeypatch.setenv(KEY, MASTER)
+    assert private.land(brick) and private.land(phones(private, "flats"))
+    assert private.rows(brick, "people", "distinct phone") == [(pseudonym(PHONES[0]),)]
+    held = [entry["pseudonyms"] for entry in private.journal.of("load")]
+    assert all(set(each) == {"domain", "salt", "check"} for each in held)
+    assert len({each["salt"] for each in held}) == 2 and len({each["check"] for each in held}) == 2
+    entries = "".join(json.dumps(entry, ensure_ascii=False) for entry in private.journal.entries)
+    assert MASTER not in entries and pseudonym_key(MASTER, "homes").hex() not in entries
+
+
+def test_another_domain_than_the_one_of_the_loads_that_stand_is_refused(private: House) -> None:
+    from ingestion.steward import drop_load
+
+    private.drop("homes1.csv", f"phone,n\n{PHONES[0]},1\n")
+    first = private.land(phones(private))
+    assert first
+    brick = phones(private, domain="houses")
+    with pytest.raises(BrickError, match=r"homes: its pseudonyms are of domain 'homes' .*Mend: `pseudonym_domain: homes`; or drop"):
+        private.land(brick)
+    drop_load(private.lake, private.journal, first, refetch=True)
+    assert private.land(brick), "nothing that stands is of another domain"
+
+
+def test_a_lake_that_holds_no_check_adopts_the_key_of_the_next_landing(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    private.drop("homes1.csv", f"phone,n\n{PHONES[0]},1\n")
+    brick = phones(private)
+    private.land(brick)
+    path = Path(private.lake.path("journal", f"{2:012d}.json"))
+    entry = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in entry.items() if name != "pseudonyms"}))
+    private.drop("homes2.csv", f"phone,n\n{PHONES[0]},2\n")
+    assert private.land(brick)
+    private.drop("homes3.csv", f"phone,n\n{PHONES[0]},3\n")
+    monkeypatch.setenv(KEY, "une autre clé de test, tout aussi longue")
+    with pytest.raises(BrickError, match="is not the key"):
+        private.land(brick)
+
+
+@pytest.mark.parametrize("before", [*BEFORE, "another mask"])
+def test_what_is_personal_today_and_landed_in_clear_is_hidden_until_it_is_masked(
+    private: House, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    if before == "another mask":
+        private.drop("homes.csv", f"id,phone,lon,lat\na,{PHONES[0]},-1.65,48.15\n")
+        options = {"format": "csv", "path": "homes.csv"}
+        private.land(private.brick("homes", [table("people", [column("id"), column("phone", **PHONE)], ["id"], options)], **PERSONAL))
+        zone = column("phone", personal=True, mask="zone", position=["lon", "lat"])
+        brick = private.brick("homes", [table("people", [column("id"), zone], ["id"], options)], **PERSONAL)
+    else:
+        brick, _ = becoming_personal(private, before)
+    monkeypatch.delenv(KEY)
+    masks = {c.name: c.meta.mask for c in brick.table("people").columns if c.meta.mask and c.is_landed}
+    shown = f"id, {', '.join(masks) or 'null'}"
+    assert private.rows(brick, "people", shown) == [("a", None)]
+    if "pseudonym" in masks.values():
+        with pytest.raises(BrickError, match=KEY):
+            private.land(brick)
+        assert private.rows(brick, "people", shown) == [("a", None)]
+
+
+def test_a_load_that_was_masked_shows_its_pseudonyms_beside_one_in_clear(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ingestion import privacy
+
+    options = {"format": "csv", "path": "homes*.csv"}
+    private.drop("homes1.csv", f"id,phone\na,{PHONES[0]}\n")
+    private.land(private.brick("homes", [table("people", [column("id"), column("phone")], ["id"], options)]))
+    brick = private.brick("homes", [table("people", [column("id"), column("phone", **PHONE)], ["id"], options)], **PERSONAL)
+    private.drop("homes2.csv", f"id,phone\nb,{PHONES[1]}\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(privacy, "mask_history", lambda *_: None)
+        private.land(brick)
+    assert private.rows(brick, "people", "id, phone") == [("a", None), ("b", pseudonym(PHONES[1]))]

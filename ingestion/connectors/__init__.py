@@ -49,6 +49,10 @@ class MissingFile(SourceError):
     """A file or folder that is not there."""
 
 
+class ClockError(SourceError):
+    """A source whose clock is far from this machine's."""
+
+
 class UnreadableFile(SourceError):
     """One file that the source fails to give, while others may do."""
 

@@ -11,12 +11,12 @@ import time
 import urllib.request
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ingestion.connectors import MissingFile, Reading, SourceError, UnreadableFile
+from ingestion.connectors import ClockError, MissingFile, Reading, SourceError, UnreadableFile
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS, READ_SECONDS, CONNECTIONS = 10, 60, 8
 TRIES, BACKOFF_SECONDS, LONGEST_WAIT_SECONDS = 5, 0.5, 120.0
+CLOCKS_APART = timedelta(minutes=10)  # by which a source's clock may differ from this machine's
 # None is no answer, 200 one that was cut.
 RETRIED = (None, 200, 429, 500, 502, 503, 504)
 MENDS = {
@@ -120,7 +121,7 @@ class Client:
                 return self._try(url, sink, headers or {})
             except SourceError as error:
                 attempt += 1
-                if attempt == TRIES or error.status not in RETRIED:
+                if attempt == TRIES or error.status not in RETRIED or isinstance(error, ClockError):
                     raise
                 wait = min(max(BACKOFF_SECONDS * 2 ** (attempt - 1), error.wait), LONGEST_WAIT_SECONDS)
                 logger.info("%s; another try in %.1f s", error, wait)
@@ -136,6 +137,8 @@ class Client:
             status = response.status
             if response.headers.get("X-City-Orchestra-Sandbox") == "synthetic":
                 self.reading.note_sandbox(instant(response.headers.get("Date")) or datetime.now(UTC))
+            elif status < 500:
+                self._compare_clocks(url, response.headers)
             if status == 304 and headers:
                 # So that the connection is kept.
                 return response.drain_conn()
@@ -159,6 +162,21 @@ class Client:
         mend = MENDS.get(status, "the source is ill: try later, or tell the producer")
         kind = MissingFile if status in (404, 410) else UnreadableFile if status == 200 or (status or 0) >= 500 else SourceError
         raise kind(f"{self.brick}: {shown(url)} {told}. Mend: {mend}.", status, text, wait)
+
+    def _compare_clocks(self, url: str, headers: Mapping[str, str]) -> None:
+        """Raise ClockError when this machine's clock is far from the answer's: what is read would stand before or after its time."""
+        told, age = instant(headers.get("Date")), headers.get("Age", "")
+        now = datetime.now(UTC)
+        if told is None:
+            return
+        # A cache tells when it asked for its answer, and how long ago (RFC 9111).
+        told += timedelta(seconds=int(age) if re.fullmatch("[0-9]{1,9}", age) else 0)
+        if abs(now - told) > CLOCKS_APART:
+            raise ClockError(
+                f"{self.brick}: {shown(url)} says that it is {told:%Y-%m-%d %H:%M:%S} UTC, and this machine {now:%Y-%m-%d %H:%M:%S} UTC: "
+                "nothing is landed by a wrong clock. Mend: set this machine's clock (timedatectl set-ntp true); if it is right, tell "
+                "the producer that its server's is wrong."
+            )
 
 
 def shown(url: str) -> str:
