@@ -45,7 +45,7 @@ def status(options: Namespace) -> None:
     """Say what the lake holds, and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
     lake = Lake()
     journal = Journal(lake)
-    seq, _ = steps.reached(lake)
+    seq, _ = steps.reached(lake, journal)
     bricks = {
         name: {**_sum_up(list(journal.loads(name).values())), "late": steps.late(journal, brick)} for name, brick in read_bricks().items()
     }

@@ -23,7 +23,8 @@ from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.landing import Landed, land_brick
-from ingestion.warehouse import REWRITES
+from ingestion.verify import landed_faults
+from ingestion.warehouse import REWRITES, is_whole
 from redistribution import publish as marts
 
 log = logging.getLogger("orchestra")
@@ -193,17 +194,20 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
     with lake.lock("build", wait=WAIT) as held:
         journal.refresh()
         project = project_digest()
-        seq, built = reached(lake)
+        seq, built = reached(lake, journal)
+        if built and not is_whole(lake, journal):
+            seq, built = 0, None
         changed = changed_sources(journal, seq)
         if built == project and not changed:
             return BuildStep(footprint=meter.read())
         progress("build", "")
         select = [f"source:{brick}.{table}+" for brick, table in sorted(changed)] if built == project else []
-        marker = lake.state_path("built.json")
-        marker.unlink(missing_ok=True)  # what a failed or killed build leaves is not published
+        lake.state_path("built.json").unlink(missing_ok=True)  # what a failed or killed build leaves is not published
         step = _dbt_build(lake, select, held)
         if not step.failures:
-            marker.write_text(json.dumps([journal.seq, project]))
+            journal.note("built.json", project=project)
+        elif lost := [f"build: {fault}" for fault in landed_faults(lake, journal)]:
+            step.failures = lost  # every model that reads them has failed, for that one reason
     step.footprint = meter.read()
     return step
 
@@ -214,16 +218,16 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
     # A warehouse that is written to cannot be read.
     with lake.lock("build", wait=WAIT):
         journal.refresh()
-        seq, project = reached(lake)
-        state = json.dumps([seq, project, _digest(gate.files_of_marts())])
-        marker = lake.state_path("published.json")
-        if not marker.exists() or marker.read_text() != state or not marts.is_followed(lake, journal):
+        seq, project = reached(lake, journal)
+        state = [seq, project, _digest(gate.files_of_marts())]
+        published = journal.noted("published.json")
+        if not published or published["state"] != state or not marts.is_followed(lake, journal):
             progress("publish", "")
             manifest = lake.state_path("target", "manifest.json")
             if project is None or not manifest.exists():
                 raise LakeError(f"{lake.state}: nothing was built yet, or the last build failed. Mend: orchestra build")
             step.entry = marts.publish(lake, journal, marts.read_marts(json.loads(manifest.read_text())), run_id, gate.judge_mart)
-            marker.write_text(state)
+            journal.note("published.json", state=state)
     if step.entry:
         step.snapshots = {
             name: numbers[seq][0] for name in marts.CLASSES if (seq := step.entry["seq"]) in (numbers := marts.snapshots(lake, name))
@@ -248,17 +252,14 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Run:
     return outcome
 
 
-def reached(lake: Lake) -> tuple[int, str | None]:
+def reached(lake: Lake, journal: Journal) -> tuple[int, str | None]:
     """Read how far the warehouse has followed: seq of the journal, digest of the dbt project.
 
-    (0, None) for no warehouse, or one whose last build failed. It stands beside the warehouse, which nobody can read while
-    dbt writes to it.
+    (0, None) for no warehouse, one whose last build failed, or one of another history. It stands beside the warehouse, which
+    nobody can read while dbt writes to it.
     """
-    marker = lake.state_path("built.json")
-    if not marker.exists() or not (lake.state / "warehouse.duckdb").exists():
-        return 0, None
-    seq, project = json.loads(marker.read_text())
-    return seq, project
+    built = journal.noted("built.json")
+    return (built["seq"], built["project"]) if built and (lake.state / "warehouse.duckdb").exists() else (0, None)
 
 
 def changed_sources(journal: Journal, seq: int) -> set[tuple[str, str]]:
