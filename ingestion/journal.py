@@ -137,6 +137,14 @@ class Journal:
         log.warning("%s %s: what it speaks of is made again from zero", path, why)
         return None
 
+    def forget(self, seq: int, why: str) -> int:
+        """Give up the files that a lost entry may have named; raises LakeError for an entry that was not told as lost."""
+        if not any(entry["of"] == seq for entry in self.of("lost")):
+            raise LakeError(
+                f"{self.lake.root}: entry {seq} was not told as lost. Mend: orchestra journal lost --seq {seq} without --forget"
+            )
+        return self.append("lost", of=seq, why=why, kept=[], declarations={})
+
     def amend(self, load: Entry, **changes: Any) -> int:
         """Say a load anew, by a second entry of it that differs by `changes`; it is as of when the load was read."""
         body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at", "nonce")}

@@ -109,7 +109,7 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
         journal.refresh()
         follow(lake, journal)
         lake.begin("publish", run_id)
-        last, already = _held(lake, last_published(journal)), still_withheld(journal)
+        last, already = _held(lake, journal), still_withheld(journal)
         connection = lake.connect()
         _attach_warehouse(connection, lake)
         published: dict[str, Any] = {}
@@ -187,14 +187,19 @@ def _standing(entries: Iterable[Entry]) -> dict[str, Any]:
     return last
 
 
-def _held(lake: Lake, last: dict[str, Any]) -> dict[str, Any]:
-    """Take from what was last published the units whose file is lost, so that they are written again, under a new name."""
-    existing = set(lake.names("marts"))
-    held = {}
-    for name, record in last.items():
-        lost = {unit for unit, file in record["files"].items() if file not in existing}
-        if lost:
-            log.warning("mart %s: %s is gone: it is published again", name, record["files"][min(lost)])
+def _whole(lake: Lake, journal: Journal) -> set[str]:
+    """Name the mart files that stand, of the size with which they were published."""
+    records = [record for entry in journal.of("publication") for record in entry["marts"].values()]
+    sizes = {file: size for r in records for unit, file in r["files"].items() if (size := r.get("sizes", {}).get(unit)) is not None}
+    return {name for name, stored in lake.listing("marts").items() if sizes.get(name, stored.size) == stored.size}
+
+
+def _held(lake: Lake, journal: Journal) -> dict[str, Any]:
+    """Give what was last published, less the units whose file is lost: they are written again, under a new name."""
+    held, whole = {}, _whole(lake, journal)
+    for name, record in last_published(journal).items():
+        if lost := {unit for unit, file in record["files"].items() if file not in whole}:
+            log.warning("mart %s: %s is gone, or cut short: it is published again", name, record["files"][min(lost)])
         units = {of: {unit: value for unit, value in record[of].items() if unit not in lost} for of in ("files", "digests")}
         held[name] = {**record, **units}
     return held
@@ -206,6 +211,11 @@ def follow(lake: Lake, journal: Journal, *, is_rebuild: bool = False) -> None:
         _follow_catalogue(lake, journal, entries, access_class, is_rebuild=is_rebuild)
         _follow_files(lake, journal, access_class, entries[-1]["seq"], is_rebuild=is_rebuild)
     _sweep(lake, journal)
+
+
+def of_class(journal: Journal, access_class: str) -> list[Entry]:
+    """Give the publications that say something of a class, oldest first."""
+    return _by_class(journal).get(access_class, [])
 
 
 def _by_class(journal: Journal) -> dict[str, list[Entry]]:
@@ -224,8 +234,8 @@ def _by_class(journal: Journal) -> dict[str, list[Entry]]:
 def is_followed(lake: Lake, journal: Journal) -> bool:
     """Say whether every catalogue and stable file has reached the last publication of its class."""
     return all(
-        not _is_behind(entries, found := _followed(lake, name))
-        and not _stray(lake, journal, name, found)
+        not _is_behind(entries, found := followed(lake, name))
+        and not stray(lake, journal, name, found)
         and _files_seq(lake, journal, name) >= entries[-1]["seq"]
         for name, entries in _by_class(journal).items()
     )
@@ -284,9 +294,9 @@ def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, unit: str, file: P
 def _follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
     import duckdb
 
-    standing = _followed(lake, access_class)
-    existing = set(lake.names(f"marts/{access_class}"))
-    if why := _stray(lake, journal, access_class, standing) or _lost(entries, access_class, standing, existing):
+    standing = followed(lake, access_class)
+    existing = _whole(lake, journal)
+    if why := stray(lake, journal, access_class, standing) or _lost(entries, access_class, standing, existing):
         log.warning("%s %s: it is made again from zero", catalogue(lake, access_class), why)
         throw_catalogue(lake, access_class)
         standing = Followed({}, {}, None)
@@ -313,7 +323,7 @@ def throw_catalogue(lake: Lake, access_class: str) -> None:
         each.unlink()
 
 
-def _stray(lake: Lake, journal: Journal, access_class: str, standing: Followed) -> str | None:
+def stray(lake: Lake, journal: Journal, access_class: str, standing: Followed) -> str | None:
     """Say why a catalogue stands elsewhere: on another history, or on a lake that has moved since (its paths are absolute)."""
     if not all(journal.follows(seq, digest) for seq, digest in standing.digests.items()):
         return f"follows another history than the journal of {lake.root}, which is at {journal.seq}"
@@ -325,7 +335,7 @@ def _stray(lake: Lake, journal: Journal, access_class: str, standing: Followed) 
 def _lost(entries: list[Entry], access_class: str, standing: Followed, existing: set[str]) -> str | None:
     """Say which file that readers see is gone: DuckLake cannot take such a file away."""
     reached = max(standing.snapshots, default=0)
-    seen = _stable_names([entry for entry in entries if entry["seq"] <= reached], access_class).values()
+    seen = stable_names([entry for entry in entries if entry["seq"] <= reached], access_class).values()
     return next((f"names {file}, which is gone" for file in seen if file not in existing), None)
 
 
@@ -392,10 +402,11 @@ class Followed(NamedTuple):
 
 def snapshots(lake: Lake, access_class: str) -> dict[int, tuple[int, dt.datetime]]:
     """Read which snapshot of a class is of which publication, by seq: its number and its date; none for no catalogue."""
-    return _followed(lake, access_class).snapshots
+    return followed(lake, access_class).snapshots
 
 
-def _followed(lake: Lake, access_class: str) -> Followed:
+def followed(lake: Lake, access_class: str) -> Followed:
+    """Read what the catalogue of a class has followed: nothing for one that is not there, or is broken."""
     path = catalogue(lake, access_class)
     if not path.exists():
         return Followed({}, {}, None)
@@ -460,10 +471,10 @@ def _follow_files(lake: Lake, journal: Journal, access_class: str, seq: int, *, 
     if reached >= seq:
         return
     seq_name = f"files/{access_class}/.seq"
-    existing, held = set(lake.names(f"files/{access_class}")) - {seq_name}, set(lake.names(f"marts/{access_class}"))
+    existing, held = set(lake.names(f"files/{access_class}")) - {seq_name}, _whole(lake, journal)
     # What a lost file was named by stays as it is until the mart is published again.
-    wanted = _stable_names(entries, access_class)
-    linked = _stable_names([entry for entry in entries if entry["seq"] <= reached], access_class)
+    wanted = stable_names(entries, access_class)
+    linked = stable_names([entry for entry in entries if entry["seq"] <= reached], access_class)
     for alias, file in wanted.items():
         if file in held and (alias not in existing or linked.get(alias) != file):
             lake.link(file, alias)
@@ -471,7 +482,7 @@ def _follow_files(lake: Lake, journal: Journal, access_class: str, seq: int, *, 
     lake.replace(seq_name, f"{seq} {journal.digests[seq]}".encode())
 
 
-def _stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
+def stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
     """Give, by stable name, the file that some publications leave under it."""
     return {
         f"files/{access_class}/{name}{'' if unit == WHOLE else f'/{unit}'}.parquet": file

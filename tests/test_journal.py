@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.journal import Journal
+from ingestion.journal import Journal, declare_lost
 from ingestion.lake import Lake, LakeError
+from tests.fixtures.losing import Losing
 
 APPEND = """
 import sys
-from ingestion.journal import Journal
+from ingestion.journal import Journal, declare_lost
 from ingestion.lake import Lake
 journal = Journal(Lake(sys.argv[1]))
 sys.stdin.readline()
@@ -231,3 +232,186 @@ def test_the_state_of_another_lake_is_refused(tmp_path: Path) -> None:
     assert Journal(one).seq == 1
     with pytest.raises(LakeError, match="holds a =, which"):
         Lake(str(tmp_path / "id=prod"))
+
+
+# What is missing or broken ------------------------------------------------------------------------------------------
+
+
+def _numbered(tmp_path: Path, count: int) -> tuple[Lake, Any]:
+    lake = Lake(str(tmp_path / "lake"))
+    journal = Journal(lake)
+    journal.found("Rennes Métropole", is_synthetic=False)
+    for number in range(count):
+        journal.append("publication", number=number, marts={}, withheld={}, withdrawn={})
+    return lake, lambda seq: Path(lake.path(f"journal/{seq:012d}.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "is missing"),
+        (b"", "is empty"),
+        (b'{"seq": 3, "kind": "publ', "is broken"),
+        (b"\xff\xfe", "is broken"),
+        (b"[3]", "is broken"),
+        (b'{"seq": 4, "kind": "publication"}', "is no entry 3"),
+    ],
+)
+def test_an_entry_that_is_missing_or_broken_stops_everything_and_is_named(tmp_path: Path, content: bytes | None, told: str) -> None:
+    lake, path = _numbered(tmp_path, 3)
+    opened = Journal(lake)
+    path(3).unlink()
+    if content is not None:
+        path(3).write_bytes(content)
+    mend = rf"000000000003\.json {told}.*goes on to 4.*Mend: .*orchestra journal lost --seq 3 --why"
+    with pytest.raises(LakeError, match=mend):
+        Journal(lake)
+    opened.entries, opened.digests = opened.entries[:2], opened.digests[:3]
+    with pytest.raises(LakeError, match=mend):
+        opened.append("publication")
+    assert path(4).exists() and not path(5).exists()
+
+
+def test_the_last_entry_truncated_is_no_end_of_the_journal(tmp_path: Path) -> None:
+    lake, path = _numbered(tmp_path, 2)
+    path(3).write_bytes(path(3).read_bytes()[:20])
+    with pytest.raises(LakeError, match=r"000000000003\.json is broken"):
+        Journal(lake)
+
+
+def test_a_loss_that_is_told_lets_the_journal_go_on_and_keeps_the_files_it_may_have_named(tmp_path: Path) -> None:
+    lake, path = _numbered(tmp_path, 3)
+    lake.replace("landed/b/t/load_id=1/x.parquet", b"x")
+    digest = Journal(lake).digests[4]
+    path(3).write_bytes(b"{")
+    entry = declare_lost(lake, 3, "a disk", [])
+    assert (entry["kind"], entry["why"], entry["kept"]) == ("lost", "a disk", ["landed/b/t/load_id=1/x.parquet"])
+    assert [lake.read(name) for name in lake.names("journal/broken")] == [b"{"], "what was left of it is set aside"
+    journal = Journal(lake)
+    assert journal.seq == 4 and journal.kept_files() == set(entry["kept"])
+    assert not journal.follows(4, digest), "who followed the lost entry stands on another history"
+    assert journal.forget(3, "it was a trial") == 5
+    assert Journal(lake).kept_files() == set()
+    with pytest.raises(LakeError, match="entry 3 of the journal is not lost"):
+        declare_lost(lake, 3, "again", [])
+    with pytest.raises(LakeError, match="entry 9 of the journal is not lost"):
+        declare_lost(lake, 9, "never was", [])
+    path(1).unlink()
+    with pytest.raises(LakeError, match="entry 1 of the journal says what lake this is"):
+        declare_lost(lake, 1, "a disk", [])
+
+
+def test_no_new_lake_begins_over_files_whose_journal_has_gone(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.replace("landed/b/t/load_id=1/x.parquet", b"x")
+    with pytest.raises(LakeError, match=r"holds 1 files .*and no journal.*Mend: put its journal/ back"):
+        Journal(lake).found("Rennes Métropole", is_synthetic=False)
+
+
+def test_an_appender_whose_answer_was_lost_does_not_append_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, _ = _numbered(tmp_path, 0)
+    journal, link = Journal(lake), os.link
+
+    def linked_and_lost(*names: Any) -> None:
+        link(*names)
+        raise FileExistsError("as a file system over a network answers the second try")
+
+    monkeypatch.setattr(os, "link", linked_and_lost)
+    assert journal.append("publication", who="me") == 2
+    assert [entry.get("who") for entry in Journal(lake).entries] == [None, "me"]
+
+
+def test_what_a_follower_reached_is_known_by_its_history(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lake, path = _numbered(tmp_path, 3)
+    journal = Journal(lake)
+    assert journal.noted("built.json") is None and not caplog.records, "nothing yet is nothing to tell"
+    journal.note("built.json", project="p")
+    told = journal.noted("built.json")
+    assert told and (told["seq"], told["project"]) == (4, "p")
+    kept = path(4).read_bytes()
+    path(4).unlink()
+    assert Journal(lake).noted("built.json") is None, "the journal was put back from an older backup"
+    Journal(lake).append("publication", number="another")
+    assert Journal(lake).noted("built.json") is None, "another entry stands at that number"
+    path(4).write_bytes(kept)
+    assert Journal(lake).noted("built.json")
+    for broken in (b"", b"[2, 3]", b"{", b'{"seq": "x", "digest": 1}'):
+        lake.state_path("built.json").write_bytes(broken)
+        assert Journal(lake).noted("built.json") is None
+    assert len(caplog.records) == 6 and "is made again from zero" in caplog.text
+
+
+def test_an_empty_file_of_the_state_is_written_again(tmp_path: Path) -> None:
+    lake, _ = _numbered(tmp_path, 0)
+    lake.state_path("lake_id").write_bytes(b"")
+    assert Journal(lake).entries[0]["lake_id"] == lake.state_path("lake_id").read_text()
+
+
+# On a real S3 server, through a proxy that loses answers -------------------------------------------------------------
+
+
+def _on_s3(tmp_path: Path, name: str, state: str = "one") -> Lake:
+    return Lake(f"s3://city/{name}/lake", str(tmp_path / state))
+
+
+def test_an_entry_whose_answer_s3_loses_is_one_entry(tmp_path: Path, losing: Losing) -> None:
+    lake = _on_s3(tmp_path, "lost-answer")
+    Journal(lake).found("Rennes Métropole", is_synthetic=False)
+    journal = Journal(lake)
+    for lost in (1, 20):  # one try of botocore's, all of them
+        losing.rules[("PUT", "/journal/")] = f"lose {lost}"
+        journal.append("publication", lost=lost)
+    losing.rules.clear()
+    assert [entry.get("lost") for entry in Journal(_on_s3(tmp_path, "lost-answer", "two")).entries] == [None, 1, 20]
+
+
+def test_a_store_that_ignores_if_none_match_founds_no_lake(tmp_path: Path, losing: Losing) -> None:
+    losing.rules[("PUT", "/probe/")] = "ignore"
+    lake = _on_s3(tmp_path, "ignoring")
+    with pytest.raises(LakeError, match="ignores If-None-Match"):
+        Journal(lake).found("Rennes Métropole", is_synthetic=False)
+    assert lake.names("") == []
+
+
+def test_a_hole_or_a_bucket_rolled_back_is_seen_by_who_knows_it_and_who_does_not(
+    tmp_path: Path, losing: Losing, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = _on_s3(tmp_path, "holes")
+    journal = Journal(known)
+    journal.found("Rennes Métropole", is_synthetic=False)
+    for number in range(4):
+        journal.append("publication", number=number)
+    assert Journal(known).seq == 5
+    losing.asked.clear()
+    assert Journal(known).seq == 5
+    told = [(method, "list" if "list-type" in path else "read") for method, path in losing.asked]
+    assert told == [("GET", "list"), ("GET", "read")], "one list, and the last entry of the local copy"
+
+    name = "journal/000000000003.json"
+    kept = known.read(name)
+    assert kept
+    for content in (None, kept[:30]):
+        known.delete([name])
+        if content:
+            known.replace(name, content)
+        for state in ("one", "new" if content else "newer"):
+            with pytest.raises(LakeError, match=r"000000000003\.json is .*orchestra journal lost --seq 3"):
+                Journal(_on_s3(tmp_path, "holes", state))
+    assert declare_lost(known, 3, "a bucket", [])["number"] == 1, "the local copy holds it: it is put back"
+    assert known.read(name) == kept and Journal(known).seq == 5
+
+    known.delete(["journal/000000000005.json"])
+    assert not caplog.records
+    assert Journal(known).seq == 4 and "restored, or another's" in caplog.text
+    caplog.clear()
+    assert Journal(known).seq == 4 and not caplog.records, "said once: the copy is that of this history now"
+
+
+def test_what_s3_answers_is_told(tmp_path: Path, losing: Losing) -> None:
+    from botocore.exceptions import ClientError
+
+    lake = _on_s3(tmp_path, "answers")
+    Journal(lake).found("Rennes Métropole", is_synthetic=False)
+    losing.rules[("GET", "list-type")] = "answer 403"
+    with pytest.raises(ClientError, match=r"Refused.*by the proxy"):
+        Journal(lake)
