@@ -195,7 +195,7 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
         journal.refresh()
         project = project_digest()
         seq, built = reached(lake, journal)
-        if built and not is_whole(lake, journal):
+        if built and not is_whole(lake, journal, seq):
             seq, built = 0, None
         changed = changed_sources(journal, seq)
         if built == project and not changed:

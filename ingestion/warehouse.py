@@ -62,8 +62,8 @@ def _empty(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(f"drop {kind} {quoted(schema)}.{quoted(name)} cascade")
 
 
-def is_whole(lake: Lake, journal: Journal) -> bool:
-    """Say whether the warehouse can be read and follows this history; one that cannot be read is thrown away, and that is said.
+def is_whole(lake: Lake, journal: Journal, seq: int) -> bool:
+    """Say whether the warehouse has followed this history to a seq; one that cannot be read is thrown away, and that is said.
 
     What somebody else has open for writing is not looked into.
     """
@@ -76,8 +76,8 @@ def is_whole(lake: Lake, journal: Journal) -> bool:
     try:
         connection.execute(f"attach {literal(str(path))} as warehouse (read_only)")
         standing = reached(connection, "warehouse")
-        sizes = "select block_size * total_blocks from pragma_database_size() where database_name = 'warehouse'"
-        # Three headers of 4,096 bytes stand before the blocks.
+        sizes = "select block_size * used_blocks from pragma_database_size() where database_name = 'warehouse'"
+        # Three headers of 4,096 bytes stand before the blocks; free blocks at the end are cut off by DuckDB itself.
         if path.stat().st_size < 3 * 4096 + connection.execute(sizes).fetchall()[0][0]:
             raise duckdb.IOException("it is shorter than it says")
     except duckdb.Error as error:
@@ -90,7 +90,7 @@ def is_whole(lake: Lake, journal: Journal) -> bool:
         return False
     finally:
         connection.close()
-    return standing is not None and journal.follows(*standing)
+    return standing is not None and standing[0] >= seq and journal.follows(*standing)
 
 
 def _say(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, bricks: dict[str, Brick]) -> None:

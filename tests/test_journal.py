@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.journal import Journal, declare_lost
+from ingestion.brick import Brick
+from ingestion.journal import Journal, declare_lost, files_of
 from ingestion.lake import Lake, LakeError
+from ingestion.landing import sweep
+from ingestion.verify import landed_faults
+from ingestion.warehouse import catch_up, is_whole
+from tests.conftest import House, column, table
 from tests.fixtures.losing import Losing
 
 APPEND = """
@@ -415,3 +422,154 @@ def test_what_s3_answers_is_told(tmp_path: Path, losing: Losing) -> None:
     losing.rules[("GET", "list-type")] = "answer 403"
     with pytest.raises(ClientError, match=r"Refused.*by the proxy"):
         Journal(lake)
+
+
+# The warehouse, and what the journal names ---------------------------------------------------------------------------
+
+
+def _days(house: House) -> Brick:
+    columns = [column("id"), column("day", "date")]
+    brick = house.brick("shop", [table("items", columns, ["id"], {"format": "csv", "path": "*.csv"})])
+    for number in (1, 2):
+        house.drop(f"{number}.csv", f"id,day\n{number},2025-01-0{number}\n")
+        assert house.land(brick)
+    return brick
+
+
+def _warehouse(house: House, brick: Brick) -> Any:
+    connection = house.lake.connect(str(house.lake.state_path("warehouse.duckdb")))
+    catch_up(connection, house.lake, house.journal, {brick.name: brick})
+    return connection
+
+
+def test_a_warehouse_of_another_history_is_begun_anew_by_whoever_connects(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    brick = _days(house)
+    with _warehouse(house, brick) as connection:
+        connection.execute("create schema marts; create table marts.m as from shop.items; create view main.v as from marts.m")
+        connection.execute("insert into meta.built values ('m', 3, 1, 1, 'f')")
+    assert is_whole(house.lake, house.journal, 3) and not is_whole(house.lake, house.journal, 4), "older than built.json says"
+    with _warehouse(house, brick) as connection:
+        assert connection.execute("select count(*) from marts.m").fetchall() == [(2,)]
+    Path(house.lake.path("journal/000000000003.json")).unlink()
+    assert not is_whole(house.lake, house.journal, 2) and not caplog.records
+    with _warehouse(house, brick) as connection:
+        assert "follows another history" in caplog.text
+        assert connection.execute("select table_name from duckdb_tables() where schema_name = 'marts'").fetchall() == []
+        assert connection.execute("from meta.built").fetchall() == []
+        assert connection.execute("select id from shop.items").fetchall() == [("1",)]
+    assert is_whole(house.lake, house.journal, 2)
+
+
+def test_a_warehouse_of_before_digests_is_of_another_history(house: House) -> None:
+    brick = _days(house)
+    with _warehouse(house, brick) as connection:
+        connection.execute("alter table meta.journal drop column digest")
+    assert not is_whole(house.lake, house.journal, 3)
+    with _warehouse(house, brick) as connection:
+        assert connection.execute("select seq, digest from meta.journal").fetchall() == [(3, house.journal.digests[3])]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 5000, -300_000])
+def test_a_warehouse_cut_short_is_thrown_away_and_one_that_is_open_is_left(
+    house: House, kept: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    brick = _days(house)
+    path = house.lake.state_path("warehouse.duckdb")
+    assert not is_whole(house.lake, house.journal, 3), "there is none"
+    with _warehouse(house, brick) as connection:
+        connection.execute("create table t as select range as i from range(300000)")
+        connection.execute("checkpoint")
+        held = (
+            "import sys; from ingestion.journal import Journal; from ingestion.lake import Lake; from ingestion.warehouse import is_whole; "
+        )
+        script = held + "lake = Lake(sys.argv[1]); sys.exit(not is_whole(lake, Journal(lake), 3))"
+        assert subprocess.run([sys.executable, "-c", script, house.lake.root], check=False).returncode == 0
+    assert is_whole(house.lake, house.journal, 3)
+    os.truncate(path, kept % path.stat().st_size)
+    assert not is_whole(house.lake, house.journal, 3)
+    assert not path.exists() and "warehouse.duckdb cannot be read" in caplog.text
+
+
+def test_what_fails_while_a_warehouse_catches_up_is_told_and_undone(house: House) -> None:
+    brick = _days(house)
+    lost = Path(house.lake.path(sorted(house.landed_files("shop"))[0]))
+    content = lost.read_bytes()
+    lost.unlink()
+    connection = house.lake.connect()
+    load = house.journal.accepted()[0]["load_id"]
+    for _ in range(2):  # and again on the same connection: no transaction is left open
+        with pytest.raises(
+            LakeError, match=rf"shop\.items: load {load}: {lost.relative_to(house.lake.root)} is gone\. Mend: .*drop {load} --refetch"
+        ):
+            catch_up(connection, house.lake, house.journal, {brick.name: brick})
+    lost.write_bytes(b"PAR1 and no more")
+    with pytest.raises(LakeError, match=rf"shop\.items: load {load}: .* is of 16 bytes, and landed with {len(content)}\."):
+        catch_up(connection, house.lake, house.journal, {brick.name: brick})
+    lost.write_bytes(content)
+    assert catch_up(connection, house.lake, house.journal, {brick.name: brick}) == 3
+    assert list(landed_faults(house.lake, house.journal, is_deep=True)) == []
+    lost.write_bytes(content[:4] + bytes(30) + content[34:])
+    assert list(landed_faults(house.lake, house.journal)) == []
+    assert "cannot be read" in str(next(landed_faults(house.lake, house.journal, is_deep=True)))
+
+
+def test_loads_of_before_sizes_were_booked_are_checked_by_presence(house: House) -> None:
+    _days(house)
+    path = Path(house.lake.path("journal/000000000002.json"))
+    entry = json.loads(path.read_bytes())
+    assert entry["tables"]["items"].pop("sizes") == [Path(house.lake.path(entry["tables"]["items"]["files"][0])).stat().st_size]
+    path.write_text(json.dumps(entry))
+    assert list(landed_faults(house.lake, house.journal)) == []
+
+
+def test_two_states_on_one_lake_do_not_sweep_each_other(house: House) -> None:
+    brick = _days(house)
+    being_written = "landed/shop/items/load_id=of-another-machine/x.parquet"
+    old, ours = being_written.replace("another", "old"), being_written.replace("another", "this")
+    for name in (being_written, old, ours):
+        house.lake.replace(name, b"x")
+    os.utime(house.lake.path(old), (time.time() - 90_000,) * 2)
+    house.lake.begin("landing-shop", "of-this-machine")
+    dropped = house.journal.accepted()[0]
+    house.journal.append("drop", brick="shop", load_id=dropped["load_id"], refetch=False)  # killed before it deleted
+    assert sorted(sweep(house.lake, house.journal, brick)) == sorted([old, ours, *files_of(dropped)])
+    assert house.lake.read(being_written) == b"x"
+    Path(house.lake.path("journal/000000000003.json")).unlink()
+    with pytest.raises(LakeError, match="000000000003"):
+        sweep(house.lake, house.journal, brick)
+
+
+def test_nothing_is_swept_by_who_has_not_read_the_last_entries(house: House) -> None:
+    brick = _days(house)
+    late = house.journal
+    house.drop("3.csv", "id,day\n3,2025-01-03\n")
+    assert house.land(brick)
+    for name in house.landed_files("shop"):
+        os.utime(house.lake.path(name), (time.time() - 90_000,) * 2)
+    sweep(house.lake, late, brick)
+    assert len(house.landed_files("shop")) == 3
+
+
+def test_a_lost_load_is_read_again_and_its_declaration_is_told(house: House) -> None:
+    brick = _days(house)
+    version = next(iter(house.journal.accepted()[0]["declarations"]))
+    Path(house.lake.path("journal/000000000002.json")).unlink()
+    entry = declare_lost(house.lake, 2, "a disk", [brick])
+    assert list(entry["declarations"]) == [version] and len(entry["kept"]) == 1
+    assert house.rows(brick, "items", "id") == [("2",)]
+    sweep(house.lake, house.journal, brick)
+    assert house.land(brick), "its source still gives it"
+    assert house.rows(brick, "items", "id") == [("1",), ("2",)]
+    assert house.lake.read(entry["kept"][0]) is not None
+    house.journal.forget(2, "read again")
+    os.utime(house.lake.path(entry["kept"][0]), (time.time() - 90_000,) * 2)
+    sweep(house.lake, house.journal, brick)
+    assert house.lake.read(entry["kept"][0]) is None
+
+
+def test_a_declaration_that_is_lost_and_not_todays_is_named(house: House) -> None:
+    brick = _days(house)
+    Path(house.lake.path("journal/000000000002.json")).unlink()
+    declare_lost(house.lake, 2, "a disk", [])
+    with pytest.raises(LakeError, match=r"stood in a lost entry of the journal\. Mend: orchestra loads drop \S+ --refetch"):
+        house.rows(brick, "items")
