@@ -17,6 +17,7 @@ from ingestion.journal import Entry, Journal, declare_lost
 from ingestion.lake import Lake, LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows
 from ingestion.verify import landed_faults
+from ingestion.warehouse import warehouse_fault
 from redistribution.publish import last_published, still_withheld
 from redistribution.verify import published_faults
 
@@ -150,6 +151,8 @@ def verify(options: Namespace) -> list[str]:
     try:
         journal = Journal(lake)
         faults = [str(f) for check in (landed_faults, published_faults) for f in check(lake, journal, is_deep=options.deep)]
+        if fault := warehouse_fault(lake, journal, steps.reached(lake, journal)[0]):
+            faults.append(f"{lake.state / 'warehouse.duckdb'} {fault}. Mend: orchestra build")
         seq = journal.seq
     except LakeError as error:  # nothing else can be said of a lake whose journal is broken
         faults, seq = [str(error)], None

@@ -24,7 +24,7 @@ from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.landing import Landed, land_brick
 from ingestion.verify import landed_faults
-from ingestion.warehouse import REWRITES, is_whole
+from ingestion.warehouse import REWRITES, warehouse_fault
 from redistribution import publish as marts
 
 log = logging.getLogger("orchestra")
@@ -195,7 +195,10 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
         journal.refresh()
         project = project_digest()
         seq, built = reached(lake, journal)
-        if built and not is_whole(lake, journal, seq):
+        if fault := warehouse_fault(lake, journal, seq):
+            log.warning("%s %s: it is made again from zero", lake.state / "warehouse.duckdb", fault)
+            for path in lake.state.glob("warehouse.duckdb*"):
+                path.unlink()
             seq, built = 0, None
         changed = changed_sources(journal, seq)
         if built == project and not changed:
@@ -242,11 +245,12 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Run:
     """Throw away the warehouse and the catalogues and catch up from zero: contents and snapshots' dates come back the same."""
     meter = Footprint()
     with lake.lock("build", wait=WAIT), lake.lock("publish", wait=WAIT):
+        journal = Journal(lake)  # nothing is thrown away when it cannot be read
         for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "built.json", "published.json"):
             (lake.state / name).unlink(missing_ok=True)
         for name in ("catalogues", "target"):
             shutil.rmtree(lake.state / name, ignore_errors=True)
-        marts.follow(lake, Journal(lake), is_rebuild=True)
+        marts.follow(lake, journal, is_rebuild=True)
     outcome = run(lake, {}, progress, ("build", "publish"))
     outcome.footprint = meter.read()
     return outcome

@@ -62,35 +62,29 @@ def _empty(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(f"drop {kind} {quoted(schema)}.{quoted(name)} cascade")
 
 
-def is_whole(lake: Lake, journal: Journal, seq: int) -> bool:
-    """Say whether the warehouse has followed this history to a seq; one that cannot be read is thrown away, and that is said.
-
-    What somebody else has open for writing is not looked into.
-    """
+def warehouse_fault(lake: Lake, journal: Journal, seq: int) -> str | None:
+    """Say why the warehouse cannot be what has followed this history to a seq; None when it is, or somebody has it open for writing."""
     import duckdb
 
     path = lake.state_path("warehouse.duckdb")
     if not path.exists():
-        return False
+        return None
     connection = lake.connect()
     try:
         connection.execute(f"attach {literal(str(path))} as warehouse (read_only)")
         standing = reached(connection, "warehouse")
-        sizes = "select block_size * used_blocks from pragma_database_size() where database_name = 'warehouse'"
+        used = "select block_size * used_blocks from pragma_database_size() where database_name = 'warehouse'"
         # Three headers of 4,096 bytes stand before the blocks; free blocks at the end are cut off by DuckDB itself.
-        if path.stat().st_size < 3 * 4096 + connection.execute(sizes).fetchall()[0][0]:
-            raise duckdb.IOException("it is shorter than it says")
+        is_short = path.stat().st_size < 3 * 4096 + connection.execute(used).fetchall()[0][0]
     except duckdb.Error as error:
-        if "lock" in str(error):
-            return True
-        connection.close()
-        log.warning("%s cannot be read (%s): it is made again from zero", path, str(error).splitlines()[0])
-        for each in lake.state.glob("warehouse.duckdb*"):
-            each.unlink()
-        return False
+        return None if "lock" in str(error) else f"cannot be read ({str(error).splitlines()[0]})"
     finally:
         connection.close()
-    return standing is not None and standing[0] >= seq and journal.follows(*standing)
+    if is_short:
+        return "cannot be read: it was cut short"
+    if standing and not journal.follows(*standing):
+        return f"follows another history than the journal of {lake.root}, which is at {journal.seq}"
+    return f"was put back from before the last build, which reached {seq}" if (standing or (0,))[0] < seq else None
 
 
 def _say(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, bricks: dict[str, Brick]) -> None:

@@ -20,7 +20,7 @@ from ingestion.journal import Journal, declare_lost, files_of
 from ingestion.lake import Lake, LakeError
 from ingestion.landing import sweep
 from ingestion.verify import landed_faults
-from ingestion.warehouse import catch_up, is_whole
+from ingestion.warehouse import catch_up, warehouse_fault
 from tests.conftest import House, column, table
 from tests.fixtures.losing import Losing
 
@@ -447,47 +447,42 @@ def test_a_warehouse_of_another_history_is_begun_anew_by_whoever_connects(house:
     with _warehouse(house, brick) as connection:
         connection.execute("create schema marts; create table marts.m as from shop.items; create view main.v as from marts.m")
         connection.execute("insert into meta.built values ('m', 3, 1, 1, 'f')")
-    assert is_whole(house.lake, house.journal, 3) and not is_whole(house.lake, house.journal, 4), "older than built.json says"
+    assert warehouse_fault(house.lake, house.journal, 3) is None
+    assert "put back from before the last build" in str(warehouse_fault(house.lake, house.journal, 4))
     with _warehouse(house, brick) as connection:
         assert connection.execute("select count(*) from marts.m").fetchall() == [(2,)]
     Path(house.lake.path("journal/000000000003.json")).unlink()
-    assert not is_whole(house.lake, house.journal, 2) and not caplog.records
+    assert "follows another history" in str(warehouse_fault(house.lake, house.journal, 2))
     with _warehouse(house, brick) as connection:
         assert "follows another history" in caplog.text
         assert connection.execute("select table_name from duckdb_tables() where schema_name = 'marts'").fetchall() == []
         assert connection.execute("from meta.built").fetchall() == []
         assert connection.execute("select id from shop.items").fetchall() == [("1",)]
-    assert is_whole(house.lake, house.journal, 2)
+    assert warehouse_fault(house.lake, house.journal, 2) is None
 
 
 def test_a_warehouse_of_before_digests_is_of_another_history(house: House) -> None:
     brick = _days(house)
     with _warehouse(house, brick) as connection:
         connection.execute("alter table meta.journal drop column digest")
-    assert not is_whole(house.lake, house.journal, 3)
+    assert "follows another history" in str(warehouse_fault(house.lake, house.journal, 3))
     with _warehouse(house, brick) as connection:
         assert connection.execute("select seq, digest from meta.journal").fetchall() == [(3, house.journal.digests[3])]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 5000, -300_000])
-def test_a_warehouse_cut_short_is_thrown_away_and_one_that_is_open_is_left(
-    house: House, kept: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_warehouse_that_was_cut_short_is_told_and_one_that_is_open_is_left(house: House, kept: int) -> None:
     brick = _days(house)
     path = house.lake.state_path("warehouse.duckdb")
-    assert not is_whole(house.lake, house.journal, 3), "there is none"
     with _warehouse(house, brick) as connection:
         connection.execute("create table t as select range as i from range(300000)")
         connection.execute("checkpoint")
-        held = (
-            "import sys; from ingestion.journal import Journal; from ingestion.lake import Lake; from ingestion.warehouse import is_whole; "
-        )
-        script = held + "lake = Lake(sys.argv[1]); sys.exit(not is_whole(lake, Journal(lake), 3))"
+        held = "import sys; from ingestion.journal import Journal; from ingestion.lake import Lake; from ingestion.warehouse import "
+        script = held + "warehouse_fault; lake = Lake(sys.argv[1]); sys.exit(warehouse_fault(lake, Journal(lake), 9))"
         assert subprocess.run([sys.executable, "-c", script, house.lake.root], check=False).returncode == 0
-    assert is_whole(house.lake, house.journal, 3)
+    assert warehouse_fault(house.lake, house.journal, 3) is None
     os.truncate(path, kept % path.stat().st_size)
-    assert not is_whole(house.lake, house.journal, 3)
-    assert not path.exists() and "warehouse.duckdb cannot be read" in caplog.text
+    assert "cannot be read" in str(warehouse_fault(house.lake, house.journal, 0))
 
 
 def test_what_fails_while_a_warehouse_catches_up_is_told_and_undone(house: House) -> None:
@@ -573,3 +568,19 @@ def test_a_declaration_that_is_lost_and_not_todays_is_named(house: House) -> Non
     declare_lost(house.lake, 2, "a disk", [])
     with pytest.raises(LakeError, match=r"stood in a lost entry of the journal\. Mend: orchestra loads drop \S+ --refetch"):
         house.rows(brick, "items")
+
+
+def test_what_s3_answers_to_a_warehouse_is_told_and_undone(tmp_path: Path, losing: Losing, house: House) -> None:
+    house.lake = _on_s3(tmp_path, "answers-of-landed")
+    brick = _days(house)
+    connection = house.lake.connect()
+    for status in (403, 503):
+        losing.rules = {(method, "/landed/"): f"answer {status}" for method in ("GET", "HEAD")}
+        with pytest.raises(LakeError, match=rf"shop\.items: its landed files cannot be read \(.*{status}"):
+            catch_up(connection, house.lake, house.journal, {brick.name: brick})
+    losing.rules.clear()
+    assert catch_up(connection, house.lake, house.journal, {brick.name: brick}) == 3
+    assert list(landed_faults(house.lake, house.journal, is_deep=True)) == []
+    lost = sorted(house.landed_files("shop"))[1]
+    house.lake.delete([lost])
+    assert f"{lost} is gone" in str(next(landed_faults(house.lake, house.journal)))
