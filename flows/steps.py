@@ -226,10 +226,11 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
         published = journal.noted("published.json")
         if not published or published["state"] != state or not marts.is_followed(lake, journal):
             progress("publish", "")
-            manifest = lake.state_path("target", "manifest.json")
-            if project is None or not manifest.exists():
-                raise LakeError(f"{lake.state}: nothing was built yet, or the last build failed. Mend: orchestra build")
-            step.entry = marts.publish(lake, journal, marts.read_marts(json.loads(manifest.read_text())), run_id, gate.judge_mart)
+            manifest = _written_by_dbt(lake, "manifest.json")
+            if project is None or manifest is None:
+                mend = "orchestra build" if project is None else "orchestra rebuild"
+                raise LakeError(f"{lake.state}: nothing was built yet, or the last build failed. Mend: {mend}")
+            step.entry = marts.publish(lake, journal, marts.read_marts(manifest), run_id, gate.judge_mart)
             journal.note("published.json", state=state)
     if step.entry:
         step.snapshots = {
@@ -307,6 +308,16 @@ def dbt_environment(lake: Lake) -> dict[str, str]:
     }
 
 
+def _written_by_dbt(lake: Lake, name: str) -> dict[str, Any] | None:
+    """Read a document that dbt leaves in its target folder; None for none, or one that a full disk or a kill has cut short."""
+    path = lake.state_path("target", name)
+    try:
+        told: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return told
+
+
 def _dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
     """Run `dbt build` in a process of its own, which gives its memory back; it inherits the lock of the build.
 
@@ -321,7 +332,7 @@ def _dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
     process = subprocess.run(
         command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False, pass_fds=[held]
     )
-    results = json.loads(results_file.read_text())["results"] if results_file.exists() else []
+    results = (_written_by_dbt(lake, results_file.name) or {"results": []})["results"]
     nodes = []
     for result in results:
         kind, _, name = result["unique_id"].split(".", 2)

@@ -96,18 +96,17 @@ class Lake:
         for _ in range(5):
             try:
                 self.s3.put_object(**self._key(name), Body=content, IfNoneMatch="*")
-            except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
-                    raise
-            except BotoCoreError:
-                if self.read(name) != content:
-                    raise
                 return True
-            else:
-                return True
-            if (standing := self.read(name)) is not None:
-                return standing == content
-            # 409 and nothing there: another writer was at it at the same instant, and failed.
+            except (BotoCoreError, ClientError) as error:
+                # No answer, or one of a server in trouble, says nothing of what was done.
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 500
+                if status < 500 and status not in (409, 412):
+                    raise
+                if (standing := self.read(name)) is not None:
+                    return standing == content
+                if status >= 500:
+                    raise
+            # Refused, and nothing there: another writer was at it at the same instant, and failed.
         raise LakeError(f"{self.path(name)} cannot be created: the store answers that it exists, and that there is none. Mend: run again")
 
     def probe_create(self) -> None:
@@ -158,12 +157,11 @@ class Lake:
             for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix, **start):
                 found |= {item["Key"][skip:]: Stored(item["Size"], item["LastModified"].timestamp()) for item in page.get("Contents", ())}
             return dict(sorted(found.items()))
-        for at, _, files in os.walk(self.path(folder)):
-            for path in (f"{at.rstrip('/')}/{file}" for file in files):
-                if (name := path[len(self.root) + 1 :]) > after:
-                    with contextlib.suppress(FileNotFoundError):  # a temporary name that has gone since
-                        told = Path(path).stat()
-                        found[name] = Stored(told.st_size, told.st_mtime)
+        for entry in _walked(self.path(folder) if folder else self.root):
+            if (name := entry.path[len(self.root) + 1 :]) > after:
+                with contextlib.suppress(FileNotFoundError):  # a temporary name that has gone since
+                    told = entry.stat()
+                    found[name] = Stored(told.st_size, told.st_mtime)
         return dict(sorted(found.items()))
 
     def sweep(self, folder: str, task: str, is_named: Callable[[str], bool], once: Iterable[str] = ()) -> list[str]:
@@ -375,6 +373,16 @@ def literal(value: str) -> str:
 def listed(values: Iterable[str]) -> str:
     """Write a list of texts in SQL."""
     return "[" + ", ".join(literal(value) for value in values) + "]"
+
+
+def _walked(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Give the files under a folder, at any depth; none for no folder."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _walked(entry.path)
+            else:
+                yield entry
 
 
 def _beside(path: Path) -> Path:

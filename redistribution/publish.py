@@ -311,7 +311,8 @@ def _follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access
         if not is_rebuild:
             _expire(connection)
     except duckdb.Error as error:
-        raise LakeError(f"{catalogue(lake, access_class)} cannot be read ({error}). Mend: orchestra rebuild") from error
+        mend = "run again when nobody else writes to it" if "locked" in str(error) else "orchestra rebuild"
+        raise LakeError(f"{catalogue(lake, access_class)} cannot be read ({error}). Mend: {mend}") from error
     finally:
         connection.close()
 

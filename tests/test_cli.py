@@ -173,6 +173,9 @@ def test_a_build_that_failed_is_not_published(place: dict[str, str], tmp_path: P
         patch.setattr(steps, "_dbt_build", lambda *_: steps.BuildStep())
         assert not steps.run(lake, {}, steps=("build",)).failures
         assert steps.reached(lake, Journal(lake))[0] == 2
+        lake.state_path("target", "manifest.json").write_bytes(b'{"nodes": {')  # what a full disk leaves
+        with pytest.raises(LakeError, match="Mend: orchestra rebuild"):
+            steps.run(lake, {}, steps=("publish",))
 
 
 def test_what_dbt_leaves_when_it_is_run_by_hand_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
