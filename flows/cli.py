@@ -89,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     way = drop.add_mutually_exclusive_group(required=True)
     way.add_argument("--refetch", action="store_true", help="put the cursor back: the next run reads the same again")
     way.add_argument("--forget", action="store_true", help="leave the cursor where it is")
+    command(commands, "verify", "check that the lake is what its journal says", "verify", json).add_argument(
+        "--deep", action="store_true", help="read every row too"
+    )
+    lost = command(group("journal", "the journal itself"), "lost", "put an entry in the place of one that is lost for good", "journal_lost")
+    lost.add_argument("--seq", type=int, required=True, help="number of the entry")
+    lost.add_argument("--why", required=True, help="how it was lost")
+    lost.add_argument("--forget", action="store_true", help="it is known what it said: the files that it may have named may be swept")
     serve = command(group("sandbox", "a synthetic territory"), "serve", "serve the bricks with made-up data", "sandbox_serve")
     serve.add_argument("--port", type=int, required=True)
     serve.add_argument("--scale", type=float, default=1.0, help="1 is a dozen buildings, up to 100")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,13 @@ import yaml
 
 from flows import report, steps
 from ingestion.brick import Brick, read_bricks
-from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake
+from ingestion.journal import Entry, Journal, declare_lost
+from ingestion.lake import Lake, LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows
+from ingestion.verify import landed_faults
+from ingestion.warehouse import warehouse_fault
 from redistribution.publish import last_published, still_withheld
+from redistribution.verify import published_faults
 
 
 class Misuse(Exception):
@@ -45,7 +49,7 @@ def status(options: Namespace) -> list[str]:
     """Say what the lake holds, and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
     lake = Lake()
     journal = Journal(lake)
-    seq, _ = steps.reached(lake)
+    seq, _ = steps.reached(lake, journal)
     bricks = {
         name: {**_sum_up(list(journal.loads(name).values())), "late": steps.late(journal, brick)} for name, brick in read_bricks().items()
     }
@@ -147,6 +151,48 @@ def loads_drop(options: Namespace) -> None:
     lake, journal, load = _of_load(options.load)
     seq = drop_load(lake, journal, load, refetch=options.refetch)
     print(f"load {options.load} dropped (journal entry {seq}); next: orchestra run --brick {load['brick']}")
+
+
+def verify(options: Namespace) -> list[str]:
+    """Check the journal, the landed files, the catalogues and the stable files; give what is wrong."""
+    lake, faults = Lake(), []
+    try:
+        journal = Journal(lake)
+        faults = [str(f) for check in (landed_faults, published_faults) for f in check(lake, journal, is_deep=options.deep)]
+        if fault := warehouse_fault(lake, journal, steps.reached(lake, journal)[0]):
+            faults.append(f"{lake.state / 'warehouse.duckdb'} {fault}. Mend: orchestra build")
+        seq = journal.seq
+    except LakeError as error:  # nothing else can be said of a lake whose journal is broken
+        faults, seq = [str(error)], None
+    told = "\n".join(f"WRONG {fault}" for fault in faults) or f"lake {lake.root}: all is what its journal says, up to entry {seq}"
+    _print(options, {"lake": lake.root, "seq": seq, "is_deep": options.deep, "faults": faults}, told)
+    return faults
+
+
+def journal_lost(options: Namespace) -> None:
+    """Put an entry in the place of a lost one, and list the files that it may have named; or give those up."""
+    lake = Lake()
+    if options.forget:
+        seq = Journal(lake).forget(options.seq, options.why)
+        print(f"journal entry {seq}: what entry {options.seq} may have named will be swept")
+        return
+    entry = declare_lost(lake, options.seq, options.why, read_bricks().values())
+    if entry["kind"] != "lost":
+        print(f"entry {options.seq} stands again, from the local copy of the journal: a {entry['kind']} of {entry['at'][:19]}")
+        return
+    named = Counter(_owner(file) for file in entry["kept"])
+    print(
+        f"entry {options.seq} is told as lost. It may have been a load, a drop, an erasure or a publication: look for what it did.\n"
+        + "".join(f"  {owner}: {count} files that no entry names any more\n" for owner, count in sorted(named.items()))
+        + "They are kept, and seen by nobody; the next run reads again what the sources still give. When they are needed no more: "
+        f'orchestra journal lost --seq {options.seq} --forget --why "..."\nnext: orchestra run'
+    )
+
+
+def _owner(file: str) -> str:
+    """Say what a landed or published file is of: a load, or a mart."""
+    folder, first, second, *rest = file.split("/")
+    return f"load {rest[0].removeprefix('load_id=')}" if folder == "landed" else f"mart {second} ({first})"
 
 
 def sandbox_serve(options: Namespace) -> None:

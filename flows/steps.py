@@ -23,7 +23,8 @@ from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.landing import Landed, land_brick
-from ingestion.warehouse import REWRITES
+from ingestion.verify import landed_faults
+from ingestion.warehouse import REWRITES, warehouse_fault
 from redistribution import publish as marts
 
 log = logging.getLogger("orchestra")
@@ -212,17 +213,23 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
     with lake.lock("build", wait=WAIT) as held:
         journal.refresh()
         project = project_digest()
-        seq, built = reached(lake)
+        seq, built = reached(lake, journal)
+        if fault := warehouse_fault(lake, journal, seq):
+            log.warning("%s %s: it is made again from zero", lake.state / "warehouse.duckdb", fault)
+            for path in lake.state.glob("warehouse.duckdb*"):
+                path.unlink()
+            seq, built = 0, None
         changed = changed_sources(journal, seq)
         if built == project and not changed:
             return BuildStep(footprint=meter.read())
         progress("build", "")
         select = [f"source:{brick}.{table}+" for brick, table in sorted(changed)] if built == project else []
-        marker = lake.state_path("built.json")
-        marker.unlink(missing_ok=True)  # what a failed or killed build leaves is not published
+        lake.state_path("built.json").unlink(missing_ok=True)  # what a failed or killed build leaves is not published
         step = _dbt_build(lake, select, held)
         if not step.failures:
-            marker.write_text(json.dumps([journal.seq, project]))
+            journal.note("built.json", project=project)
+        elif lost := [f"build: {fault}" for fault in landed_faults(lake, journal)]:
+            step.failures = lost  # every model that reads them has failed, for that one reason
     step.footprint = meter.read()
     return step
 
@@ -233,16 +240,17 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
     # A warehouse that is written to cannot be read.
     with lake.lock("build", wait=WAIT):
         journal.refresh()
-        seq, project = reached(lake)
-        state = json.dumps([seq, project, _digest(gate.files_of_marts())])
-        marker = lake.state_path("published.json")
-        if not marker.exists() or marker.read_text() != state or not marts.is_followed(lake, journal):
+        seq, project = reached(lake, journal)
+        state = [seq, project, _digest(gate.files_of_marts())]
+        published = journal.noted("published.json")
+        if not published or published["state"] != state or not marts.is_followed(lake, journal):
             progress("publish", "")
-            manifest = lake.state_path("target", "manifest.json")
-            if project is None or not manifest.exists():
-                raise LakeError(f"{lake.state}: nothing was built yet, or the last build failed. Mend: orchestra build")
-            step.entry = marts.publish(lake, journal, marts.read_marts(json.loads(manifest.read_text())), run_id, gate.judge_mart)
-            marker.write_text(state)
+            manifest = _written_by_dbt(lake, "manifest.json")
+            if project is None or manifest is None:
+                mend = "orchestra build" if project is None else "orchestra rebuild"
+                raise LakeError(f"{lake.state}: nothing was built yet, or the last build failed. Mend: {mend}")
+            step.entry = marts.publish(lake, journal, marts.read_marts(manifest), run_id, gate.judge_mart)
+            journal.note("published.json", state=state)
     if step.entry:
         step.snapshots = {
             name: numbers[seq][0] for name in marts.CLASSES if (seq := step.entry["seq"]) in (numbers := marts.snapshots(lake, name))
@@ -257,27 +265,25 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Run:
     """Throw away the warehouse and the catalogues and catch up from zero: contents and snapshots' dates come back the same."""
     meter = Footprint()
     with lake.lock("build", wait=WAIT), lake.lock("publish", wait=WAIT):
+        journal = Journal(lake)  # nothing is thrown away when it cannot be read
         for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "built.json", "published.json"):
             (lake.state / name).unlink(missing_ok=True)
         for name in ("catalogues", "target"):
             shutil.rmtree(lake.state / name, ignore_errors=True)
-        marts.follow(lake, Journal(lake), is_rebuild=True)
+        marts.follow(lake, journal, is_rebuild=True)
     outcome = run(lake, {}, progress, ("build", "publish"))
     outcome.footprint = meter.read()
     return outcome
 
 
-def reached(lake: Lake) -> tuple[int, str | None]:
+def reached(lake: Lake, journal: Journal) -> tuple[int, str | None]:
     """Read how far the warehouse has followed: seq of the journal, digest of the dbt project.
 
-    (0, None) for no warehouse, or one whose last build failed. It stands beside the warehouse, which nobody can read while
-    dbt writes to it.
+    (0, None) for no warehouse, one whose last build failed, or one of another history. It stands beside the warehouse, which
+    nobody can read while dbt writes to it.
     """
-    marker = lake.state_path("built.json")
-    if not marker.exists() or not (lake.state / "warehouse.duckdb").exists():
-        return 0, None
-    seq, project = json.loads(marker.read_text())
-    return seq, project
+    built = journal.noted("built.json")
+    return (built["seq"], built["project"]) if built and (lake.state / "warehouse.duckdb").exists() else (0, None)
 
 
 def changed_sources(journal: Journal, seq: int) -> set[tuple[str, str]]:
@@ -321,6 +327,16 @@ def dbt_environment(lake: Lake) -> dict[str, str]:
     }
 
 
+def _written_by_dbt(lake: Lake, name: str) -> dict[str, Any] | None:
+    """Read a document that dbt leaves in its target folder; None for none, or one that a full disk or a kill has cut short."""
+    path = lake.state_path("target", name)
+    try:
+        told: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return told
+
+
 def _dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
     """Run `dbt build` in a process of its own, which gives its memory back; it inherits the lock of the build.
 
@@ -335,7 +351,7 @@ def _dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
     process = subprocess.run(
         command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False, pass_fds=[held]
     )
-    results = json.loads(results_file.read_text())["results"] if results_file.exists() else []
+    results = (_written_by_dbt(lake, results_file.name) or {"results": []})["results"]
     nodes = []
     for result in results:
         kind, _, name = result["unique_id"].split(".", 2)

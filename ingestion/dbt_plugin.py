@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.exceptions import DbtRuntimeError
 
 from ingestion.brick import read_bricks
 from ingestion.journal import Journal
-from ingestion.lake import Lake, configure
+from ingestion.lake import Lake, LakeError, configure
 from ingestion.warehouse import catch_up
 
 if TYPE_CHECKING:
@@ -20,10 +23,21 @@ class Plugin(BasePlugin):
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Read the journal once, so that every model of a run sees the same lake."""
-        self.lake = Lake()
-        self.journal = Journal(self.lake)
+        with _told():
+            self.lake = Lake()
+            self.journal = Journal(self.lake)
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Set up the connection that dbt has just opened."""
-        configure(conn, self.lake)
-        catch_up(conn, self.lake, self.journal, read_bricks())
+        with _told():
+            configure(conn, self.lake)
+            catch_up(conn, self.lake, self.journal, read_bricks())
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Have dbt tell what is wrong with a lake in words, rather than with a traceback."""
+    try:
+        yield
+    except LakeError as error:
+        raise DbtRuntimeError(str(error)) from None

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
+import logging
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ingestion.lake import Lake, LakeError
+from ingestion.lake import Lake, LakeError, write_whole
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ingestion.brick import Brick
+
+log = logging.getLogger("orchestra")
 
 FORMAT = 1
 # `expire` and `compact` are reserved: no command writes them yet.
-KINDS = ("lake", "load", "drop", "erase", "expire", "compact", "publication")
+KINDS = ("lake", "load", "drop", "erase", "expire", "compact", "publication", "lost")
 Entry = dict[str, Any]
 
 
@@ -36,11 +44,16 @@ class Position:
 
 
 class Journal:
-    """Entries of a lake, read once and caught up with `refresh`; `append` is the only way to add one."""
+    """Entries of a lake, read once and caught up with `refresh`; `append` is the only way to add one.
+
+    `digests` says, by seq, what history leads to it: the digest of its bytes and of all before them ("" for none yet).
+    """
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
         self.entries: list[Entry] = []
+        self.digests = [""]
+        self._contents: list[bytes] = []
         self.refresh()
 
     @property
@@ -49,15 +62,18 @@ class Journal:
         return len(self.entries)
 
     def refresh(self) -> None:
-        """Read the entries that followed; raises LakeError for an entry of a newer format."""
-        if self.lake.is_s3 and not self.entries:
-            self._recall()
+        """Read the entries that followed; raises LakeError for one that is missing or broken, and for a newer format."""
+        listed = _listed(self.lake, after=self.seq)
+        last = max(listed, default=self.seq)
+        if gone := set(range(self.seq + 1, last)) - set(listed):
+            _read(self.lake, min(gone), last)  # raises, unless it was being written while the others were listed
+        is_recalled = self.lake.is_s3 and not self.entries and self._recall(listed)
         known = self.seq
-        while (content := self.lake.read(_name(self.seq + 1))) is not None:
-            self.entries.append(json.loads(content))
+        while self.seq < last:
+            self._add(*_read(self.lake, self.seq + 1, last))
         if self.entries and self.entries[0]["format"] > FORMAT:
             raise LakeError(f"{self.lake.root} has format {self.entries[0]['format']}, this version reads {FORMAT}: upgrade")
-        if self.seq > known:
+        if self.seq > known or is_recalled:
             self._bind()
             if self.lake.is_s3:
                 self._remember()
@@ -66,20 +82,29 @@ class Journal:
         """Add an entry and give its number; when another process took the number, the next one is tried."""
         if kind not in KINDS:
             raise ValueError(f"'{kind}' is no kind of entry: {', '.join(KINDS)}")
+        told = {"kind": kind, "at": datetime.now(UTC).isoformat(), "nonce": secrets.token_hex(8), **body}
         while True:
-            seq = self.seq + 1
-            entry = {"seq": seq, "kind": kind, "at": datetime.now(UTC).isoformat(), **body}
-            if self.lake.create(_name(seq), json.dumps(entry, ensure_ascii=False, sort_keys=True).encode()):
-                self.entries.append(json.loads(json.dumps(entry)))
-                return seq
             self.refresh()
+            content = _written({"seq": self.seq + 1, **told})
+            if self.lake.create(_name(self.seq + 1), content):
+                self._add(json.loads(content), content)
+                return self.seq
 
     def found(self, territory: str, *, is_synthetic: bool) -> None:
-        """Write entry 1 of a new lake; raises LakeError when the lake is another territory's, or of another nature."""
+        """Write entry 1 of a new lake; raises LakeError when the lake is another territory's, or of another nature.
+
+        A place that holds files and no journal is no new lake: what an entry named would be swept.
+        """
         if not self.entries:
+            if held := [*self.lake.names("landed"), *self.lake.names("marts")]:
+                raise LakeError(
+                    f"{self.lake.root} holds {len(held)} files ({held[0]}) and no journal: no new lake begins over them. "
+                    "Mend: put its journal/ back from a backup, or set ORCHESTRA_LAKE to an empty place"
+                )
+            if self.lake.is_s3:
+                self.lake.probe_create()
             content = {"lake_id": secrets.token_hex(8), "format": FORMAT, "territory": territory, "is_synthetic": is_synthetic}
-            entry = {"seq": 1, "kind": "lake", "at": datetime.now(UTC).isoformat(), **content}
-            self.lake.create(_name(1), json.dumps(entry, ensure_ascii=False, sort_keys=True).encode())
+            self.lake.create(_name(1), _written({"seq": 1, "kind": "lake", "at": datetime.now(UTC).isoformat(), **content}))
             self.refresh()
         first = self.entries[0]
         if first["territory"] != territory:
@@ -91,9 +116,45 @@ class Journal:
                 f"{natures[is_synthetic]} data: they never mix. Mend: set ORCHESTRA_LAKE to a lake of its own."
             )
 
+    def follows(self, seq: int, digest: str | None) -> bool:
+        """Say whether who reached this seq by this digest stands on this history."""
+        return 0 <= seq <= self.seq and self.digests[seq] == digest
+
+    def note(self, name: str, **told: Any) -> None:
+        """Write a file of the state that says what a follower holds, and the place in the history that it has reached."""
+        content = {"lake": self.lake.root, "seq": self.seq, "digest": self.digests[-1], **told}
+        write_whole(self.lake.state_path(name), json.dumps(content).encode())
+
+    def noted(self, name: str) -> Entry | None:
+        """Read what `note` wrote; None, and said, when it is broken, of another history, or of a lake that has moved since."""
+        path = self.lake.state_path(name)
+        if not path.exists():
+            return None
+        why = "cannot be read"
+        try:
+            told: Entry = json.loads(path.read_bytes())
+            if not self.follows(told["seq"], told["digest"]):
+                why = f"follows another history than the journal of {self.lake.root}, which is at {self.seq}"
+            elif told["lake"] == self.lake.root:
+                return told
+            else:
+                why = f"follows the lake where it was ({told['lake']}), not in {self.lake.root}"
+        except (ValueError, TypeError, KeyError):
+            pass
+        log.warning("%s %s: what it speaks of is made again from zero", path, why)
+        return None
+
+    def forget(self, seq: int, why: str) -> int:
+        """Give up the files that a lost entry may have named; raises LakeError for an entry that was not told as lost."""
+        if not any(entry["of"] == seq for entry in self.of("lost")):
+            raise LakeError(
+                f"{self.lake.root}: entry {seq} was not told as lost. Mend: orchestra journal lost --seq {seq} without --forget"
+            )
+        return self.append("lost", of=seq, why=why, kept=[], declarations={})
+
     def amend(self, load: Entry, **changes: Any) -> int:
         """Say a load anew, by a second entry of it that differs by `changes`; it is as of when the load was read."""
-        body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at")}
+        body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at", "nonce")}
         return self.append("load", **{**body, "declarations": {}, **changes})
 
     @property
@@ -128,7 +189,14 @@ class Journal:
     def declaration(self, load: Entry, table: str) -> dict[str, Any]:
         """Give the declaration under which the rows of a table landed in a load."""
         version = load["contract"][table]
-        return next(e["declarations"][version] for e in self.of("load", load["brick"]) if version in e["declarations"])
+        for entry in (*self.of("load", load["brick"]), *self.of("lost")):
+            if version in entry["declarations"]:
+                declared: dict[str, Any] = entry["declarations"][version]
+                return declared
+        raise LakeError(
+            f"{load['brick']}.{table}: load {load['load_id']} landed under a declaration ({version}) that stood in a lost entry of the "
+            f"journal. Mend: orchestra loads drop {load['load_id']} --refetch"
+        )
 
     def new_contract(self, brick: Brick, tables: Iterable[str]) -> tuple[dict[str, str], dict[str, Any]]:
         """Give today's contract version of some tables, and the declarations of those that no entry of the brick holds yet."""
@@ -138,8 +206,11 @@ class Journal:
 
     def named_files(self, brick: str) -> set[str]:
         """Give the names of every landed file that a load of the brick names; any other does not exist."""
-        loads = self.loads(brick).values()
-        return {name for load in loads for table in load["tables"].values() for name in table["files"]}
+        return {name for load in self.loads(brick).values() for name in files_of(load)}
+
+    def kept_files(self) -> set[str]:
+        """Give the files that a lost entry may have named, and that nobody gave up since: they are not swept."""
+        return {name for kept in {entry["of"]: entry["kept"] for entry in self.of("lost")}.values() for name in kept}
 
     def position(self, brick: str, table: str) -> Position:
         """Give where the next reading of a table starts.
@@ -190,34 +261,103 @@ class Journal:
         """Give the greatest instant at which an accepted load was read (ISO, UTC); the house's only clock."""
         return max((load["read_at"] for load in self.accepted()), default=None)
 
+    def _add(self, entry: Entry, content: bytes) -> None:
+        self.entries.append(entry)
+        self.digests.append(hashlib.sha256(self.digests[-1].encode() + content).hexdigest()[:32])
+        if self.lake.is_s3:
+            self._contents.append(content)
+
     def _bind(self) -> None:
         """Hold the state to this lake: warehouse and catalogues that follow one lake would speak for another."""
         lake_id, bound = self.entries[0]["lake_id"], self.lake.state_path("lake_id")
-        if not bound.exists():
-            bound.write_text(lake_id)
-        elif (other := bound.read_text()) != lake_id:
+        other = bound.read_bytes().decode(errors="replace") if bound.exists() else ""
+        if not re.fullmatch("[0-9a-f]{16}", other):
+            # None yet, or what a full disk has left of it: each follower knows its history by itself.
+            write_whole(bound, lake_id.encode())
+        elif other != lake_id:
             raise LakeError(f"{self.lake.state} is the state of another lake ({other}) than {self.lake.root}. Mend: set ORCHESTRA_STATE")
 
-    def _recall(self) -> None:
-        """Read the local copy of the journal of a lake on S3, when it is the copy of this lake."""
-        copy = self.lake.state_path("journal.ndjson")
-        first = self.lake.read(_name(1))
-        if first is None or not copy.exists():
-            return
-        for line in copy.read_bytes().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                break
-            if entry["seq"] != self.seq + 1 or (entry["seq"] == 1 and entry != json.loads(first)):
-                break
-            self.entries.append(entry)
+    def _recall(self, listed: dict[int, int]) -> bool:
+        """Take the entries of a lake on S3 from the local copy of its journal, by their listed sizes; say whether there was one.
+
+        The last entry is compared too: a copy of another history is left aside, and that is said.
+        """
+        copy, last = _copied(self.lake), max(listed, default=0)
+        if other := [seq for seq, content in enumerate(copy[:last], 1) if listed.get(seq) != len(content)]:
+            _read(self.lake, other[0], last)  # raises when it is broken
+        if copy and (other or last < len(copy) or self.lake.read(_name(len(copy))) != copy[-1]):
+            log.warning(
+                "%s: the journal of %s (at %s) is not the one that this state has followed to %s: restored, or another's. "
+                "It is read again, and what followed it is made again from zero", self.lake.state, self.lake.root, last, len(copy),
+            )  # fmt: skip
+            return False
+        for content in copy:
+            self._add(json.loads(content), content)
+        return bool(copy)
 
     def _remember(self) -> None:
-        copy = self.lake.state_path("journal.ndjson")
-        beside = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}")
-        beside.write_text("".join(json.dumps(entry) + "\n" for entry in self.entries), encoding="utf-8")
-        beside.replace(copy)
+        # An entry that somebody wrote over several lines is read from the lake each time, and those after it.
+        lines = itertools.takewhile(lambda content: b"\n" not in content, self._contents)
+        write_whole(_copy_of(self.lake), b"".join(content + b"\n" for content in lines))
+
+
+def files_of(load: Entry) -> list[str]:
+    """Give the files that an entry of a load names."""
+    return [name for table in load["tables"].values() for name in table["files"]]
+
+
+def declare_lost(lake: Lake, seq: int, why: str, bricks: Iterable[Brick]) -> Entry:
+    """Put an entry in the place of one that is missing or broken, and give it; what the local copy of a lake on S3 holds is put back.
+
+    It keeps the files that no other entry names, and the declarations of today under which other loads have landed. A broken
+    entry is set aside under `journal/broken/`. Raises LakeError for an entry that is whole, or that never was.
+    """
+    last = max(_listed(lake), default=0)
+    entries, broken = {}, {}
+    for number in range(1, last + 1):
+        try:
+            entries[number] = _read(lake, number, last)[0]
+        except LakeError:
+            broken[number] = lake.read(_name(number))
+    if seq not in broken:
+        raise LakeError(
+            f"{lake.root}: entry {seq} of the journal is not lost (it has {last}). Mend: none is needed; see `orchestra verify`"
+        )
+    if (aside := broken[seq]) is not None:
+        lake.replace(f"journal/broken/{seq:012d}-{secrets.token_hex(4)}.json", aside)
+        lake.delete([_name(seq)])
+    copy = _copied(lake)
+    content = copy[seq - 1] if len(copy) >= seq else _written(_lost(lake, seq, why, list(entries.values()), bricks))
+    if not lake.create(_name(seq), content):
+        raise LakeError(f"{lake.root}: entry {seq} of the journal has come back meanwhile. Mend: none is needed; see `orchestra verify`")
+    found: Entry = json.loads(content)
+    return found
+
+
+def _lost(lake: Lake, seq: int, why: str, entries: list[Entry], bricks: Iterable[Brick]) -> Entry:
+    if seq == 1:
+        raise LakeError(
+            f"{lake.root}: entry 1 of the journal says what lake this is, and nothing else does. Mend: put {_name(1)} back from a backup, "
+            "or land into a lake of its own (ORCHESTRA_LAKE)"
+        )
+    loads = [entry for entry in entries if entry["kind"] == "load"]
+    named = {name for load in loads for name in files_of(load)}
+    named |= {
+        name
+        for entry in entries
+        if entry["kind"] == "publication"
+        for record in entry["marts"].values()
+        for name in record["files"].values()
+    }
+    used = {version for load in loads for version in load["contract"].values()}
+    held = {version for load in loads for version in load["declarations"]}
+    today = dict(table.contract() for brick in bricks for table in brick.tables)
+    files = [*lake.names("landed"), *(name for name in lake.names("marts") if name.split("/")[2] != "main")]
+    return {
+        "seq": seq, "kind": "lost", "at": datetime.now(UTC).isoformat(), "nonce": secrets.token_hex(8), "of": seq, "why": why,
+        "kept": [name for name in files if name not in named and name.endswith(".parquet")],
+        "declarations": {version: told for version, told in today.items() if version in used - held},
+    }  # fmt: skip
 
 
 def _note_files(position: Position, record: dict[str, Any], read_by: str | None, *, is_held: bool, is_given_up: bool) -> None:
@@ -233,3 +373,50 @@ def _note_files(position: Position, record: dict[str, Any], read_by: str | None,
 
 def _name(seq: int) -> str:
     return f"journal/{seq:012d}.json"
+
+
+def _listed(lake: Lake, after: int = 0) -> dict[int, int]:
+    """List the entries that stand after one: their size, by number."""
+    found = {re.fullmatch(r"journal/(\d{12})\.json", name): stored.size for name, stored in lake.listing("journal", _name(after)).items()}
+    return {int(match[1]): size for match, size in found.items() if match}
+
+
+def _written(entry: Entry) -> bytes:
+    return json.dumps(entry, ensure_ascii=False, sort_keys=True).encode()
+
+
+def _read(lake: Lake, seq: int, last: int) -> tuple[Entry, bytes]:
+    """Read an entry, and its bytes; raises LakeError, with the mend, when it is missing or broken."""
+    content = lake.read(_name(seq))
+    fault = "is missing" if content is None else "is empty"
+    if content:
+        try:
+            entry = json.loads(content)
+            if entry["seq"] == seq and "kind" in entry and (seq > 1 or "format" in entry):
+                return entry, content
+            fault = f"is no entry {seq}"
+        except (ValueError, TypeError, KeyError) as error:
+            fault = f"is broken ({type(error).__name__}: {error})"
+    raise LakeError(
+        f"{lake.path(_name(seq))} {fault}, and the journal goes on to {last}: nothing is read, written or swept before it is mended. "
+        f'Mend: put it back from a backup; when it is lost for good: orchestra journal lost --seq {seq} --why "..."'
+    )
+
+
+def _copy_of(lake: Lake) -> Path:
+    return lake.state_path("journal.ndjson")
+
+
+def _copied(lake: Lake) -> list[bytes]:
+    """Read the local copy of the journal of a lake on S3, up to where it is whole."""
+    path = _copy_of(lake)
+    lines = path.read_bytes().split(b"\n") if lake.is_s3 and path.exists() else []
+    return [line for _, line in itertools.takewhile(lambda numbered: _is_entry(*numbered), enumerate(lines, 1))]
+
+
+def _is_entry(seq: int, line: bytes) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and entry.get("seq") == seq

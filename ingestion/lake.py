@@ -11,9 +11,9 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,6 +30,8 @@ TELEMETRY_OFF = {
 }
 os.environ.update(TELEMETRY_OFF)
 
+SETTLED = 24 * 3600  # seconds after which no process is about to name what it wrote
+
 
 class LakeError(Exception):
     """A lake that cannot be used; the message says which, why, and the mend."""
@@ -37,6 +39,13 @@ class LakeError(Exception):
 
 class Busy(LakeError):
     """Another process holds the lock."""
+
+
+class Stored(NamedTuple):
+    """An object as it is listed: its size in bytes, and when it was written (seconds since 1970)."""
+
+    size: int
+    at: float
 
 
 class Lake:
@@ -66,34 +75,58 @@ class Lake:
     # Objects -----------------------------------------------------------------------------------------------------
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write an object that must not exist yet; False when it does. What is seen is always whole."""
-        if self.is_s3:
-            from botocore.exceptions import ClientError
+        """Write an object that must not exist yet; False when another does. What is seen is always whole.
 
-            try:
-                self.s3.put_object(**self._key(name), Body=content, IfNoneMatch="*")
-            except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
-                    return False
-                raise
-            return True
+        An object that holds this very content is ours: the answer to an earlier try was lost.
+        """
+        if self.is_s3:
+            return self._create_on_s3(name, content)
         path = self._file(name)
         try:
             with _written_beside(path, content) as temporary:
                 os.link(temporary, path)
         except FileExistsError:
-            return False
+            return path.read_bytes() == content
         _sync(path.parent)
         return True
+
+    def _create_on_s3(self, name: str, content: bytes) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        for _ in range(5):
+            try:
+                self.s3.put_object(**self._key(name), Body=content, IfNoneMatch="*")
+                return True
+            except (BotoCoreError, ClientError) as error:
+                # No answer, or one of a server in trouble, says nothing of what was done.
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 500
+                if status < 500 and status not in (409, 412):
+                    raise
+                if (standing := self.read(name)) is not None:
+                    return standing == content
+                if status >= 500:
+                    raise
+            # Refused, and nothing there: another writer was at it at the same instant, and failed.
+        raise LakeError(f"{self.path(name)} cannot be created: the store answers that it exists, and that there is none. Mend: run again")
+
+    def probe_create(self) -> None:
+        """Raise LakeError for a store that writes over what must not exist yet (no `If-None-Match`): two writers would lose entries."""
+        name = f"probe/{secrets.token_hex(8)}"
+        try:
+            if not self.create(name, b"one") or self.create(name, b"two"):
+                raise LakeError(
+                    f"{self.root}: this store ignores If-None-Match, so that two writers would write over each other's entries of the "
+                    "journal. Mend: set ORCHESTRA_LAKE to a folder, or to a store that has conditional writes"
+                )
+        finally:
+            self.delete([name])
 
     def replace(self, name: str, content: bytes) -> None:
         """Write an object over whatever stands there; what is seen is always whole."""
         if self.is_s3:
             self.s3.put_object(**self._key(name), Body=content)
-            return
-        path = self._file(name)
-        with _written_beside(path, content) as temporary:
-            temporary.replace(path)
+        else:
+            write_whole(self._file(name), content)
 
     def read(self, name: str) -> bytes | None:
         """Read an object; None when there is none of that name."""
@@ -111,16 +144,41 @@ class Lake:
         except FileNotFoundError:
             return None
 
-    def names(self, folder: str) -> list[str]:
-        """List the names of every object under a folder, relative to the lake, sorted."""
+    def names(self, folder: str, after: str = "") -> list[str]:
+        """List the names of every object under a folder, relative to the lake, sorted; only those that sort after one."""
+        return list(self.listing(folder, after))
+
+    def listing(self, folder: str, after: str = "") -> dict[str, Stored]:
+        """List every object under a folder by name, as `names` does."""
+        found: dict[str, Stored] = {}
         if self.is_s3:
-            prefix = self._key(folder + "/")["Key"]
-            pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
-            skip = len(self._key("")["Key"])
-            return sorted(key[skip:] for key in keys)
-        base = Path(self.root)
-        return sorted(str(path.relative_to(base)) for path in (base / folder).rglob("*") if path.is_file())
+            prefix, skip = self._key(f"{folder}/" if folder else "")["Key"], len(self._key("")["Key"])
+            start = {"StartAfter": self._key(after)["Key"]} if after else {}
+            for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix, **start):
+                found |= {item["Key"][skip:]: Stored(item["Size"], item["LastModified"].timestamp()) for item in page.get("Contents", ())}
+            return dict(sorted(found.items()))
+        for entry in _walked(self.path(folder) if folder else self.root):
+            if (name := entry.path[len(self.root) + 1 :]) > after:
+                with contextlib.suppress(FileNotFoundError):  # a temporary name that has gone since
+                    told = entry.stat()
+                    found[name] = Stored(told.st_size, told.st_mtime)
+        return dict(sorted(found.items()))
+
+    def sweep(self, folder: str, task: str, is_named: Callable[[str], bool], once: Iterable[str] = ()) -> list[str]:
+        """Delete the objects under a folder that no entry names, and give their names.
+
+        Only what surely is left behind: what the `task` of this state had begun, what an entry named `once`, what is older than
+        a day. Another machine may be about to name the rest.
+        """
+        once, begun, settled = set(once), self.begun(task), time.time() - SETTLED
+        left = [
+            name
+            for name, stored in self.listing(folder).items()
+            if not is_named(name) and (name in once or stored.at < settled or any(mark in name for mark in begun))
+        ]
+        self.delete(left)
+        self.end(task)
+        return left
 
     def delete(self, names: list[str]) -> None:
         """Delete objects; those already gone are no error. Folders left empty go too."""
@@ -135,16 +193,18 @@ class Lake:
                     path = path.parent
                     path.rmdir()
 
-    def upload(self, local: Path, name: str) -> None:
-        """Move a local file into the lake under a new name; what is seen is always whole."""
+    def upload(self, local: Path, name: str) -> int:
+        """Move a local file into the lake under a new name, and give its size; what is seen is always whole."""
+        size = local.stat().st_size
         if self.is_s3:
             with local.open("rb") as file:
                 self.s3.put_object(**self._key(name), Body=file)
             local.unlink()
-            return
+            return size
         target = self._file(name)
         shutil.move(local, temporary := _beside(target))  # a copy when the state is on another disk
         temporary.replace(target)
+        return size
 
     def link(self, name: str, alias: str) -> None:
         """Make `alias` another name of an object, swapping what was there: a hard link on disk, a copy on S3."""
@@ -209,6 +269,19 @@ class Lake:
             file.write(str(os.getpid()))
             file.flush()
             yield file.fileno()
+
+    def begin(self, task: str, mark: str) -> None:
+        """Remember that a task of this state is about to write objects whose names hold `mark`, until it ends or they are swept."""
+        write_whole(self.state_path("begun", task), "\n".join(sorted({*self.begun(task), mark})).encode())
+
+    def begun(self, task: str) -> set[str]:
+        """Give the marks of what a task has begun and not ended."""
+        path = self.state_path("begun", task)
+        return set(path.read_text().split()) if path.exists() else set()
+
+    def end(self, task: str) -> None:
+        """Forget what a task has begun: all of it is named, or swept."""
+        self.state_path("begun", task).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def workspace(self, name: str, *, lasting: bool = False) -> Iterator[Path]:
@@ -302,9 +375,25 @@ def listed(values: Iterable[str]) -> str:
     return "[" + ", ".join(literal(value) for value in values) + "]"
 
 
+def _walked(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Give the files under a folder, at any depth; none for no folder."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _walked(entry.path)
+            else:
+                yield entry
+
+
 def _beside(path: Path) -> Path:
     """Name a temporary file of the same folder, hidden."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file over whatever stands there: whole, or not at all."""
+    with _written_beside(path, content) as temporary:
+        temporary.replace(path)
 
 
 @contextlib.contextmanager

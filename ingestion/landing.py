@@ -18,7 +18,7 @@ from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_
 from ingestion.casting import cast, has_zone, json_place, notation_of, plausible, within, without_nulls
 from ingestion.connectors import Part, Reading, Request, connector
 from ingestion.footprint import Footprint
-from ingestion.journal import Entry, Journal, Position
+from ingestion.journal import Entry, Journal, Position, files_of
 from ingestion.lake import Lake, listed, literal, quoted
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def land_brick(
             reasons = [reason for table in staged for reason in _refusals(table)]
             reasons += judge(lake, journal, brick, {t.table.name: (t.files, t.record) for t in staged}, read_at)
             sweep(lake, journal, brick)
+            lake.begin(f"landing-{brick.name}", load_id)
             book(lake, brick, load_id, staged, work)
             contract, declarations = journal.new_contract(brick, [table.table.name for table in staged])
             replaced = [load for load in standing if _covers(readings, staged, load, is_refused=bool(reasons))]
@@ -160,6 +161,7 @@ def land_brick(
                 footprint=meter.read(),
             )
             outcome.entry = journal.entries[-1]
+            lake.end(f"landing-{brick.name}")
             lake.delete([file for load in replaced for record in load["tables"].values() for file in record["files"]])
         connection.close()
     outcome.footprint = meter.read()
@@ -184,11 +186,10 @@ def _told_clock(clock: dt.datetime, before: list[Entry]) -> str:
 
 
 def sweep(lake: Lake, journal: Journal, brick: Brick) -> list[str]:
-    """Delete the landed files of a brick that no entry names (what a killed run left), and give their names."""
-    named = journal.named_files(brick.name)
-    orphans = [name for name in lake.names(f"landed/{brick.name}") if name not in named and not name.endswith("/init")]
-    lake.delete(orphans)
-    return orphans
+    """Delete the landed files of a brick that no entry names any more, or that a killed run left, and give their names."""
+    journal.refresh()
+    named, once = journal.named_files(brick.name) | journal.kept_files(), [n for e in journal.of("load", brick.name) for n in files_of(e)]
+    return lake.sweep(f"landed/{brick.name}", f"landing-{brick.name}", lambda name: name in named or name.endswith("/init"), once)
 
 
 def book(lake: Lake, brick: Brick, load_id: str, staged: list[_Staged], work: Path) -> None:
@@ -233,7 +234,8 @@ def book(lake: Lake, brick: Brick, load_id: str, staged: list[_Staged], work: Pa
     pipeline.normalize()
     pipeline.load(raise_on_failed_jobs=True)
     for table in tables:
-        table.record["files"] = lake.names(f"landed/{brick.name}/{table.table.name}/load_id={load_id}")
+        listed = lake.listing(f"landed/{brick.name}/{table.table.name}/load_id={load_id}")
+        table.record["files"], table.record["sizes"] = list(listed), [stored.size for stored in listed.values()]
         if len(table.record["files"]) != len(table.files):
             raise BrickError(f"{brick.name}.{table.table.name}: dlt booked {len(table.record['files'])} of {len(table.files)} files")
 

@@ -158,14 +158,23 @@ def _write_masked(
     values = ", ".join(f"case when _refused is null then {value} end as {quoted(name)}" for name, (value, _) in columns.items())
     gone = is_erased(journal, brick, table, shape)
     kept = " and ".join(f"not coalesce({test}, false)" for test in gone) or "true"
-    files = []
+    files, sizes, row_count = [], [], 0
     for file in record["files"]:
         target = work / f"{secrets.token_hex(8)}.parquet"
         source = f"read_parquet({literal(lake.path(file))}, file_row_number = true, hive_partitioning = false)"
-        connection.execute(
+        copied = connection.execute(
             f"copy (select {values}, _file, _row, split_part(_refused, ': ', 1) as _refused, _read_at from {source} where {kept} "
             f"order by file_row_number) to {literal(str(target))} (format parquet, compression zstd)"
-        )
+        ).fetchall()
+        row_count += copied[0][0]
         files.append(str(PurePosixPath(file).parent / target.name))
-        lake.upload(target, files[-1])
-    return {**record, "files": files, "columns": {name: kind for name, (_, kind) in columns.items()}, "new_columns": []}
+        lake.begin(f"landing-{brick.name}", target.name)
+        sizes.append(lake.upload(target, files[-1]))
+    return {
+        **record,
+        "files": files,
+        "sizes": sizes,
+        "row_count": row_count,
+        "columns": {name: kind for name, (_, kind) in columns.items()},
+        "new_columns": [],
+    }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ingestion.brick import Brick, Column, Table
 from ingestion.casting import Notation, cast, found, mapped, notation_of
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
+from ingestion.verify import landed_faults
 
 if TYPE_CHECKING:
     import duckdb
 
+log = logging.getLogger("orchestra")
 REWRITES = ("drop", "erase", "expire", "compact")
 
 
@@ -20,12 +23,72 @@ def catch_up(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal
     """Make the sources of dbt say what the journal says now, in one transaction; give the seq that was reached.
 
     Views: one schema per brick, one view per table (declared columns, `_file`, `_row`, `_read_at`, `_load_id`), kept rows
-    only. Tables of `meta`: `journal` (seq, as_of, and run, which
+    only. Tables of `meta`: `journal` (seq, digest, as_of, and run, which
     numbers the builds), `loads` (brick, table_name, load_id, seq), `rewrites` (brick,
-    table_name, seq: what was taken away); `built` and `touched` are the models' own.
+    table_name, seq: what was taken away); `built` and `touched` are the models' own. A warehouse that stands on another
+    history than the journal's is emptied first, and that is said.
     """
-    loads = journal.accepted()
     connection.execute("begin")
+    try:
+        if (standing := reached(connection)) and not journal.follows(*standing):
+            log.warning("the warehouse follows another history than the journal of %s (at %s): it is made again", lake.root, journal.seq)
+            _empty(connection)
+        _say(connection, lake, journal, bricks)
+        connection.execute("commit")
+    except Exception:
+        connection.execute("rollback")
+        raise
+    return journal.seq
+
+
+def reached(connection: duckdb.DuckDBPyConnection, database: str | None = None) -> tuple[int, str | None] | None:
+    """Give the seq that a warehouse has reached and the digest of the history that led there; None for one that nothing built."""
+    held = connection.execute(
+        "select column_name from duckdb_columns() where (schema_name, table_name) = ('meta', 'journal') "
+        "and database_name = coalesce($1, current_database())", [database],
+    ).fetchall()  # fmt: skip
+    if not held:
+        return None
+    digest = "digest" if ("digest",) in held else "null"
+    sql = f"select seq, {digest} from {f'{quoted(database)}.' if database else ''}meta.journal"
+    return next(iter(connection.execute(sql).fetchall()), None)
+
+
+def _empty(connection: duckdb.DuckDBPyConnection) -> None:
+    own = "where database_name = current_database() and not internal"
+    for kind in ("view", "table"):
+        rows = connection.execute(f"select schema_name, {kind}_name from duckdb_{kind}s() {own} and not temporary").fetchall()
+        for schema, name in rows:
+            connection.execute(f"drop {kind} {quoted(schema)}.{quoted(name)} cascade")
+
+
+def warehouse_fault(lake: Lake, journal: Journal, seq: int) -> str | None:
+    """Say why the warehouse cannot be what has followed this history to a seq; None when it is, or somebody has it open for writing."""
+    import duckdb
+
+    path = lake.state_path("warehouse.duckdb")
+    if not path.exists():
+        return None
+    connection = lake.connect()
+    try:
+        connection.execute(f"attach {literal(str(path))} as warehouse (read_only)")
+        standing = reached(connection, "warehouse")
+        used = "select block_size * used_blocks from pragma_database_size() where database_name = 'warehouse'"
+        # Three headers of 4,096 bytes stand before the blocks; free blocks at the end are cut off by DuckDB itself.
+        is_short = path.stat().st_size < 3 * 4096 + connection.execute(used).fetchall()[0][0]
+    except duckdb.Error as error:
+        return None if "lock" in str(error) else f"cannot be read ({str(error).splitlines()[0]})"
+    finally:
+        connection.close()
+    if is_short:
+        return "cannot be read: it was cut short"
+    if standing and not journal.follows(*standing):
+        return f"follows another history than the journal of {lake.root}, which is at {journal.seq}"
+    return f"was put back from before the last build, which reached {seq}" if (standing or (0,))[0] < seq else None
+
+
+def _say(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, bricks: dict[str, Brick]) -> None:
+    loads = journal.accepted()
     connection.execute("create schema if not exists meta")
     connection.execute(
         "create table if not exists meta.built (model varchar, seq bigint, run bigint, content_run bigint, fingerprint varchar)"
@@ -33,10 +96,10 @@ def catch_up(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal
     connection.execute("create table if not exists meta.touched (model varchar, partition varchar, run bigint)")
     as_of = journal.as_of()
     stamp = f"{literal(as_of)}::timestamptz" if as_of else "null::timestamptz"
-    connection.execute("create table if not exists meta.journal (seq bigint, as_of timestamptz, run bigint)")
+    connection.execute("create table if not exists meta.journal (seq bigint, digest varchar, as_of timestamptz, run bigint)")
     connection.execute(
-        f"create or replace table meta.journal as select {journal.seq}::bigint as seq, {stamp} as as_of, "
-        "(select coalesce(max(run), 0) + 1 from meta.journal) as run"
+        f"create or replace table meta.journal as select {journal.seq}::bigint as seq, {literal(journal.digests[-1])} as digest, "
+        f"{stamp} as as_of, (select coalesce(max(run), 0) + 1 from meta.journal) as run"
     )
     connection.execute("delete from meta.touched where run <= (select min(run) from meta.built)")
     named = [(load["brick"], name, load["load_id"], load["seq"]) for load in loads for name in load["tables"]]
@@ -48,9 +111,12 @@ def catch_up(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal
         own = [load for load in loads if load["brick"] == brick.name]
         for table in brick.tables:
             view = f"{quoted(brick.name)}.{quoted(table.name)}"
-            connection.execute(f"create or replace view {view} as {source_sql(lake, journal, brick, table, own)}")
-    connection.execute("commit")
-    return journal.seq
+            try:
+                connection.execute(f"create or replace view {view} as {source_sql(lake, journal, brick, table, own)}")
+            except Exception as error:
+                if fault := next(landed_faults(lake, journal), None):
+                    raise LakeError(str(fault)) from error
+                raise LakeError(f"{brick.name}.{table.name}: its landed files cannot be read ({error}). Mend: orchestra verify") from error
 
 
 def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: list[Entry]) -> str:

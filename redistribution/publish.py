@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
 
 if TYPE_CHECKING:
     import duckdb
+
+log = logging.getLogger("orchestra")
 
 # From what anybody may see to what few may.
 CLASSES = ("open", "partner", "internal", "restricted")
@@ -105,7 +108,8 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
     with lake.lock("publish", wait=60), lake.workspace("publish") as work:
         journal.refresh()
         follow(lake, journal)
-        last, already = last_published(journal), still_withheld(journal)
+        lake.begin("publish", run_id)
+        last, already = _held(lake, journal), still_withheld(journal)
         connection = lake.connect()
         _attach_warehouse(connection, lake)
         published: dict[str, Any] = {}
@@ -134,12 +138,12 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
             if reasons:
                 withheld[mart.name] = {**record, "reasons": reasons}
                 continue
-            files = dict(kept)
+            files, sizes = dict(kept), {unit: size for unit, size in (before or {}).get("sizes", {}).items() if unit in kept}
             for unit, file in written.items():
                 suffix = "" if unit == WHOLE else f"-{unit}"
                 files[unit] = f"marts/{mart.access_class}/{mart.name}/{run_id}{suffix}.parquet"
-                lake.upload(file, files[unit])
-            published[mart.name] = {**record, "files": files, "profile": profile, "columns": columns}
+                sizes[unit] = lake.upload(file, files[unit])
+            published[mart.name] = {**record, "files": files, "sizes": sizes, "profile": profile, "columns": columns}
         connection.close()
         news = {name: record for name, record in withheld.items() if already.get(name) != record}
         gone = (already | last).keys() - {mart.name for mart in marts}
@@ -159,7 +163,8 @@ def _attach_warehouse(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None
     try:
         connection.execute(f"attach {literal(str(path))} as warehouse (read_only)")
     except duckdb.IOException as error:
-        raise LakeError(f"{path} cannot be read ({error}). Mend: close what has it open for writing") from error
+        mend = "close what has it open for writing" if "lock" in str(error) else "orchestra rebuild"
+        raise LakeError(f"{path} cannot be read ({error}). Mend: {mend}") from error
 
 
 def last_published(journal: Journal) -> dict[str, Any]:
@@ -182,12 +187,35 @@ def _standing(entries: Iterable[Entry]) -> dict[str, Any]:
     return last
 
 
+def _whole(lake: Lake, journal: Journal) -> set[str]:
+    """Name the mart files that stand, of the size with which they were published."""
+    records = [record for entry in journal.of("publication") for record in entry["marts"].values()]
+    sizes = {file: size for r in records for unit, file in r["files"].items() if (size := r.get("sizes", {}).get(unit)) is not None}
+    return {name for name, stored in lake.listing("marts").items() if sizes.get(name, stored.size) == stored.size}
+
+
+def _held(lake: Lake, journal: Journal) -> dict[str, Any]:
+    """Give what was last published, less the units whose file is lost: they are written again, under a new name."""
+    held, whole = {}, _whole(lake, journal)
+    for name, record in last_published(journal).items():
+        if lost := {unit for unit, file in record["files"].items() if file not in whole}:
+            log.warning("mart %s: %s is gone, or cut short: it is published again", name, record["files"][min(lost)])
+        units = {of: {unit: value for unit, value in record[of].items() if unit not in lost} for of in ("files", "digests")}
+        held[name] = {**record, **units}
+    return held
+
+
 def follow(lake: Lake, journal: Journal, *, is_rebuild: bool = False) -> None:
     """Bring every catalogue and stable file to the last publication: what a killed run left undone is done here."""
     for access_class, entries in _by_class(journal).items():
-        _follow_catalogue(lake, entries, access_class, is_rebuild=is_rebuild)
-        _follow_files(lake, list(journal.of("publication")), access_class, entries[-1]["seq"])
-    _sweep(lake, list(journal.of("publication")))
+        _follow_catalogue(lake, journal, entries, access_class, is_rebuild=is_rebuild)
+        _follow_files(lake, journal, access_class, entries[-1]["seq"], is_rebuild=is_rebuild)
+    _sweep(lake, journal)
+
+
+def of_class(journal: Journal, access_class: str) -> list[Entry]:
+    """Give the publications that say something of a class, oldest first."""
+    return _by_class(journal).get(access_class, [])
 
 
 def _by_class(journal: Journal) -> dict[str, list[Entry]]:
@@ -206,7 +234,9 @@ def _by_class(journal: Journal) -> dict[str, list[Entry]]:
 def is_followed(lake: Lake, journal: Journal) -> bool:
     """Say whether every catalogue and stable file has reached the last publication of its class."""
     return all(
-        not _is_behind(entries, snapshots(lake, name)) and _files_seq(lake, name) >= entries[-1]["seq"]
+        not _is_behind(entries, found := followed(lake, name))
+        and not stray(lake, journal, name, found)
+        and _files_seq(lake, journal, name) >= entries[-1]["seq"]
         for name, entries in _by_class(journal).items()
     )
 
@@ -261,27 +291,56 @@ def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, unit: str, file: P
     return [row[0] for row in connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()]
 
 
-def _follow_catalogue(lake: Lake, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
-    standing = snapshots(lake, access_class)
-    if not _is_behind(entries, standing):
-        return
+def _follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
     import duckdb
 
+    standing = followed(lake, access_class)
+    existing = _whole(lake, journal)
+    if why := stray(lake, journal, access_class, standing) or _lost(entries, access_class, standing, existing):
+        log.warning("%s %s: it is made again from zero", catalogue(lake, access_class), why)
+        throw_catalogue(lake, access_class)
+        standing = Followed({}, {}, None)
+    if not _is_behind(entries, standing):
+        return
     connection = lake.connect()
     try:
         attach(connection, lake, access_class, is_reader=False)
+        for entry in (entry for entry in entries if entry["seq"] > max(standing.snapshots, default=0)):
+            _commit(connection, lake, entry, access_class, existing, journal.digests[entry["seq"]])
+        _date_snapshots(connection, entries)
+        if not is_rebuild:
+            _expire(connection)
     except duckdb.Error as error:
-        raise LakeError(f"{catalogue(lake, access_class)} cannot be read ({error}). Mend: orchestra rebuild") from error
-    existing = set(lake.names(f"marts/{access_class}"))
-    for entry in (entry for entry in entries if entry["seq"] > max(standing, default=0)):
-        _commit(connection, lake, entry, access_class, existing)
-    _date_snapshots(connection, entries)
-    if not is_rebuild:
-        _expire(connection)
-    connection.close()
+        mend = "run again when nobody else writes to it" if "locked" in str(error) else "orchestra rebuild"
+        raise LakeError(f"{catalogue(lake, access_class)} cannot be read ({error}). Mend: {mend}") from error
+    finally:
+        connection.close()
 
 
-def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, access_class: str, existing: set[str]) -> None:
+def throw_catalogue(lake: Lake, access_class: str) -> None:
+    """Delete the catalogue of a class, which follows the journal again from zero."""
+    path = catalogue(lake, access_class)
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+
+
+def stray(lake: Lake, journal: Journal, access_class: str, standing: Followed) -> str | None:
+    """Say why a catalogue stands elsewhere: on another history, or on a lake that has moved since (its paths are absolute)."""
+    if not all(journal.follows(seq, digest) for seq, digest in standing.digests.items()):
+        return f"follows another history than the journal of {lake.root}, which is at {journal.seq}"
+    if standing.data_path not in (None, place := lake.path("marts", access_class) + "/"):
+        return f"follows the lake where it was ({standing.data_path}), not in {place}"
+    return None
+
+
+def _lost(entries: list[Entry], access_class: str, standing: Followed, existing: set[str]) -> str | None:
+    """Say which file that readers see is gone: DuckLake cannot take such a file away."""
+    reached = max(standing.snapshots, default=0)
+    seen = stable_names([entry for entry in entries if entry["seq"] <= reached], access_class).values()
+    return next((f"names {file}, which is gone" for file in seen if file not in existing), None)
+
+
+def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, access_class: str, existing: set[str], digest: str) -> None:
     """Make one publication one snapshot of a class: readers see all of it or none."""
     tables = {row[0] for row in connection.execute("select table_name from duckdb_tables() where database_name = 'lake'").fetchall()}
     connection.execute("begin")
@@ -309,7 +368,7 @@ def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, acc
     if rows:
         values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows))
         connection.execute(f"insert into lake.main.publications values {values}", [value for row in rows for value in row])
-    info = json.dumps({"seq": entry["seq"], "run_id": entry["run_id"]})
+    info = json.dumps({"seq": entry["seq"], "run_id": entry["run_id"], "digest": digest})
     connection.execute(
         f"call lake.set_commit_message('city-orchestra', {literal('run ' + entry['run_id'])}, extra_info => {literal(info)})"
     )
@@ -334,32 +393,48 @@ def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *
     return set()
 
 
+class Followed(NamedTuple):
+    """What a catalogue has followed: the number and the date of its snapshots, and the digests of the history, by seq; its place."""
+
+    snapshots: dict[int, tuple[int, dt.datetime]]
+    digests: dict[int, str | None]
+    data_path: str | None
+
+
 def snapshots(lake: Lake, access_class: str) -> dict[int, tuple[int, dt.datetime]]:
     """Read which snapshot of a class is of which publication, by seq: its number and its date; none for no catalogue."""
+    return followed(lake, access_class).snapshots
+
+
+def followed(lake: Lake, access_class: str) -> Followed:
+    """Read what the catalogue of a class has followed: nothing for one that is not there, or is broken."""
     path = catalogue(lake, access_class)
     if not path.exists():
-        return {}
+        return Followed({}, {}, None)
     connection = lake.connect()
     # Always DuckDB's own SQLite: two copies of SQLite in one process undo each other's locks.
     load_extension(connection, "sqlite_scanner")
-    connection.execute(f"attach {literal(str(path))} as catalogue (type sqlite, read_only)")
     try:
+        connection.execute(f"attach {literal(str(path))} as catalogue (type sqlite, read_only)")
         sql = (
             "select commit_extra_info, snapshot_id, snapshot_time::timestamptz from catalogue.ducklake_snapshot "
             "inner join catalogue.ducklake_snapshot_changes using (snapshot_id) where commit_extra_info is not null"
         )
-        rows = connection.execute(sql).fetchall()
-    except Exception:  # killed while it was being made
-        return {}
+        rows = [(json.loads(info), number, date) for info, number, date in connection.execute(sql).fetchall()]
+        place = connection.execute("select value from catalogue.ducklake_metadata where key = 'data_path'").fetchall()
+    except Exception:  # killed while it was being made, or broken: attaching it tells
+        return Followed({}, {}, None)
     finally:
         connection.close()
-    return {json.loads(info)["seq"]: (number, date) for info, number, date in rows}
+    dates = {info["seq"]: (number, date) for info, number, date in rows}
+    return Followed(dates, {info["seq"]: info.get("digest") for info, *_ in rows}, place[0][0] if place else None)
 
 
-def _is_behind(entries: list[Entry], standing: dict[int, tuple[int, dt.datetime]]) -> bool:
+def _is_behind(entries: list[Entry], standing: Followed) -> bool:
     """Say whether a catalogue lacks the last publication of its class, or a snapshot the date of its own: a kill may come between."""
     dates = {entry["seq"]: dt.datetime.fromisoformat(entry["at"]) for entry in entries}
-    return entries[-1]["seq"] > max(standing, default=0) or any(dates.get(seq, date) != date for seq, (_, date) in standing.items())
+    reached = max(standing.snapshots, default=0)
+    return entries[-1]["seq"] > reached or any(dates.get(seq, date) != date for seq, (_, date) in standing.snapshots.items())
 
 
 def _date_snapshots(connection: duckdb.DuckDBPyConnection, entries: list[Entry]) -> None:
@@ -383,27 +458,32 @@ def _expire(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("call ducklake_cleanup_old_files('lake', older_than => now() - interval 1 day)")
 
 
-def _files_seq(lake: Lake, access_class: str) -> int:
-    return int(lake.read(f"files/{access_class}/.seq") or 0)
+def _files_seq(lake: Lake, journal: Journal, access_class: str) -> int:
+    """Give the seq that the stable files of a class have reached; 0 when they follow another history, or nothing says which."""
+    told = (lake.read(f"files/{access_class}/.seq") or b"").decode(errors="replace").split()
+    if len(told) == 2 and told[0].isdecimal() and journal.follows(int(told[0]), told[1]):
+        return int(told[0])
+    return 0
 
 
-def _follow_files(lake: Lake, entries: list[Entry], access_class: str, seq: int) -> None:
+def _follow_files(lake: Lake, journal: Journal, access_class: str, seq: int, *, is_rebuild: bool = False) -> None:
     """Make `files/<class>/<mart>.parquet`, or `<mart>/<unit>.parquet`, another name of the last good file of each unit."""
-    reached = _files_seq(lake, access_class)
+    entries, reached = list(journal.of("publication")), 0 if is_rebuild else _files_seq(lake, journal, access_class)
     if reached >= seq:
         return
-    wanted = _stable_names(entries, access_class)
     seq_name = f"files/{access_class}/.seq"
-    existing = set(lake.names(f"files/{access_class}")) - {seq_name}
-    linked = _stable_names([entry for entry in entries if entry["seq"] <= reached], access_class)
+    existing, held = set(lake.names(f"files/{access_class}")) - {seq_name}, _whole(lake, journal)
+    # What a lost file was named by stays as it is until the mart is published again.
+    wanted = stable_names(entries, access_class)
+    linked = stable_names([entry for entry in entries if entry["seq"] <= reached], access_class)
     for alias, file in wanted.items():
-        if alias not in existing or linked.get(alias) != file:
+        if file in held and (alias not in existing or linked.get(alias) != file):
             lake.link(file, alias)
     lake.delete(sorted(existing - wanted.keys()))
-    lake.replace(seq_name, str(seq).encode())
+    lake.replace(seq_name, f"{seq} {journal.digests[seq]}".encode())
 
 
-def _stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
+def stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
     """Give, by stable name, the file that some publications leave under it."""
     return {
         f"files/{access_class}/{name}{'' if unit == WHOLE else f'/{unit}'}.parquet": file
@@ -413,7 +493,8 @@ def _stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
     }
 
 
-def _sweep(lake: Lake, entries: list[Entry]) -> None:
+def _sweep(lake: Lake, journal: Journal) -> None:
     """Delete the mart files that no publication names; DuckLake's own, under `main/`, are DuckLake's."""
-    named = {file for entry in entries for record in entry["marts"].values() for file in record["files"].values()}
-    lake.delete([name for name in lake.names("marts") if name not in named and name.split("/")[2] != "main"])
+    named = {file for entry in journal.of("publication") for record in entry["marts"].values() for file in record["files"].values()}
+    named |= journal.kept_files()
+    lake.sweep("marts", "publish", lambda name: name in named or name.split("/")[2] == "main")

@@ -17,6 +17,7 @@ from ingestion.brick import Brick, read_brick, read_territory
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake
 from tests.fixtures import seaweed
+from tests.fixtures.losing import Losing
 
 Document = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
@@ -209,3 +210,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Give the environment that reaches the bucket `city` of a real S3 server."""
     with seaweed.served(tmp_path_factory.mktemp("seaweed")) as environment:
         yield environment
+
+
+@pytest.fixture
+def losing(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Losing]:
+    """Give a proxy before the real S3 server, and the environment that reaches the bucket through it."""
+    proxy = Losing(s3["AWS_ENDPOINT_URL"])
+    for name, value in {**s3, "AWS_ENDPOINT_URL": proxy.url}.items():
+        monkeypatch.setenv(name, value)
+    yield proxy
+    proxy.stop()

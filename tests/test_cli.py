@@ -136,11 +136,14 @@ def test_the_sandbox_says_which_bricks_it_plays_and_the_others_are_not_read(monk
 
 def test_a_warehouse_that_is_written_to_is_no_traceback(place: dict[str, str], tmp_path: Path) -> None:
     """dbt, or an analyst, holds it open; the status does not read it, and publishing says what to close."""
+    from ingestion.journal import Journal
+    from ingestion.lake import Lake
+
     orchestra("land", "--brick", "insee_cog", **place)
     state = tmp_path / "lake" / "state"
     (state / "target").mkdir()
     (state / "target" / "manifest.json").write_text(json.dumps({"nodes": {}, "sources": {}}))
-    (state / "built.json").write_text(json.dumps([2, "project"]))
+    Journal(Lake(place["ORCHESTRA_LAKE"])).note("built.json", project="project")
     held = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", held, str(state / "warehouse.duckdb")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
@@ -155,11 +158,12 @@ def test_a_warehouse_that_is_written_to_is_no_traceback(place: dict[str, str], t
 
 def test_a_build_that_failed_is_not_published(place: dict[str, str], tmp_path: Path) -> None:
     from flows import steps
+    from ingestion.journal import Journal
     from ingestion.lake import Lake, LakeError
 
     lake = Lake(place["ORCHESTRA_LAKE"])
     assert orchestra("land", "--brick", "insee_cog", **place).returncode == 0
-    lake.state_path("warehouse.duckdb").touch()
+    lake.connect(str(lake.state_path("warehouse.duckdb"))).close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "_dbt_build", lambda *_: steps.BuildStep(failures=["build: test not_null failed"]))
         outcome = steps.run(lake, {}, steps=("build", "publish"))
@@ -168,7 +172,10 @@ def test_a_build_that_failed_is_not_published(place: dict[str, str], tmp_path: P
             steps.run(lake, {}, steps=("publish",))
         patch.setattr(steps, "_dbt_build", lambda *_: steps.BuildStep())
         assert not steps.run(lake, {}, steps=("build",)).failures
-        assert steps.reached(lake)[0] == 2
+        assert steps.reached(lake, Journal(lake))[0] == 2
+        lake.state_path("target", "manifest.json").write_bytes(b'{"nodes": {')  # what a full disk leaves
+        with pytest.raises(LakeError, match="Mend: orchestra rebuild"):
+            steps.run(lake, {}, steps=("publish",))
 
 
 def test_what_dbt_leaves_when_it_is_run_by_hand_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,3 +220,107 @@ def test_a_mart_that_is_withheld_is_told_as_long_as_it_is(place: dict[str, str])
     Journal(lake).append("publication", run_id="r1", as_of=None, marts={}, withheld={"m_by_month": record}, withdrawn={})
     assert json.loads(orchestra("status", "--json", **place).stdout)["marts"]["m_by_month"]["withheld"] == "too few"
     assert steps.PublishStep(withheld={"m_by_month": "too few"}).warnings == ["mart m_by_month still is withheld: too few"]
+
+
+def _entry(place: dict[str, str], seq: int) -> Path:
+    return Path(place["ORCHESTRA_LAKE"], "journal", f"{seq:012d}.json")
+
+
+def test_verify_names_what_is_wrong_and_what_to_do(place: dict[str, str]) -> None:
+    orchestra("land", "--brick", "insee_cog", **place)
+    done = orchestra("verify", "--deep", **place)
+    assert done.returncode == 0 and "all is what its journal says, up to entry 2" in done.stdout, done
+    landed = next(Path(place["ORCHESTRA_LAKE"]).glob("landed/insee_cog/communes/load_id=*/*.parquet"))
+    content = landed.read_bytes()
+    os.truncate(landed, 40)
+    done = orchestra("verify", "--json", **place)
+    (fault,) = json.loads(done.stdout)["faults"]
+    assert done.returncode == 1 and "insee_cog.communes: load " in fault and "is of 40 bytes" in fault and "--refetch" in fault, done
+    landed.write_bytes(content)
+    os.truncate(_entry(place, 2), 40)
+    for arguments in (["verify"], ["status"], ["land", "--brick", "insee_cog"], ["run", "--brick", "insee_cog"]):
+        done = orchestra(*arguments, **place)
+        told = done.stdout + done.stderr
+        assert done.returncode == 1 and "000000000002.json is broken" in told and "Mend: " in told and "Traceback" not in told, done
+    assert landed.exists()
+
+
+def test_a_lost_entry_is_told_its_load_listed_and_the_next_run_goes_on(place: dict[str, str]) -> None:
+    for day in (1, 2):
+        orchestra("land", "--brick", "insee_cog", **place)
+        path = Path(place["ORCHESTRA_ENDPOINT_INSEE_COG"]) / "perimetre-epci-a-fp.csv"
+        path.write_bytes(path.read_bytes() + b"\r\n" * day)
+    loads = [load["load_id"] for load in json.loads(orchestra("loads", "list", "--json", **place).stdout)]
+    assert len(loads) == 2
+    done = orchestra("journal", "lost", "--seq", "2", "--why", "none", **place)
+    assert done.returncode == 1 and "entry 2 of the journal is not lost" in done.stderr, done
+    _entry(place, 2).unlink()
+    assert orchestra("loads", "list", **place).returncode == 1
+    done = orchestra("journal", "lost", "--seq", "2", "--why", "a disk", **place)
+    assert done.returncode == 0 and f"load {loads[0]}: 2 files that no entry names" in done.stdout, done
+    landed = set(Path(place["ORCHESTRA_LAKE"]).glob("landed/*/*/*/*.parquet"))
+    assert orchestra("land", "--brick", "insee_cog", **place).returncode == 0
+    assert landed <= set(Path(place["ORCHESTRA_LAKE"]).glob("landed/*/*/*/*.parquet"))
+    assert orchestra("verify", **place).returncode == 0
+    assert orchestra("journal", "lost", "--seq", "2", "--forget", "--why", "read again", **place).returncode == 0
+    done = orchestra("journal", "lost", "--seq", "3", "--forget", "--why", "read again", **place)
+    assert done.returncode == 1 and "entry 3 was not told as lost" in done.stderr, done
+
+
+def test_a_build_that_misses_a_landed_file_says_so_once(place: dict[str, str]) -> None:
+    from flows import steps
+    from ingestion.journal import Journal
+    from ingestion.lake import Lake
+
+    assert orchestra("land", "--brick", "insee_cog", **place).returncode == 0
+    lake = Lake(place["ORCHESTRA_LAKE"])
+    next(Path(lake.root).glob("landed/insee_cog/communes/load_id=*/*.parquet")).unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            steps, "_dbt_build", lambda *_: steps.BuildStep(failures=[f"build: model m{n}: transaction conflict" for n in range(40)])
+        )
+        (told,) = steps.build(lake, Journal(lake)).failures
+    assert told.startswith("build: insee_cog.communes: load ") and "is gone. Mend: " in told and "--refetch" in told
+
+
+def test_what_is_built_is_built_again_when_the_warehouse_or_the_history_is_not_what_it_was(place: dict[str, str], tmp_path: Path) -> None:
+    from flows import steps
+    from ingestion.journal import Journal
+    from ingestion.lake import Lake
+    from ingestion.warehouse import catch_up
+
+    assert orchestra("land", "--brick", "insee_cog", **place).returncode == 0
+    lake, asked = Lake(place["ORCHESTRA_LAKE"]), []
+    warehouse = lake.state_path("warehouse.duckdb")
+
+    def dbt(lake: Lake, select: list[str], _: int) -> steps.BuildStep:
+        asked.append(select)
+        with lake.connect(str(warehouse)) as connection:
+            catch_up(connection, lake, Journal(lake), {})
+        return steps.BuildStep(nodes=[{}])
+
+    def is_built_whole(lake: Lake = lake) -> bool:
+        asked.clear()
+        assert not steps.build(lake, Journal(lake)).failures
+        return asked == [[]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "_dbt_build", dbt)
+        assert is_built_whole() and not is_built_whole()
+        older = warehouse.read_bytes()
+        warehouse.write_bytes(b"")
+        assert is_built_whole() and not is_built_whole()
+        lake.state_path("built.json").write_bytes(b"")
+        assert is_built_whole() and not is_built_whole()
+        Journal(lake).append("drop", brick="insee_cog", load_id=Journal(lake).accepted()[0]["load_id"], refetch=True)
+        assert not is_built_whole() and asked == [["source:insee_cog.communes+", "source:insee_cog.epci_members+"]]
+        newer = warehouse.read_bytes()
+        warehouse.write_bytes(older)
+        assert is_built_whole(), "a warehouse put back from a backup has not seen what is said to be built"
+        warehouse.write_bytes(newer)
+        _entry(place, 3).unlink()
+        assert is_built_whole() and not is_built_whole(), "a journal put back from a backup"
+        Path(lake.root).rename(tmp_path / "moved")
+        warehouse = tmp_path / "moved" / "state" / "warehouse.duckdb"
+        moved = Lake(str(tmp_path / "moved"))
+        assert is_built_whole(moved) and not is_built_whole(moved), "the views of the warehouse hold whole paths"

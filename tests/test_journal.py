@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.journal import Journal
+from ingestion.brick import Brick
+from ingestion.journal import Journal, declare_lost, files_of
 from ingestion.lake import Lake, LakeError
+from ingestion.landing import sweep
+from ingestion.verify import landed_faults
+from ingestion.warehouse import catch_up, warehouse_fault
+from tests.conftest import House, column, table
+from tests.fixtures.losing import Losing
 
 APPEND = """
 import sys
-from ingestion.journal import Journal
+from ingestion.journal import Journal, declare_lost
 from ingestion.lake import Lake
 journal = Journal(Lake(sys.argv[1]))
 sys.stdin.readline()
@@ -275,3 +283,348 @@ def test_the_state_of_another_lake_is_refused(tmp_path: Path) -> None:
     assert Journal(one).seq == 1
     with pytest.raises(LakeError, match="holds a =, which"):
         Lake(str(tmp_path / "id=prod"))
+
+
+# What is missing or broken ------------------------------------------------------------------------------------------
+
+
+def _numbered(tmp_path: Path, count: int) -> tuple[Lake, Any]:
+    lake = Lake(str(tmp_path / "lake"))
+    journal = Journal(lake)
+    journal.found("Rennes Métropole", is_synthetic=False)
+    for number in range(count):
+        journal.append("publication", number=number, marts={}, withheld={}, withdrawn={})
+    return lake, lambda seq: Path(lake.path(f"journal/{seq:012d}.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "is missing"),
+        (b"", "is empty"),
+        (b'{"seq": 3, "kind": "publ', "is broken"),
+        (b"\xff\xfe", "is broken"),
+        (b"[3]", "is broken"),
+        (b'{"seq": 4, "kind": "publication"}', "is no entry 3"),
+    ],
+)
+def test_an_entry_that_is_missing_or_broken_stops_everything_and_is_named(tmp_path: Path, content: bytes | None, told: str) -> None:
+    lake, path = _numbered(tmp_path, 3)
+    opened = Journal(lake)
+    path(3).unlink()
+    if content is not None:
+        path(3).write_bytes(content)
+    mend = rf"000000000003\.json {told}.*goes on to 4.*Mend: .*orchestra journal lost --seq 3 --why"
+    with pytest.raises(LakeError, match=mend):
+        Journal(lake)
+    opened.entries, opened.digests = opened.entries[:2], opened.digests[:3]
+    with pytest.raises(LakeError, match=mend):
+        opened.append("publication")
+    assert path(4).exists() and not path(5).exists()
+
+
+def test_the_last_entry_truncated_is_no_end_of_the_journal(tmp_path: Path) -> None:
+    lake, path = _numbered(tmp_path, 2)
+    path(3).write_bytes(path(3).read_bytes()[:20])
+    with pytest.raises(LakeError, match=r"000000000003\.json is broken"):
+        Journal(lake)
+
+
+def test_a_loss_that_is_told_lets_the_journal_go_on_and_keeps_the_files_it_may_have_named(tmp_path: Path) -> None:
+    lake, path = _numbered(tmp_path, 3)
+    lake.replace("landed/b/t/load_id=1/x.parquet", b"x")
+    digest = Journal(lake).digests[4]
+    path(3).write_bytes(b"{")
+    entry = declare_lost(lake, 3, "a disk", [])
+    assert (entry["kind"], entry["why"], entry["kept"]) == ("lost", "a disk", ["landed/b/t/load_id=1/x.parquet"])
+    assert [lake.read(name) for name in lake.names("journal/broken")] == [b"{"], "what was left of it is set aside"
+    journal = Journal(lake)
+    assert journal.seq == 4 and journal.kept_files() == set(entry["kept"])
+    assert not journal.follows(4, digest), "who followed the lost entry stands on another history"
+    assert journal.forget(3, "it was a trial") == 5
+    assert Journal(lake).kept_files() == set()
+    with pytest.raises(LakeError, match="entry 3 of the journal is not lost"):
+        declare_lost(lake, 3, "again", [])
+    with pytest.raises(LakeError, match="entry 9 of the journal is not lost"):
+        declare_lost(lake, 9, "never was", [])
+    path(1).unlink()
+    with pytest.raises(LakeError, match="entry 1 of the journal says what lake this is"):
+        declare_lost(lake, 1, "a disk", [])
+
+
+def test_no_new_lake_begins_over_files_whose_journal_has_gone(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.replace("landed/b/t/load_id=1/x.parquet", b"x")
+    with pytest.raises(LakeError, match=r"holds 1 files .*and no journal.*Mend: put its journal/ back"):
+        Journal(lake).found("Rennes Métropole", is_synthetic=False)
+
+
+def test_an_appender_whose_answer_was_lost_does_not_append_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, _ = _numbered(tmp_path, 0)
+    journal, link = Journal(lake), os.link
+
+    def linked_and_lost(*names: Any) -> None:
+        link(*names)
+        raise FileExistsError("as a file system over a network answers the second try")
+
+    monkeypatch.setattr(os, "link", linked_and_lost)
+    assert journal.append("publication", who="me") == 2
+    assert [entry.get("who") for entry in Journal(lake).entries] == [None, "me"]
+
+
+def test_what_a_follower_reached_is_known_by_its_history(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lake, path = _numbered(tmp_path, 3)
+    journal = Journal(lake)
+    assert journal.noted("built.json") is None and not caplog.records, "nothing yet is nothing to tell"
+    journal.note("built.json", project="p")
+    told = journal.noted("built.json")
+    assert told and (told["seq"], told["project"]) == (4, "p")
+    kept = path(4).read_bytes()
+    path(4).unlink()
+    assert Journal(lake).noted("built.json") is None, "the journal was put back from an older backup"
+    Journal(lake).append("publication", number="another")
+    assert Journal(lake).noted("built.json") is None, "another entry stands at that number"
+    path(4).write_bytes(kept)
+    assert Journal(lake).noted("built.json")
+    for broken in (b"", b"[2, 3]", b"{", b'{"seq": "x", "digest": 1}'):
+        lake.state_path("built.json").write_bytes(broken)
+        assert Journal(lake).noted("built.json") is None
+    assert len(caplog.records) == 6 and "is made again from zero" in caplog.text
+
+
+def test_an_empty_file_of_the_state_is_written_again(tmp_path: Path) -> None:
+    lake, _ = _numbered(tmp_path, 0)
+    lake.state_path("lake_id").write_bytes(b"")
+    assert Journal(lake).entries[0]["lake_id"] == lake.state_path("lake_id").read_text()
+
+
+# On a real S3 server, through a proxy that loses answers -------------------------------------------------------------
+
+
+def _on_s3(tmp_path: Path, name: str, state: str = "one") -> Lake:
+    return Lake(f"s3://city/{name}/lake", str(tmp_path / state))
+
+
+def test_an_entry_whose_answer_s3_loses_is_one_entry(tmp_path: Path, losing: Losing) -> None:
+    lake = _on_s3(tmp_path, "lost-answer")
+    Journal(lake).found("Rennes Métropole", is_synthetic=False)
+    journal = Journal(lake)
+    for lost in (1, 20):  # one try of botocore's, all of them
+        losing.rules[("PUT", "/journal/")] = f"lose {lost}"
+        journal.append("publication", lost=lost)
+    losing.rules.clear()
+    assert [entry.get("lost") for entry in Journal(_on_s3(tmp_path, "lost-answer", "two")).entries] == [None, 1, 20]
+
+
+def test_a_store_that_ignores_if_none_match_founds_no_lake(tmp_path: Path, losing: Losing) -> None:
+    losing.rules[("PUT", "/probe/")] = "ignore"
+    lake = _on_s3(tmp_path, "ignoring")
+    with pytest.raises(LakeError, match="ignores If-None-Match"):
+        Journal(lake).found("Rennes Métropole", is_synthetic=False)
+    assert lake.names("") == []
+
+
+def test_a_hole_or_a_bucket_rolled_back_is_seen_by_who_knows_it_and_who_does_not(
+    tmp_path: Path, losing: Losing, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = _on_s3(tmp_path, "holes")
+    journal = Journal(known)
+    journal.found("Rennes Métropole", is_synthetic=False)
+    for number in range(4):
+        journal.append("publication", number=number)
+    assert Journal(known).seq == 5
+    losing.asked.clear()
+    assert Journal(known).seq == 5
+    told = [(method, "list" if "list-type" in path else "read") for method, path in losing.asked]
+    assert told == [("GET", "list"), ("GET", "read")], "one list, and the last entry of the local copy"
+
+    name = "journal/000000000003.json"
+    kept = known.read(name)
+    assert kept
+    for content in (None, kept[:30]):
+        known.delete([name])
+        if content:
+            known.replace(name, content)
+        for state in ("one", "new" if content else "newer"):
+            with pytest.raises(LakeError, match=r"000000000003\.json is .*orchestra journal lost --seq 3"):
+                Journal(_on_s3(tmp_path, "holes", state))
+    assert declare_lost(known, 3, "a bucket", [])["number"] == 1, "the local copy holds it: it is put back"
+    assert known.read(name) == kept and Journal(known).seq == 5
+
+    known.delete(["journal/000000000005.json"])
+    assert not caplog.records
+    assert Journal(known).seq == 4 and "restored, or another's" in caplog.text
+    caplog.clear()
+    assert Journal(known).seq == 4 and not caplog.records, "said once: the copy is that of this history now"
+
+
+def test_what_s3_answers_is_told(tmp_path: Path, losing: Losing) -> None:
+    from botocore.exceptions import ClientError
+
+    lake = _on_s3(tmp_path, "answers")
+    Journal(lake).found("Rennes Métropole", is_synthetic=False)
+    losing.rules[("GET", "list-type")] = "answer 403"
+    with pytest.raises(ClientError, match=r"Refused.*by the proxy"):
+        Journal(lake)
+
+
+# The warehouse, and what the journal names ---------------------------------------------------------------------------
+
+
+def _days(house: House) -> Brick:
+    columns = [column("id"), column("day", "date")]
+    brick = house.brick("shop", [table("items", columns, ["id"], {"format": "csv", "path": "*.csv"})])
+    for number in (1, 2):
+        house.drop(f"{number}.csv", f"id,day\n{number},2025-01-0{number}\n")
+        assert house.land(brick)
+    return brick
+
+
+def _warehouse(house: House, brick: Brick) -> Any:
+    connection = house.lake.connect(str(house.lake.state_path("warehouse.duckdb")))
+    catch_up(connection, house.lake, house.journal, {brick.name: brick})
+    return connection
+
+
+def test_a_warehouse_of_another_history_is_begun_anew_by_whoever_connects(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    brick = _days(house)
+    with _warehouse(house, brick) as connection:
+        connection.execute("create schema marts; create table marts.m as from shop.items; create view main.v as from marts.m")
+        connection.execute("insert into meta.built values ('m', 3, 1, 1, 'f')")
+    assert warehouse_fault(house.lake, house.journal, 3) is None
+    assert "put back from before the last build" in str(warehouse_fault(house.lake, house.journal, 4))
+    with _warehouse(house, brick) as connection:
+        assert connection.execute("select count(*) from marts.m").fetchall() == [(2,)]
+    Path(house.lake.path("journal/000000000003.json")).unlink()
+    assert "follows another history" in str(warehouse_fault(house.lake, house.journal, 2))
+    with _warehouse(house, brick) as connection:
+        assert "follows another history" in caplog.text
+        assert connection.execute("select table_name from duckdb_tables() where schema_name = 'marts'").fetchall() == []
+        assert connection.execute("from meta.built").fetchall() == []
+        assert connection.execute("select id from shop.items").fetchall() == [("1",)]
+    assert warehouse_fault(house.lake, house.journal, 2) is None
+
+
+def test_a_warehouse_of_before_digests_is_of_another_history(house: House) -> None:
+    brick = _days(house)
+    with _warehouse(house, brick) as connection:
+        connection.execute("alter table meta.journal drop column digest")
+    assert "follows another history" in str(warehouse_fault(house.lake, house.journal, 3))
+    with _warehouse(house, brick) as connection:
+        assert connection.execute("select seq, digest from meta.journal").fetchall() == [(3, house.journal.digests[3])]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 5000, -300_000])
+def test_a_warehouse_that_was_cut_short_is_told_and_one_that_is_open_is_left(house: House, kept: int) -> None:
+    brick = _days(house)
+    path = house.lake.state_path("warehouse.duckdb")
+    with _warehouse(house, brick) as connection:
+        connection.execute("create table t as select range as i from range(300000)")
+        connection.execute("checkpoint")
+        held = "import sys; from ingestion.journal import Journal; from ingestion.lake import Lake; from ingestion.warehouse import "
+        script = held + "warehouse_fault; lake = Lake(sys.argv[1]); sys.exit(warehouse_fault(lake, Journal(lake), 9))"
+        assert subprocess.run([sys.executable, "-c", script, house.lake.root], check=False).returncode == 0
+    assert warehouse_fault(house.lake, house.journal, 3) is None
+    os.truncate(path, kept % path.stat().st_size)
+    assert "cannot be read" in str(warehouse_fault(house.lake, house.journal, 0))
+
+
+def test_what_fails_while_a_warehouse_catches_up_is_told_and_undone(house: House) -> None:
+    brick = _days(house)
+    lost = Path(house.lake.path(sorted(house.landed_files("shop"))[0]))
+    content = lost.read_bytes()
+    lost.unlink()
+    connection = house.lake.connect()
+    load = house.journal.accepted()[0]["load_id"]
+    for _ in range(2):  # and again on the same connection: no transaction is left open
+        with pytest.raises(
+            LakeError, match=rf"shop\.items: load {load}: {lost.relative_to(house.lake.root)} is gone\. Mend: .*drop {load} --refetch"
+        ):
+            catch_up(connection, house.lake, house.journal, {brick.name: brick})
+    lost.write_bytes(b"PAR1 and no more")
+    with pytest.raises(LakeError, match=rf"shop\.items: load {load}: .* is of 16 bytes, and landed with {len(content)}\."):
+        catch_up(connection, house.lake, house.journal, {brick.name: brick})
+    lost.write_bytes(content)
+    assert catch_up(connection, house.lake, house.journal, {brick.name: brick}) == 3
+    assert list(landed_faults(house.lake, house.journal, is_deep=True)) == []
+    lost.write_bytes(content[:4] + bytes(30) + content[34:])
+    assert list(landed_faults(house.lake, house.journal)) == []
+    assert "cannot be read" in str(next(landed_faults(house.lake, house.journal, is_deep=True)))
+
+
+def test_loads_of_before_sizes_were_booked_are_checked_by_presence(house: House) -> None:
+    _days(house)
+    path = Path(house.lake.path("journal/000000000002.json"))
+    entry = json.loads(path.read_bytes())
+    assert entry["tables"]["items"].pop("sizes") == [Path(house.lake.path(entry["tables"]["items"]["files"][0])).stat().st_size]
+    path.write_text(json.dumps(entry))
+    assert list(landed_faults(house.lake, house.journal)) == []
+
+
+def test_two_states_on_one_lake_do_not_sweep_each_other(house: House) -> None:
+    brick = _days(house)
+    being_written = "landed/shop/items/load_id=of-another-machine/x.parquet"
+    old, ours = being_written.replace("another", "old"), being_written.replace("another", "this")
+    for name in (being_written, old, ours):
+        house.lake.replace(name, b"x")
+    os.utime(house.lake.path(old), (time.time() - 90_000,) * 2)
+    house.lake.begin("landing-shop", "of-this-machine")
+    dropped = house.journal.accepted()[0]
+    house.journal.append("drop", brick="shop", load_id=dropped["load_id"], refetch=False)  # killed before it deleted
+    assert sorted(sweep(house.lake, house.journal, brick)) == sorted([old, ours, *files_of(dropped)])
+    assert house.lake.read(being_written) == b"x"
+    Path(house.lake.path("journal/000000000003.json")).unlink()
+    with pytest.raises(LakeError, match="000000000003"):
+        sweep(house.lake, house.journal, brick)
+
+
+def test_nothing_is_swept_by_who_has_not_read_the_last_entries(house: House) -> None:
+    brick = _days(house)
+    late = house.journal
+    house.drop("3.csv", "id,day\n3,2025-01-03\n")
+    assert house.land(brick)
+    for name in house.landed_files("shop"):
+        os.utime(house.lake.path(name), (time.time() - 90_000,) * 2)
+    sweep(house.lake, late, brick)
+    assert len(house.landed_files("shop")) == 3
+
+
+def test_a_lost_load_is_read_again_and_its_declaration_is_told(house: House) -> None:
+    brick = _days(house)
+    version = next(iter(house.journal.accepted()[0]["declarations"]))
+    Path(house.lake.path("journal/000000000002.json")).unlink()
+    entry = declare_lost(house.lake, 2, "a disk", [brick])
+    assert list(entry["declarations"]) == [version] and len(entry["kept"]) == 1
+    assert house.rows(brick, "items", "id") == [("2",)]
+    sweep(house.lake, house.journal, brick)
+    assert house.land(brick), "its source still gives it"
+    assert house.rows(brick, "items", "id") == [("1",), ("2",)]
+    assert house.lake.read(entry["kept"][0]) is not None
+    house.journal.forget(2, "read again")
+    os.utime(house.lake.path(entry["kept"][0]), (time.time() - 90_000,) * 2)
+    sweep(house.lake, house.journal, brick)
+    assert house.lake.read(entry["kept"][0]) is None
+
+
+def test_a_declaration_that_is_lost_and_not_todays_is_named(house: House) -> None:
+    brick = _days(house)
+    Path(house.lake.path("journal/000000000002.json")).unlink()
+    declare_lost(house.lake, 2, "a disk", [])
+    with pytest.raises(LakeError, match=r"stood in a lost entry of the journal\. Mend: orchestra loads drop \S+ --refetch"):
+        house.rows(brick, "items")
+
+
+def test_what_s3_answers_to_a_warehouse_is_told_and_undone(tmp_path: Path, losing: Losing, house: House) -> None:
+    house.lake = _on_s3(tmp_path, "answers-of-landed")
+    brick = _days(house)
+    connection = house.lake.connect()
+    for status in (403, 503):
+        losing.rules = {(method, "/landed/"): f"answer {status}" for method in ("GET", "HEAD")}
+        with pytest.raises(LakeError, match=rf"shop\.items: its landed files cannot be read \(.*{status}"):
+            catch_up(connection, house.lake, house.journal, {brick.name: brick})
+    losing.rules.clear()
+    assert catch_up(connection, house.lake, house.journal, {brick.name: brick}) == 3
+    assert list(landed_faults(house.lake, house.journal, is_deep=True)) == []
+    lost = sorted(house.landed_files("shop"))[1]
+    house.lake.delete([lost])
+    assert f"{lost} is gone" in str(next(landed_faults(house.lake, house.journal)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 from redistribution import publish as out
 from redistribution.publish import Mart
+from redistribution.verify import published_faults
 
 MART = Mart("energy_by_month", "marts.energy_by_month", "open", "open", ("building_id",), {"fr": "Énergie", "en": "Energy"})
 
@@ -268,15 +270,138 @@ def test_eight_readers_polling_see_no_error_and_one_snapshot_whole(lake: Lake, t
     assert min(reads for reads, _ in found) > 0
 
 
-def test_orphan_files_of_a_killed_publish_are_swept(lake: Lake) -> None:
+def test_orphan_files_of_a_killed_publish_are_swept_and_not_what_another_machine_writes(lake: Lake) -> None:
     fill(lake, rows(3))
     run(lake, "r1")
-    orphan = Path(lake.path("marts/open/energy_by_month/killed.parquet"))
-    orphan.write_bytes(b"half")
+    ours, old, another = (Path(lake.path(f"marts/open/energy_by_month/{name}.parquet")) for name in ("killed-run", "old", "another"))
+    for orphan in (ours, old, another):
+        orphan.write_bytes(b"half")
+    lake.begin("publish", "killed-run")
+    os.utime(old, (time.time() - 90_000,) * 2)
     fill(lake, rows(3, value=9))
     run(lake, "r2")
-    assert not orphan.exists()
+    assert not ours.exists() and not old.exists()
+    assert another.exists(), "another machine may be about to name it"
+    assert lake.begun("publish") == set()
     assert Path(lake.path("files/open/energy_by_month.parquet")).samefile(lake.path("marts/open/energy_by_month/r2.parquet"))
+
+
+def test_a_publish_that_is_killed_leaves_nothing_that_the_next_does_not_sweep(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(lake, rows(3))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Journal, "append", killed)
+        run(lake, "r1")
+    assert len(lake.names("marts")) == 1
+    entry = run(lake, "r2")
+    assert entry and [name for name in lake.names("marts") if "/main/" not in name] == ["marts/open/energy_by_month/r2.parquet"]
+
+
+def _again(lake: Lake, *seqs: int) -> Journal:
+    """Give the journal as an older backup held it: without some of its last entries."""
+    for seq in seqs:
+        Path(lake.path(f"journal/{seq:012d}.json")).unlink()
+    return Journal(lake)
+
+
+def test_catalogue_and_stable_files_know_that_they_follow_another_history(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (1, 2):
+        fill(lake, rows(4, value=number))
+        run(lake, f"r{number}")
+    stable = lake.path("files/open/energy_by_month.parquet")
+    journal = _again(lake, 3)
+    assert not out.is_followed(lake, journal)
+    out.follow(lake, journal)
+    assert "follows another history than the journal of" in caplog.text
+    assert out.is_followed(lake, journal)
+    assert read(lake, "select distinct kwh from lake.energy_by_month") == [(1,)]
+    assert duckdb.sql(f"select distinct kwh from '{stable}'").fetchall() == [(1,)]
+    # Another entry at the number that was reached: a copy of the lake that went its own way.
+    fill(lake, rows(4, value=8))
+    run(lake, "r3")
+    state = {path: path.read_bytes() for path in lake.state.rglob("*") if path.is_file()}
+    seq = lake.read("files/open/.seq")
+    _again(lake, 3)
+    fill(lake, rows(4, value=9))
+    run(lake, "r4")
+    for path, content in state.items():
+        path.write_bytes(content)
+    lake.replace("files/open/.seq", seq or b"")
+    lake.link("marts/open/energy_by_month/r3.parquet", "files/open/energy_by_month.parquet")
+    journal = Journal(lake)
+    assert not out.is_followed(lake, journal)
+    out.follow(lake, journal)
+    assert read(lake, "select distinct kwh from lake.energy_by_month") == [(9,)]
+    assert duckdb.sql(f"select distinct kwh from '{stable}'").fetchall() == [(9,)]
+
+
+def test_a_lake_that_has_moved_is_followed_where_it_is(lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(lake, rows(4))
+    run(lake, "r1")
+    Path(lake.root).rename(tmp_path / "moved")
+    moved = Lake(str(tmp_path / "moved"), str(lake.state))
+    journal = Journal(moved)
+    assert not out.is_followed(moved, journal)
+    assert run(moved, "r2") is None and "follows the lake where it was" in caplog.text
+    assert read(moved, "select count(*) from lake.energy_by_month") == [(4,)]
+
+
+def test_broken_marks_of_stable_files_are_no_traceback(lake: Lake) -> None:
+    fill(lake, rows(4))
+    run(lake, "r1")
+    for broken in (b"", b"2", b"x y z", b"\xff", b"99 abc"):
+        lake.replace("files/open/.seq", broken)
+        assert not out.is_followed(lake, Journal(lake))
+        out.follow(lake, Journal(lake))
+        assert out.is_followed(lake, Journal(lake))
+
+
+@pytest.mark.parametrize("fault", ["gone", "cut short"])
+def test_a_lost_mart_file_is_published_again_under_a_new_name(lake: Lake, fault: str) -> None:
+    other = Mart("other", "marts.other", "open", "open", ("building_id",))
+    fill(lake, rows(5), "other")
+    for number in (1, 2):
+        fill(lake, rows(4, value=number))
+        run(lake, f"r{number}", [MART, other])
+    assert list(published_faults(lake, Journal(lake), is_deep=True)) == []
+    mart, stable = Path(lake.path("marts/open/energy_by_month/r2.parquet")), Path(lake.path("files/open/other.parquet"))
+    stable.unlink()
+    if fault == "gone":
+        mart.unlink()
+    else:
+        os.truncate(mart, 100)
+    told = [str(each) for each in published_faults(lake, Journal(lake))]
+    assert any("r2.parquet is" in each and "Mend: orchestra rebuild" in each for each in told), told
+    assert any("files/open/other.parquet is gone. Mend: orchestra rebuild" in each for each in told), told
+    out.throw_catalogue(lake, "open")
+    out.follow(lake, Journal(lake), is_rebuild=True)
+    entry = run(lake, "r3", [MART, other])
+    assert entry and entry["marts"].keys() == {"energy_by_month"}
+    assert list(published_faults(lake, Journal(lake), is_deep=True)) == []
+    assert read(lake, "select distinct kwh from lake.energy_by_month") == [(2,)]
+    assert stable.exists()
+
+
+def test_a_lost_mart_file_does_not_stop_the_next_publication(lake: Lake) -> None:
+    fill(lake, rows(4))
+    run(lake, "r1")
+    Path(lake.path("marts/open/energy_by_month/r1.parquet")).unlink()
+    fill(lake, rows(4, value=7))
+    assert run(lake, "r2") is not None
+    assert read(lake, "select distinct kwh from lake.energy_by_month") == [(7,)]
+
+
+def test_a_mart_file_of_other_content_and_same_size_is_found_by_reading_it(lake: Lake) -> None:
+    fill(lake, rows(400))
+    run(lake, "r1")
+    path = Path(lake.path("marts/open/energy_by_month/r1.parquet"))
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + bytes(64) + content[72:])
+    assert list(published_faults(lake, Journal(lake))) == []
+    assert "cannot be read" in str(next(published_faults(lake, Journal(lake), is_deep=True)))
 
 
 def test_an_empty_mart_waits_until_it_holds_rows(lake: Lake) -> None:

@@ -1,0 +1,63 @@
+"""Check that what the journal says of landed files is so: each is there, of its size, and can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from ingestion.journal import Entry, Journal
+from ingestion.lake import Lake, Stored, listed
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class Fault(NamedTuple):
+    """What is wrong, and what to do."""
+
+    what: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.what}. Mend: {self.mend}"
+
+
+def landed_faults(lake: Lake, journal: Journal, *, is_deep: bool = False) -> Iterator[Fault]:
+    """Give what is wrong with the landed files of the loads that stand, one fault a table of a load; `is_deep` reads every row."""
+    connection = lake.connect() if is_deep else None
+    loads = list(journal.loads().values())
+    for brick in sorted({load["brick"] for load in loads}):
+        standing = lake.listing(f"landed/{brick}")
+        for load in (load for load in loads if load["brick"] == brick):
+            for table in load["tables"]:
+                if told := _fault(lake, standing, connection, load, table):
+                    way = f"orchestra loads drop {load['load_id']} --refetch, then orchestra run --brick {brick}"
+                    yield Fault(f"{brick}.{table}: load {load['load_id']}: {told}", f"put it back from a backup, or {way}")
+    if connection:
+        connection.close()
+
+
+def _fault(lake: Lake, standing: dict[str, Stored], connection: duckdb.DuckDBPyConnection | None, load: Entry, table: str) -> str | None:
+    record = load["tables"][table]
+    files = record["files"]
+    if gone := [file for file in files if file not in standing]:
+        return f"{gone[0]} is gone" + (f", and {len(gone) - 1} more" if gone[1:] else "")
+    # Entries of before sizes were booked tell none.
+    for file, size in zip(files, record.get("sizes", ()), strict=False):
+        if standing[file].size != size:
+            return f"{file} is of {standing[file].size:,} bytes, and landed with {size:,}"
+    if connection and files:
+        return unread(connection, [lake.path(file) for file in files], record.get("row_count", record["kept"] + record["refused"]))
+    return None
+
+
+def unread(connection: duckdb.DuckDBPyConnection, paths: list[str], row_count: int) -> str | None:
+    """Read Parquet files whole; say why they cannot be, or that they hold another number of rows."""
+    import duckdb
+
+    try:
+        sql = f"select count(*), bit_xor(hash(held)) from read_parquet({listed(paths)}, hive_partitioning = false) as held"
+        count = connection.execute(sql).fetchall()[0][0]
+    except duckdb.Error as error:
+        return f"{paths[0]} cannot be read ({str(error).splitlines()[0]})"
+    return None if count == row_count else f"{paths[0]} holds {count:,} rows, and {row_count:,} were written"

@@ -1,0 +1,72 @@
+"""Check that what the journal says was published is there: mart files, catalogues, stable files, and the warehouse they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ingestion.journal import Journal
+from ingestion.lake import Lake, literal, quoted
+from ingestion.verify import Fault, unread
+from redistribution import publish
+
+REBUILD = "orchestra rebuild"
+
+
+def published_faults(lake: Lake, journal: Journal, *, is_deep: bool = False) -> Iterator[Fault]:
+    """Give what is wrong with what readers see; what merely lags behind the journal is no fault. `is_deep` reads every row."""
+    standing, last = lake.listing("marts"), publish.last_published(journal)
+    connection = lake.connect() if is_deep else None
+    for name, record in last.items():
+        sizes = record.get("sizes", {})
+        for unit, file in record["files"].items():
+            if file not in standing:
+                yield Fault(f"mart {name}: {file} is gone", REBUILD)
+            elif (size := standing[file].size) != sizes.get(unit, size):
+                yield Fault(f"mart {name}: {file} is of {size:,} bytes, and was published with {sizes[unit]:,}", REBUILD)
+        paths = [lake.path(file) for file in record["files"].values() if file in standing]
+        if connection and len(paths) == len(record["files"]) and (told := unread(connection, paths, record["row_count"])):
+            yield Fault(f"mart {name}: {told}", f"delete its files, then {REBUILD}")
+    if connection:
+        connection.close()
+    for access_class in publish.CLASSES:
+        if entries := publish.of_class(journal, access_class):
+            yield from _catalogue_faults(lake, journal, access_class, entries[-1]["seq"], is_deep=is_deep)
+            yield from _stable_faults(lake, journal, access_class)
+
+
+def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int, *, is_deep: bool) -> Iterator[Fault]:
+    import duckdb
+
+    path, found = publish.catalogue(lake, access_class), publish.followed(lake, access_class)
+    if why := publish.stray(lake, journal, access_class, found):
+        yield Fault(f"{path} {why}", REBUILD)
+    elif max(found.snapshots, default=0) < seq:
+        yield Fault(f"{path} is not there, is broken, or has not followed the journal to {seq}", f"orchestra publish, or {REBUILD}")
+    else:
+        connection = lake.connect()
+        try:
+            publish.attach(connection, lake, access_class)
+            for name, record in publish.last_published(journal).items():
+                if record["class"] != access_class:
+                    continue
+                sql = f"select data_file from ducklake_list_files('lake', {literal(name)})"
+                if {row[0] for row in connection.execute(sql).fetchall()} != {lake.path(file) for file in record["files"].values()}:
+                    yield Fault(f"{path}: mart {name} is not made of the files that were last published", REBUILD)
+                elif is_deep and connection.execute(f"select count(*) from lake.{quoted(name)}").fetchall() != [(record["row_count"],)]:
+                    yield Fault(f"{path}: mart {name} does not hold the {record['row_count']:,} rows that were published", REBUILD)
+        except duckdb.Error as error:
+            yield Fault(f"{path} cannot be read ({str(error).splitlines()[0]})", REBUILD)
+        finally:
+            connection.close()
+
+
+def _stable_faults(lake: Lake, journal: Journal, access_class: str) -> Iterator[Fault]:
+    wanted = publish.stable_names(list(journal.of("publication")), access_class)
+    held, files = lake.listing("marts"), lake.listing(f"files/{access_class}")
+    for alias, file in wanted.items():
+        if alias not in files:
+            yield Fault(f"{alias} is gone", REBUILD)
+        elif file in held and files[alias].size != held[file].size:
+            yield Fault(f"{alias} is not {file}, which was last published", REBUILD)
+    for alias in sorted(files.keys() - wanted.keys() - {f"files/{access_class}/.seq"}):
+        yield Fault(f"{alias} is no mart of class {access_class}", REBUILD)
