@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import logging
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
@@ -85,7 +86,10 @@ Staged = dict[str, tuple[list[Path], dict[str, Any]]]  # by table, its files and
 
 
 class _Figure(NamedTuple):
-    """A figure of a set, where it should stand, and what is said when it does not; without any bound it is not judged."""
+    """A figure of a set, where it should stand, and what is said when it does not; without any bound it is not judged.
+
+    `default` names the default that bounds it.
+    """
 
     value: float
     low: float | None
@@ -93,6 +97,14 @@ class _Figure(NamedTuple):
     told: str
     is_strict: bool = False  # above the low bound, not at it
     severity: Literal["critical", "warning"] = "critical"
+    default: str | None = None
+
+    def reason(self) -> str:
+        """Say what is wrong, the limits, and where they are told."""
+        if not self.default:
+            return self.told
+        bounds = [f"{told} {bound:g}" for told, bound in (("at least", self.low), ("at most", self.high)) if bound]
+        return f"{self.told} ({', '.join([*bounds, f'default `{self.default}`'])})"
 
 
 class _Set(NamedTuple):
@@ -150,7 +162,13 @@ def judge_mart(
         if before and tolerated["volume"]:
             low, high = (times * before["row_count"] for times in tolerated["volume"])
             figures.append(
-                _Figure(profile["row_count"], low, high, f"rows: {profile['row_count']} against {before['row_count']} published")
+                _Figure(
+                    profile["row_count"],
+                    low,
+                    high,
+                    f"rows: {profile['row_count']} against {before['row_count']} published",
+                    default="volume",
+                )
             )
         if before:
             figures += _filled(profile, [before], tolerated["filled"])
@@ -221,15 +239,16 @@ def _of_load(table: Table, record: dict[str, Any], history: list[Entry], read_at
     told = f"rows with a text read in a wrong encoding ({', '.join(GARBLED)}): {garbled:.0%}"
     figures = [
         _Figure(profile["row_count"], least_count, None, f"no row was kept{late}"),
-        _Figure(refused, None, tolerated["refused_share"], f"refused rows: {refused:.0%}"),
-        _Figure(garbled, None, tolerated["garbled_share"], told),
-        _Figure(future, None, tolerated["future_share"], f"rows dated after the reading: {future:.0%}"),
+        _Figure(refused, None, tolerated["refused_share"], f"refused rows: {refused:.0%}", default="refused_share"),
+        _Figure(garbled, None, tolerated["garbled_share"], told, default="garbled_share"),
+        _Figure(future, None, tolerated["future_share"], f"rows dated after the reading: {future:.0%}", default="future_share"),
     ]
     for column, share in (profile["odd_dates"] or {}).items():
         told = f"dates of {column} after the reading or before 1900: {share:.0%}. Mend: check its `format`, or say `between` of the column"
-        figures.append(_Figure(share, None, tolerated["odd_date_share"], told, severity="warning"))
+        figures.append(_Figure(share, None, tolerated["odd_date_share"], told, severity="warning", default="odd_date_share"))
     if profile["row_count"] >= FEW:
-        figures.append(_Figure(keys, tolerated["key_share"], None, f"distinct keys: {keys:.0%} of the rows, a page was repeated"))
+        told = f"distinct keys: {keys:.0%} of the rows, a page was repeated"
+        figures.append(_Figure(keys, tolerated["key_share"], None, told, default="key_share"))
     if not profiles:
         return figures
     is_whole = table.meta.delivers == "whole"
@@ -243,11 +262,11 @@ def _of_load(table: Table, record: dict[str, Any], history: list[Entry], read_at
             least, most = 0, FEW
         low, high = tolerated["volume"]
         told = f"rows: {peak}, {least:.0f}" if is_whole else f"rows of the fullest day: {peak}, {least:.0f} to {most:.0f}"
-        figures.append(_Figure(peak, least * low, most * high, f"{told} before"))
+        figures.append(_Figure(peak, least * low, most * high, f"{told} before", default="volume"))
     if tolerated["coverage"] and is_comparable:
         usual = statistics.median(p["coverage"] for p in profiles)
         told = f"distinct values of {table.meta.key[0]}: {profile['coverage']}, {usual:.0f} before"
-        figures.append(_Figure(profile["coverage"], usual * tolerated["coverage"], None, told))
+        figures.append(_Figure(profile["coverage"], usual * tolerated["coverage"], None, told, default="coverage"))
     newest = [p["newest_at"] for p in profiles if p["newest_at"]]
     if profile["newest_at"] and newest and elapsed >= 0.9:
         moved = dt.datetime.fromisoformat(profile["newest_at"]) - dt.datetime.fromisoformat(max(newest))
@@ -262,7 +281,8 @@ def _filled(profile: dict[str, Any], before: list[dict[str, Any]], enough: int |
     for name, share in profile["filled"].items():
         usual = min(p["filled"].get(name, 0.0) for p in before)
         if enough is not None and usual * profile["row_count"] >= enough:
-            figures.append(_Figure(share, 0, None, f"column {name} is all null, {usual:.0%} filled before", is_strict=True))
+            told = f"column {name} is all null, {usual:.0%} filled before"
+            figures.append(_Figure(share, 0, None, told, is_strict=True, default="filled"))
     return figures
 
 
@@ -273,30 +293,34 @@ def _sets(name: str, rows: str, profile: dict[str, Any], figures: list[_Figure],
     expectations = [
         Expectation(
             type="expect_column_values_to_be_between",
-            kwargs={"column": f"figure_{number}", "min_value": low, "max_value": high, "strict_min": is_strict},
-            reason=told,
-            severity=severity,
+            kwargs={"column": f"figure_{number}", "min_value": figure.low, "max_value": figure.high, "strict_min": figure.is_strict},
+            reason=figure.reason(),
+            severity=figure.severity,
         )
-        for number, (_, low, high, told, is_strict, severity) in enumerate(judged)
+        for number, figure in enumerate(judged)
     ]
     written = [_Set(name, f"select * from {rows}", suite.expectations, profile)] if suite.expectations else []
     return [_Set(name, f"select {values}", expectations, profile), *written]
 
 
 def judged_by(name: str) -> str:
-    """Sum up what an expectations file says (`landed/<brick>.yml`), whether it is there or not."""
-    path = Path(os.environ.get("ORCHESTRA_EXPECTATIONS", ROOM)) / name
-    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()[:16]
+    """Sum up what judges a load (`landed/<brick>.yml`) or a mart (`marts/<mart>.yml`): the defaults, and the file if there is one."""
+    path, defaults = _place(name), LANDED if name.startswith("landed/") else MART
+    return hashlib.sha256(json.dumps(defaults).encode() + (path.read_bytes() if path.exists() else b"")).hexdigest()[:16]
 
 
 def files_of_marts() -> list[Path]:
     """Give the files that say what is expected of marts."""
-    return [*(Path(os.environ.get("ORCHESTRA_EXPECTATIONS", ROOM)) / "marts").glob("*.yml")]
+    return [*_place("marts").glob("*.yml")]
+
+
+def _place(name: str) -> Path:
+    return Path(os.environ.get("ORCHESTRA_EXPECTATIONS", ROOM)) / name
 
 
 def _read(model: type[_Model], name: str) -> _Model:
     """Read an expectations file, of ORCHESTRA_EXPECTATIONS or of the project; a model without anything when there is none."""
-    path = Path(os.environ.get("ORCHESTRA_EXPECTATIONS", ROOM)) / name
+    path = _place(name)
     try:
         return model.model_validate((yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None) or {})
     except ValidationError as error:
@@ -307,7 +331,50 @@ def _read(model: type[_Model], name: str) -> _Model:
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, sets: list[_Set], *, is_private: bool) -> list[str]:
-    """Have Great Expectations judge sets; give why they fail, and note in the `warnings` of their profiles what only warns."""
+    """Have Great Expectations judge sets; give why they fail, and note in the `warnings` of their profiles what only warns.
+
+    What cannot be judged fails, whatever its severity: it would warn for ever of nothing.
+    """
+    reasons = []
+    for each, wanted, told, is_judged in _results(connection, sets, is_private=is_private):
+        if is_judged and wanted.severity == "warning":
+            each.profile["warnings"].append(told)
+        else:
+            reasons.append(f"{each.name}: {told}")
+    return reasons
+
+
+def faults_of_suites(bricks: dict[str, Brick], marts: dict[str, dict[str, str]]) -> list[str]:
+    """Try each expectation that is written on an empty table of its columns; say which cannot be judged, and what is of nobody.
+
+    `marts` are the columns of each, by their type.
+    """
+    faults, sets = [], []
+    for path in [*_place("landed").glob("*.yml"), *files_of_marts()]:
+        name, owner = f"{path.parent.name}/{path.name}", path.stem
+        if owner not in (bricks if path.parent.name == "landed" else marts):
+            faults.append(f"expectations/{name}: there is no {'brick' if path.parent.name == 'landed' else 'mart'} '{owner}'")
+            continue
+        suites = {owner: _read(Suite, name)} if path.parent.name == "marts" else _read(LandedSuite, name).tables
+        for table, suite in suites.items():
+            if owner in marts and path.parent.name == "marts":
+                columns = marts[owner]
+            elif found := next((each for each in bricks[owner].tables if each.name == table), None):
+                columns = {column.name: column.sql_type for column in found.columns if column.is_landed}
+            else:
+                faults.append(f"expectations/{name}: '{table}' is no table of the brick")
+                continue
+            suite.tolerated(MART if path.parent.name == "marts" else LANDED)
+            empty = ", ".join(f"null::{kind} as {quoted(column)}" for column, kind in columns.items())
+            sets.append(_Set(f"expectations/{name}: {table}", f"select {empty} where false", suite.expectations, {}))
+    with Lake().connect() as connection:
+        tried = [each for each in sets if each.expectations]
+        faults += [f"{of.name}: {told}" for of, _, told, is_judged in _results(connection, tried, is_private=False) if not is_judged]
+    return faults
+
+
+def _results(connection: duckdb.DuckDBPyConnection, sets: list[_Set], *, is_private: bool) -> Iterator[tuple[_Set, Expectation, str, bool]]:
+    """Give what Great Expectations finds wrong in sets: the set, what was expected, what is said of it, whether it could be judged."""
     import great_expectations as gx
     import sqlalchemy
     from duckdb_engine import ConnectionWrapper
@@ -324,29 +391,28 @@ def _judge(connection: duckdb.DuckDBPyConnection, sets: list[_Set], *, is_privat
         kwargs={"creator": lambda: ConnectionWrapper(connection), "poolclass": sqlalchemy.pool.StaticPool},
     )
     shown: Any = "BOOLEAN_ONLY" if is_private else {"result_format": "BASIC", "partial_unexpected_count": 3}
-    reasons = []
-    for number, (name, select, expectations, profile) in enumerate(sets):
+    for number, each in enumerate(sets):
         view = f"set_{number}"
-        connection.execute(f"create view {view} as {select}")
-        asked = [ExpectationConfiguration(type=each.type, kwargs=each.kwargs, meta=each.model_dump()) for each in expectations]
+        connection.execute(f"create view {view} as {each.select}")
+        asked = [ExpectationConfiguration(type=e.type, kwargs=e.kwargs, meta=e.model_dump()) for e in each.expectations]
         try:
-            suite = gx.ExpectationSuite(name=view, expectations=[each.to_domain_obj() for each in asked])
+            suite = gx.ExpectationSuite(name=view, expectations=[configuration.to_domain_obj() for configuration in asked])
         except (gx.exceptions.GreatExpectationsError, ValueError) as error:  # an unknown type, an argument that it has not
-            raise LakeError(f"expectations of {name}: {' '.join(str(error).split())}") from error
+            raise LakeError(f"expectations of {each.name}: {' '.join(str(error).split())}") from error
         batch = source.add_table_asset(name=view, table_name=view).add_batch_definition_whole_table(view).get_batch()
         results = batch.validate(suite, result_format=shown).results
-        for wanted, told in (_told(result, is_private=is_private) for result in results if not result.success):
-            if wanted.severity == "warning":
-                profile["warnings"].append(told)
-            else:
-                reasons.append(f"{name}: {told}")
-    return reasons
+        for result in results:
+            if not result.success:
+                yield each, *_told(result, is_private=is_private)
 
 
-def _told(result: Any, *, is_private: bool) -> tuple[Expectation, str]:
-    """Give what was expected in vain, and what is said of it: the steward's reason, else what was asked and seen."""
+def _told(result: Any, *, is_private: bool) -> tuple[Expectation, str, bool]:
+    """Give what was expected in vain, what is said of it (the steward's reason, else what was asked and seen), whether it was judged."""
     wanted = Expectation(**result.expectation_config.meta)
-    if faults := [fault["exception_message"] for fault in result.exception_info.values() if isinstance(fault, dict)]:
-        return wanted, f"{wanted.type} {wanted.kwargs} could not be judged" + ("" if is_private else f": {faults[0]}")
+    faults = [fault["exception_message"] for fault in result.exception_info.values() if isinstance(fault, dict)]
+    if faults or result.exception_info.get("raised_exception"):
+        mend = "Mend: expect it otherwise (`make check` tries what is written), or test it with dbt"
+        why = "" if is_private else f": {(faults or [result.exception_info['exception_message']])[0]}"
+        return wanted, f"{wanted.type} {wanted.kwargs} could not be judged{why}. {mend}", False
     seen = {name: value for name, value in (result.result or {}).items() if name in SEEN}
-    return wanted, wanted.reason or f"{wanted.type} {wanted.kwargs}" + (f", seen {seen}" if seen else "")
+    return wanted, wanted.reason or f"{wanted.type} {wanted.kwargs}" + (f", seen {seen}" if seen else ""), True

@@ -18,7 +18,7 @@ from ingestion.lake import Lake, LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows
 from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault
-from redistribution.publish import last_published, still_withheld
+from redistribution.publish import accept_mart, last_published, still_withheld, why_withheld
 from redistribution.verify import published_faults
 
 
@@ -49,16 +49,17 @@ def status(options: Namespace) -> list[str]:
     """Say what the lake holds, and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
     lake = Lake()
     journal = Journal(lake)
-    seq, _ = steps.reached(lake, journal)
+    seq = steps.reached(lake, journal).seq
     bricks = {
-        name: {**_sum_up(list(journal.loads(name).values())), "late": steps.late(journal, brick)} for name, brick in read_bricks().items()
+        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": steps.late(journal, brick)}
+        for name, brick in read_bricks().items()
     }
     marts = {
         name: {"class": record["class"], "row_count": record["row_count"], "withheld": None}
         for name, record in last_published(journal).items()
     }
     for name, record in still_withheld(journal).items():
-        marts.setdefault(name, {"class": record["class"], "row_count": 0})["withheld"] = "; ".join(record["reasons"])
+        marts.setdefault(name, {"class": record["class"], "row_count": 0})["withheld"] = why_withheld(name, record)
     content = {"lake": lake.root, "is_synthetic": journal.is_synthetic, "seq": journal.seq, "warehouse_seq": seq, "as_of": journal.as_of()}
     nature = "empty" if not journal.seq else "synthetic data" if journal.is_synthetic else "real data"
     told = [
@@ -67,20 +68,25 @@ def status(options: Namespace) -> list[str]:
         *([report.table([{"mart": name, **figures} for name, figures in marts.items()])] if marts else []),
     ]
     failures = [f"load {load_id} stands refused: {why}" for load_id, why in steps.standing(journal).items()]
+    failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
     told += [f"FAILED {failure}" for failure in failures]
     _print(options, {**content, "bricks": bricks, "marts": marts, "failures": failures}, "\n\n".join(told))
     return failures
 
 
-def _sum_up(loads: list[Entry]) -> report.Row:
-    """Sum up the loads of a brick."""
+def _sum_up(brick: Brick, loads: list[Entry]) -> report.Row:
+    """Sum up the loads of a brick; rows are those that its accepted loads hold, of a table delivered whole those of its last photo."""
     refused = sum(load["verdict"] == "refused" for load in loads)
-    last = max((load["read_at"] for load in loads), default=None)
+    accepted = sorted((load for load in loads if load["verdict"] == "accepted"), key=lambda load: load["read_at"])
+    whole = {table.name for table in brick.tables if table.meta.delivers == "whole"}
+    photos = {name: record for load in accepted for name, record in load["tables"].items() if name in whole}
+    records = [r for load in accepted for name, r in load["tables"].items() if name not in whole] + list(photos.values())
     return {
         "loads": len(loads),
         "refused_loads": refused,
-        **report.row_counts(each for each in loads if each["verdict"] == "accepted"),
-        "last_read_at": last,
+        "kept": sum(record["kept"] for record in records),
+        "refused": sum(record["refused"] for record in records),
+        "last_read_at": max((load["read_at"] for load in loads), default=None),
     }
 
 
@@ -128,6 +134,8 @@ def loads_show(options: Namespace) -> None:
     for name, record in load["tables"].items():
         count = f"{record['source_count']} rows at the source ({record['count_method']})"
         told.append(f"\n{name}: {count} = {record['kept']} kept + {record['refused']} refused")
+        if record["before_cursor"]:
+            told.append(f"  {record['before_cursor']} rows before the cursor left out, of files that an earlier load holds")
         if record["new_columns"]:
             told.append(f"  columns that the brick does not declare: {', '.join(record['new_columns'])}")
         told += [f"  warning: {warning}" for warning in record.get("profile", {}).get("warnings", [])]
@@ -146,11 +154,20 @@ def loads_accept(options: Namespace) -> None:
     print(f"load {options.load} accepted (journal entry {seq}); next: orchestra build")
 
 
+def marts_accept(options: Namespace) -> None:
+    """Accept what is withheld of a mart."""
+    lake = Lake()
+    seq = accept_mart(lake, Journal(lake), options.mart, options.why)
+    print(f"mart {options.mart} accepted as it is withheld (journal entry {seq}); next: orchestra publish")
+
+
 def loads_drop(options: Namespace) -> None:
     """Drop a load."""
     lake, journal, load = _of_load(options.load)
     seq = drop_load(lake, journal, load, refetch=options.refetch)
-    print(f"load {options.load} dropped (journal entry {seq}); next: orchestra run --brick {load['brick']}")
+    count = report.row_counts([load])["kept"]
+    told = "it is read again" if options.refetch else f"its {count:,} rows are given up: they are not read again"
+    print(f"load {options.load} dropped (journal entry {seq}): {told}; next: orchestra run --brick {load['brick']}")
 
 
 def verify(options: Namespace) -> list[str]:
@@ -159,7 +176,7 @@ def verify(options: Namespace) -> list[str]:
     try:
         journal = Journal(lake)
         faults = [str(f) for check in (landed_faults, published_faults) for f in check(lake, journal, is_deep=options.deep)]
-        if fault := warehouse_fault(lake, journal, steps.reached(lake, journal)[0]):
+        if fault := warehouse_fault(lake, journal, steps.reached(lake, journal).seq):
             faults.append(f"{lake.state / 'warehouse.duckdb'} {fault}. Mend: orchestra build")
         seq = journal.seq
     except LakeError as error:  # nothing else can be said of a lake whose journal is broken

@@ -91,7 +91,8 @@ def run(bricks: list[str]) -> None:
     meter, run_id = Footprint(), steps.new_run_id()
     states = {f"land {brick}": land_brick(brick, run_id, return_state=True) for brick in bricks}
     states["build"] = build(return_state=True)
-    if states["build"].is_completed():
+    lake = Lake()
+    if steps.is_built(lake, Journal(lake)):
         states["publish"] = publish(run_id, return_state=True)
     done = {name: state.result() for name, state in states.items() if state.is_completed()}
     spent = {name: step.footprint for name, step in done.items()} | {"all": meter.read()}

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from expectations import gate
-from ingestion.brick import BRICKS, PROJECT, Brick, BrickError, endpoint_of, read_territory
+from ingestion.brick import BRICKS, PROJECT, Brick, BrickError, endpoint_of, read_bricks, read_territory
 from ingestion.connectors import SourceError
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal
@@ -30,6 +30,7 @@ from redistribution import publish as marts
 log = logging.getLogger("orchestra")
 DBT_PROJECT = PROJECT / "dbt_project"
 STEPS = ("land", "build", "publish")
+FAILED = ("error", "fail", "runtime error")  # what dbt says of a node that did
 WAIT = 600  # seconds that a step waits for the same step of another run
 
 # Called with (step, "") when a step begins, then with (step, what is done of it).
@@ -70,11 +71,15 @@ class LandStep(Landed):
 
 @dataclass
 class BuildStep:
-    """What dbt built: its nodes with their time, and the failures told in words; no node when nothing was behind."""
+    """What dbt built: its nodes with their time, and the failures told in words; no node when nothing was behind.
+
+    `unreached` says, by node, why it is to be built again: it failed, a test of it failed, or what it is made of did.
+    """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     footprint: dict[str, float] = field(default_factory=dict)
+    unreached: dict[str, str] = field(default_factory=dict)
 
     @property
     def warnings(self) -> list[str]:
@@ -98,7 +103,7 @@ class PublishStep:
     def failures(self) -> list[str]:
         """Say which marts were withheld, and why."""
         withheld = self.entry["withheld"] if self.entry else {}
-        return [f"mart {name} withheld: {'; '.join(record['reasons'])}" for name, record in withheld.items()]
+        return [f"mart {name} withheld: {marts.why_withheld(name, record)}" for name, record in withheld.items()]
 
     @property
     def warnings(self) -> list[str]:
@@ -142,7 +147,7 @@ def new_run_id() -> str:
 
 
 def run(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent, steps: Sequence[str] = STEPS) -> Run:
-    """Land, build and publish, or some of these; one broken brick never stops the others, a broken build stops publishing."""
+    """Land, build and publish, or some of these; one broken brick never stops the others, nor does a model that fails."""
     meter = Footprint()
     journal = Journal(lake)
     outcome = Run(new_run_id())
@@ -150,7 +155,7 @@ def run(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent, steps
         outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in bricks.values()]
     if "build" in steps:
         outcome.build = build(lake, journal, progress)
-    if "publish" in steps and not (outcome.build and outcome.build.failures):
+    if "publish" in steps and not (outcome.build and outcome.build.failures and not is_built(lake, journal)):
         outcome.publish = publish(lake, journal, outcome.run_id, progress)
     outcome.footprint = meter.read()
     return outcome
@@ -208,27 +213,35 @@ def late(journal: Journal, brick: Brick) -> str | None:
 
 
 def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildStep:
-    """Have dbt build the models that are behind the journal, all when the project changed; it is not imported when none is."""
+    """Have dbt build the models that are behind the journal, all when the project changed; it is not imported when none is.
+
+    What the last build did not reach is built again, with what is made of it. Before anything is built, marts leave the
+    classes that may not see them any more.
+    """
     meter = Footprint()
     with lake.lock("build", wait=WAIT) as held:
         journal.refresh()
         project = project_digest()
-        seq, built = reached(lake, journal)
+        seq, built, unreached = reached(lake, journal)
         if fault := warehouse_fault(lake, journal, seq):
             log.warning("%s %s: it is made again from zero", lake.state / "warehouse.duckdb", fault)
             for path in lake.state.glob("warehouse.duckdb*"):
                 path.unlink()
-            seq, built = 0, None
+            seq, built, unreached = 0, None, {}
         changed = changed_sources(journal, seq)
-        if built == project and not changed:
+        if built == project and not changed and not unreached:
             return BuildStep(footprint=meter.read())
         progress("build", "")
-        select = [f"source:{brick}.{table}+" for brick, table in sorted(changed)] if built == project else []
-        lake.state_path("built.json").unlink(missing_ok=True)  # what a failed or killed build leaves is not published
-        step = _dbt_build(lake, select, held)
-        if not step.failures:
-            journal.note("built.json", project=project)
-        elif lost := [f"build: {fault}" for fault in landed_faults(lake, journal)]:
+        if built != project:
+            _retract(lake, journal, new_run_id(), held)
+        select = sorted({f"source:{brick}.{table}+" for brick, table in changed} | {_selector(node) for node in unreached})
+        lake.state_path("built.json").unlink(missing_ok=True)  # what a killed build leaves is not published
+        step = _dbt_build(lake, select if built == project else [], held)
+        ran = {node["id"] for node in step.nodes}
+        step.unreached |= {node: why for node, why in unreached.items() if built == project and node not in ran and step.nodes}
+        if step.nodes or not step.failures:
+            journal.note("built.json", project=project, unreached=step.unreached)
+        if step.failures and (lost := [f"build: {fault}" for fault in landed_faults(lake, journal)]):
             step.failures = lost  # every model that reads them has failed, for that one reason
     step.footprint = meter.read()
     return step
@@ -240,8 +253,10 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
     # A warehouse that is written to cannot be read.
     with lake.lock("build", wait=WAIT):
         journal.refresh()
-        seq, project = reached(lake, journal)
-        state = [seq, project, _digest(gate.files_of_marts())]
+        seq, project, unreached = reached(lake, journal)
+        accepted = max((entry["seq"] for entry in journal.of("accept")), default=0)
+        classes = {name: brick.meta.access_class for name, brick in read_bricks().items()}
+        state = [seq, project, unreached, _digest(gate.files_of_marts()), accepted, classes]
         published = journal.noted("published.json")
         if not published or published["state"] != state or not marts.is_followed(lake, journal):
             progress("publish", "")
@@ -249,14 +264,16 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
             if project is None or manifest is None:
                 mend = "orchestra build" if project is None else "orchestra rebuild"
                 raise LakeError(f"{lake.state}: nothing was built yet, or the last build failed. Mend: {mend}")
-            step.entry = marts.publish(lake, journal, marts.read_marts(manifest), run_id, gate.judge_mart)
+            of_project = marts.read_marts(manifest, classes)
+            marts.retract(lake, journal, of_project, classes, run_id)
+            step.entry = marts.publish(lake, journal, of_project, run_id, gate.judge_mart, _expected, unreached)
             journal.note("published.json", state=state)
     if step.entry:
         step.snapshots = {
             name: numbers[seq][0] for name in marts.CLASSES if (seq := step.entry["seq"]) in (numbers := marts.snapshots(lake, name))
         }
     told = step.entry["withheld"] if step.entry else {}
-    step.withheld = {name: "; ".join(r["reasons"]) for name, r in marts.still_withheld(journal).items() if name not in told}
+    step.withheld = {name: marts.why_withheld(name, r) for name, r in marts.still_withheld(journal).items() if name not in told}
     step.footprint = meter.read()
     return step
 
@@ -276,14 +293,50 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Run:
     return outcome
 
 
-def reached(lake: Lake, journal: Journal) -> tuple[int, str | None]:
-    """Read how far the warehouse has followed: seq of the journal, digest of the dbt project.
+def _expected(mart: str) -> str:
+    return gate.judged_by(f"marts/{mart}.yml")
 
-    (0, None) for no warehouse, one whose last build failed, or one of another history. It stands beside the warehouse, which
-    nobody can read while dbt writes to it.
+
+def _retract(lake: Lake, journal: Journal, run_id: str, held: int) -> None:
+    """Take marts away from the classes that may not see them any more, by what the project says now."""
+    if not any(True for _ in journal.of("publication")):
+        return
+    classes = {name: brick.meta.access_class for name, brick in read_bricks().items()}
+    # A project that does not parse will be told by the build: what it was made of before is told by its last manifest.
+    _dbt(lake, ["parse"], held)
+    if manifest := _written_by_dbt(lake, "manifest.json"):
+        marts.retract(lake, journal, marts.read_marts(manifest, classes), classes, run_id)
+
+
+class Reached(NamedTuple):
+    """How far the warehouse has followed: seq of the journal, digest of the dbt project, why which nodes are to be built again."""
+
+    seq: int
+    project: str | None
+    unreached: dict[str, str]
+
+
+def reached(lake: Lake, journal: Journal) -> Reached:
+    """Read how far the warehouse has followed.
+
+    Nowhere (0, None) for no warehouse, one whose last build was killed or could not begin, or one of another history. It stands
+    beside the warehouse, which nobody can read while dbt writes to it.
     """
     built = journal.noted("built.json")
-    return (built["seq"], built["project"]) if built and (lake.state / "warehouse.duckdb").exists() else (0, None)
+    if not built or not (lake.state / "warehouse.duckdb").exists():
+        return Reached(0, None, {})
+    return Reached(built["seq"], built["project"], built.get("unreached", {}))
+
+
+def is_built(lake: Lake, journal: Journal) -> bool:
+    """Say whether the last build came to its end, whatever failed in it."""
+    return reached(lake, journal).project is not None
+
+
+def _selector(node: str) -> str:
+    """Write how dbt selects a node and what is made of it."""
+    kind, _, name = node.split(".", 2)
+    return f"source:{name}+" if kind == "source" else f"{name.partition('.')[0]}+"
 
 
 def changed_sources(journal: Journal, seq: int) -> set[tuple[str, str]]:
@@ -344,21 +397,38 @@ def _dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
     """
     results_file = lake.state_path("target", "run_results.json")
     results_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--target", "prod"]
-    territory = read_territory().model_dump(mode="json", exclude={"name", "crs", "languages", "zones"})
-    command += ["--vars", json.dumps(territory)]
-    command += ["--select", *select] if select else []
-    process = subprocess.run(
-        command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False, pass_fds=[held]
-    )
+    process = _dbt(lake, ["build", *(["--select", *select] if select else [])], held)
     results = (_written_by_dbt(lake, results_file.name) or {"results": []})["results"]
     nodes = []
     for result in results:
         kind, _, name = result["unique_id"].split(".", 2)
         seconds = round(result["execution_time"], 3)
-        nodes.append({"status": result["status"], "seconds": seconds, "kind": kind, "name": name, "message": result["message"]})
-    failures = [f"build: {n['kind']} {n['name']}: {n['message']}" for n in nodes if n["status"] in ("error", "fail", "runtime error")]
+        node = {"status": result["status"], "seconds": seconds, "kind": kind, "name": name, "message": result["message"]}
+        nodes.append({**node, "id": result["unique_id"]})
+    failures = [f"build: {n['kind']} {n['name']}: {n['message']}" for n in nodes if n["status"] in FAILED]
     if (process.returncode or not results_file.exists()) and not failures:
         told = (process.stdout + process.stderr).strip()[-2000:]
         failures = [f"build: dbt ended with status {process.returncode}: {told}"]
-    return BuildStep(nodes, failures)
+    return BuildStep(nodes, failures, unreached=_unreached(nodes, _written_by_dbt(lake, "manifest.json") or {}))
+
+
+def _dbt(lake: Lake, arguments: list[str], held: int) -> subprocess.CompletedProcess[str]:
+    """Run dbt over the lake, with the values of the territory."""
+    territory = read_territory().model_dump(mode="json", exclude={"name", "crs", "languages", "zones"})
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", *arguments, "--target", "prod", "--vars", json.dumps(territory)]
+    return subprocess.run(command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False, pass_fds=[held])
+
+
+def _unreached(nodes: list[dict[str, Any]], manifest: dict[str, Any]) -> dict[str, str]:
+    """Give, by node that is to be built again, why: it failed, dbt skipped it, or a test of it failed."""
+    tests = {**manifest.get("nodes", {}), **manifest.get("unit_tests", {})}
+    found: dict[str, str] = {}
+    for node in nodes:
+        is_test = node["kind"] in ("test", "unit_test")
+        if node["status"] in FAILED:
+            test = tests.get(node["id"], {})
+            attached = [test["attached_node"]] if test.get("attached_node") else test.get("depends_on", {}).get("nodes", [])
+            found |= dict.fromkeys(attached if is_test else [node["id"]], f"{node['kind']} {node['name']}: {node['message']}")
+        elif node["status"] == "skipped" and not is_test:
+            found.setdefault(node["id"], f"{node['kind']} {node['name']}: skipped, for what it is made of failed")
+    return found

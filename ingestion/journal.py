@@ -24,7 +24,7 @@ log = logging.getLogger("orchestra")
 
 FORMAT = 1
 # `expire` and `compact` are reserved: no command writes them yet.
-KINDS = ("lake", "load", "drop", "erase", "expire", "compact", "publication", "lost")
+KINDS = ("lake", "load", "drop", "erase", "expire", "compact", "publication", "accept", "lost")
 Entry = dict[str, Any]
 
 

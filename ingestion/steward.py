@@ -47,7 +47,9 @@ def _again(journal: Journal, load: Entry) -> Entry:
     """Give a load as the journal says it now."""
     journal.refresh()
     if (found := journal.loads(load["brick"]).get(load["load_id"])) is None:
-        raise LakeError(f"load {load['load_id']} of {load['brick']} was dropped. Mend: see `orchestra loads list`.")
+        raise LakeError(
+            f"load {load['load_id']} of {load['brick']} was dropped, or a later load has read it again. Mend: see `orchestra loads list`."
+        )
     return found
 
 

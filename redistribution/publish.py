@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,8 @@ WHOLE = "whole"  # the unit of a mart that is one file
 KEPT_DAYS = 30  # how long readers can travel back; files go a day later, so that no open reader loses one
 PUBLICATIONS = "seq bigint, mart varchar, verdict varchar, row_count bigint, reasons varchar, run_id varchar, published_at timestamptz"
 
+RETRACTED = "is_retracted"  # marks a mart taken away from a class that may not see it any more, with all that it was there
+
 # (lake, mart, files, columns, key, profile of the last publication) -> (why it is withheld, its profile).
 Judge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None], tuple[list[str], dict[str, Any]]]
 
@@ -34,19 +37,36 @@ Judge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | N
 class Mart:
     """A decision mart, as the dbt project declares it.
 
-    `source_class` is the highest class among its sources; `files_by` the column of which each value has a file of its own, its
-    unit: only units whose rows differ are written and replaced.
+    `sources` are the bricks that it is made of, with their class; `files_by` the column of which each value has a file of its
+    own, its unit: only units whose rows differ are written and replaced; `lineage` are the nodes of dbt that it is made of,
+    itself included.
     """
 
     name: str
     relation: str
     access_class: str
-    source_class: str
+    sources: dict[str, str]
     key: tuple[str, ...]
     labels: dict[str, str] = field(default_factory=dict)
     declassified_because: str | None = None
     position: tuple[str, str] | None = None
     files_by: str | None = None
+    lineage: frozenset[str] = frozenset()
+
+    @property
+    def source_class(self) -> str:
+        """The highest class among its sources."""
+        return max(self.sources.values(), key=CLASSES.index, default="open")
+
+    @property
+    def lowest_class(self) -> str:
+        """The lowest class that may see it: its own, or its sources' where it does not say why it may be lower."""
+        return self.access_class if self.declassified_because else max(self.access_class, self.source_class, key=CLASSES.index)
+
+    def judged_by(self, expectations: str) -> str:
+        """Sum up what its gate judges by, apart from its content: its expectations, its grain, its class and that of its sources."""
+        told = [expectations, self.key, self.access_class, self.source_class, self.declassified_because]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def fault(self, units: Iterable[str]) -> str | None:
         """Say why the mart cannot be published: a class lower than the sources' without a reason, a unit that names no file."""
@@ -60,16 +80,19 @@ class Mart:
         return None
 
 
-def read_marts(manifest: dict[str, Any]) -> list[Mart]:
-    """Read the marts of a dbt manifest: the models of the folder `marts`. Raises LakeError for one whose YAML is not whole."""
+def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mart]:
+    """Read the marts of a dbt manifest: the models of the folder `marts`. Raises LakeError for one whose YAML is not whole.
+
+    `classes` are those of the bricks today, by name: the manifest may be older than they are.
+    """
     nodes = manifest["nodes"]
 
-    def sources(node_id: str, seen: set[str]) -> set[str]:
+    def lineage(node_id: str, seen: set[str]) -> set[str]:
+        seen.add(node_id)
         for parent in nodes.get(node_id, {}).get("depends_on", {}).get("nodes", []):
             if parent not in seen:
-                seen.add(parent)
-                sources(parent, seen)
-        return {node for node in seen if node.startswith("source.")}
+                lineage(parent, seen)
+        return seen
 
     marts = []
     for node in nodes.values():
@@ -80,30 +103,41 @@ def read_marts(manifest: dict[str, Any]) -> list[Mart]:
             raise LakeError(f"mart {node['name']}: its YAML lacks {', '.join(sorted(missing))} under config.meta")
         if (files_by := meta.get("files_by")) and files_by not in node["columns"]:
             raise LakeError(f"mart {node['name']}: `files_by: {files_by}` is not one of its columns: {', '.join(node['columns'])}")
-        classes = [manifest["sources"][source]["source_meta"]["access_class"] for source in sources(node["unique_id"], set())]
+        made_of = lineage(node["unique_id"], set())
+        sources = [manifest["sources"][each] for each in made_of if each.startswith("source.")]
         position = meta.get("position")
         marts.append(
             Mart(
                 name=node["name"],
                 relation=f"{quoted(node['schema'])}.{quoted(node['alias'])}",
                 access_class=meta["access_class"],
-                source_class=max(classes, key=CLASSES.index, default="open"),
+                sources={each["source_name"]: classes.get(each["source_name"], each["source_meta"]["access_class"]) for each in sources},
                 key=tuple(meta["grain"]),
                 labels={language: meta[f"label_{language}"] for language in ("fr", "en")},
                 declassified_because=meta.get("declassified_because"),
                 position=(position[0], position[1]) if position else None,
                 files_by=files_by,
+                lineage=frozenset(made_of),
             )
         )
     return sorted(marts, key=lambda mart: mart.name)
 
 
-def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge: Judge) -> Entry | None:
-    """Publish the marts whose content differs from the last publication; give its entry, None when nothing differs.
+def publish(
+    lake: Lake,
+    journal: Journal,
+    marts: list[Mart],
+    run_id: str,
+    judge: Judge,
+    expectations: Callable[[str], str] = str,
+    unreached: dict[str, str] | None = None,
+) -> Entry | None:
+    """Publish the marts whose content, or what judges it, differs from the last publication; give its entry, None when nothing does.
 
-    `marts` are all those of the project: one that was published and is not among them any more is withdrawn. A mart that its
-    gate fails is withheld: readers keep the last good one, and `publications` says so. Raises LakeError when another process
-    publishes.
+    `marts` are all those of the project: one that was published and is not among them any more is withdrawn. `expectations`
+    sums up what is expected of a mart, by name. `unreached` says, by node of dbt, why its last build failed: a mart that is made
+    of one is withheld, as is one that its gate fails, unless a steward accepted that very content. Readers keep the last good
+    one, and `publications` says so. Raises LakeError when another process publishes.
     """
     with lake.lock("publish", wait=60), lake.workspace("publish") as work:
         journal.refresh()
@@ -115,35 +149,36 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
         for mart in marts:
-            digests = _digests(connection, mart)
+            record: dict[str, Any] = {"class": mart.access_class, "digests": {}, "row_count": 0, "labels": mart.labels}
+            if failed := sorted(mart.lineage & (unreached or {}).keys()):
+                reasons = [f"not built: {(unreached or {})[node]}. Mend: mend it, then orchestra run" for node in failed]
+                withheld[mart.name] = {**record, "reasons": reasons}
+                continue
+            record["digests"] = digests = _digests(connection, mart)
+            record["row_count"] = sum(int(digest.partition(":")[0]) for digest in digests.values())
+            record["judged_by"] = mart.judged_by(expectations(mart.name))
             before = last.get(mart.name)
-            row_count = sum(int(digest.partition(":")[0]) for digest in digests.values())
-            is_awaited = not before and not row_count  # its bricks have not all landed yet, or nothing is to be told
-            is_same = before and (before["digests"], before["class"], before["labels"]) == (digests, mart.access_class, mart.labels)
+            is_awaited = not before and not record["row_count"]  # its bricks have not all landed yet, or nothing is to be told
+            is_same = before and all(before.get(name) == record[name] for name in ("digests", "class", "labels", "judged_by"))
             if is_awaited or (is_same and mart.name not in already):  # one that was withheld since is said to be good again
                 continue
-            record: dict[str, Any] = {"class": mart.access_class, "digests": digests, "row_count": row_count, "labels": mart.labels}
             if fault := mart.fault(digests):
                 withheld[mart.name] = {**record, "reasons": [fault]}
                 continue
-            kept: dict[str, str] = {}
-            if before and before["class"] == mart.access_class:
-                kept = {unit: file for unit, file in before["files"].items() if before["digests"][unit] == digests.get(unit)}
-            columns = before["columns"] if before else []
+            kept = _kept(mart, before, digests)
             written = {unit: work / f"{mart.name}-{unit}.parquet" for unit in digests if unit not in kept}
-            for unit, file in written.items():
-                columns = _write(connection, mart, unit, file)
+            columns = [*(_write(connection, mart, unit, file) for unit, file in written.items()), before["columns"] if before else []][0]
             judged = [*map(str, written.values()), *map(lake.path, kept.values())]
             reasons, profile = judge(lake, mart.name, judged, columns, list(mart.key), before.get("profile") if before else None)
-            if reasons:
-                withheld[mart.name] = {**record, "reasons": reasons}
+            why = _accepted_because(journal, mart.name, record) if reasons else None
+            if reasons and why is None:
+                withheld[mart.name] = {**record, "reasons": reasons, "is_judged": True}
                 continue
-            files, sizes = dict(kept), {unit: size for unit, size in (before or {}).get("sizes", {}).items() if unit in kept}
-            for unit, file in written.items():
-                suffix = "" if unit == WHOLE else f"-{unit}"
-                files[unit] = f"marts/{mart.access_class}/{mart.name}/{run_id}{suffix}.parquet"
-                sizes[unit] = lake.upload(file, files[unit])
-            published[mart.name] = {**record, "files": files, "sizes": sizes, "profile": profile, "columns": columns}
+            if why is not None:
+                record["accepted_because"] = why
+                profile["warnings"] += [f"accepted ({why}): {reason}" for reason in reasons]
+            record |= {"sources": {} if mart.declassified_because else mart.sources, "profile": profile, "columns": columns}
+            published[mart.name] = record | _stored(lake, mart, before, kept, written, run_id)
         connection.close()
         news = {name: record for name, record in withheld.items() if already.get(name) != record}
         gone = (already | last).keys() - {mart.name for mart in marts}
@@ -154,6 +189,93 @@ def publish(lake: Lake, journal: Journal, marts: list[Mart], run_id: str, judge:
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
         follow(lake, journal)
         return journal.entries[-1]
+
+
+def _stored(
+    lake: Lake, mart: Mart, before: dict[str, Any] | None, kept: dict[str, str], written: dict[str, Path], run_id: str
+) -> dict[str, Any]:
+    """Move the files that were written of a mart into the lake; give the name and the size of the file of each unit."""
+    names = {unit: f"{run_id}{'' if unit == WHOLE else f'-{unit}'}.parquet" for unit in written}
+    files = kept | {unit: f"marts/{mart.access_class}/{mart.name}/{name}" for unit, name in names.items()}
+    sizes = {unit: size for unit, size in (before or {}).get("sizes", {}).items() if unit in kept}
+    return {"files": files, "sizes": sizes | {unit: lake.upload(file, files[unit]) for unit, file in written.items()}}
+
+
+def _kept(mart: Mart, before: dict[str, Any] | None, digests: dict[str, str]) -> dict[str, str]:
+    """Give the files of the last publication, by unit, that hold what is to be published."""
+    if not before or before["class"] != mart.access_class:
+        return {}
+    return {unit: file for unit, file in before["files"].items() if before["digests"][unit] == digests.get(unit)}
+
+
+def accept_mart(lake: Lake, journal: Journal, name: str, why: str) -> int:
+    """Accept what is withheld of a mart, with a reason: that very content is published, once; give the journal's entry.
+
+    Raises LakeError for a mart that is not withheld, or that its gate has not judged: a fault of class, or of a build, stands.
+    """
+    with lake.lock("publish", wait=60):
+        journal.refresh()
+        record = still_withheld(journal).get(name)
+        if record is None:
+            raise LakeError(f"mart {name} is not withheld. Mend: nothing is to be accepted; see orchestra status")
+        if not record.get("is_judged"):
+            raise LakeError(f"mart {name}: {'; '.join(record['reasons'])}. Nobody can accept that: mend it, then orchestra run")
+        return journal.append("accept", mart=name, digests=record["digests"], judged_by=record["judged_by"], why=why)
+
+
+def _accepted_because(journal: Journal, name: str, record: dict[str, Any]) -> str | None:
+    """Say why a steward accepted this very content of a mart, judged by this; None when nobody did since it was last published."""
+    content = (record["digests"], record["judged_by"])
+    for entry in reversed(journal.entries):
+        if entry["kind"] == "publication" and name in entry["marts"]:
+            return None
+        if entry["kind"] == "accept" and entry["mart"] == name:
+            return str(entry["why"]) if (entry["digests"], entry["judged_by"]) == content else None
+    return None
+
+
+def retract(lake: Lake, journal: Journal, marts: list[Mart], classes: Mapping[str, str], run_id: str) -> list[str]:
+    """Take each mart away from the classes that may not see it any more, with all that it ever was there; give their names.
+
+    Its stable files, its files and its snapshots go: the catalogue is made again without it. A mart that has left the project
+    is held to the classes of its sources today (`classes`, by brick), and of when it was published.
+    """
+    of_project = {mart.name: mart.lowest_class for mart in marts}
+    lowest, seen = dict(of_project), dict[str, set[str]]()
+    for entry in journal.of("publication"):
+        for name, record in entry["marts"].items():
+            seen.setdefault(name, set()).add(record["class"])
+            if name not in of_project:
+                of_sources = [classes.get(brick, told) for brick, told in record.get("sources", {}).items()]
+                lowest[name] = max(["open", *of_sources], key=CLASSES.index)
+        for name, record in entry["withdrawn"].items():
+            if RETRACTED in record:
+                seen.get(name, set()).discard(record["class"])
+    gone: dict[str, list[str]] = {}
+    for name, held in seen.items():
+        for access_class in held:
+            if CLASSES.index(access_class) < CLASSES.index(lowest[name]):
+                gone.setdefault(access_class, []).append(name)
+    for access_class, names in sorted(gone.items()):
+        why = f"class {access_class} may not see it any more"
+        withdrawn = {name: {"class": access_class, "row_count": 0, "reasons": [why], RETRACTED: True} for name in sorted(names)}
+        journal.append("publication", run_id=run_id, as_of=journal.as_of(), marts={}, withheld={}, withdrawn=withdrawn)
+        for name in names:
+            log.warning("mart %s: %s: it is taken away from there, with its past", name, why)
+    if gone:
+        with lake.lock("publish", wait=60):
+            follow(lake, journal)
+    return sorted({name for names in gone.values() for name in names})
+
+
+def _retractions(journal: Journal) -> dict[tuple[str, str], int]:
+    """Give, by mart and class, the seq up to which what was published of the mart is taken away from the class."""
+    return {
+        (name, record["class"]): entry["seq"]
+        for entry in journal.of("publication")
+        for name, record in entry["withdrawn"].items()
+        if RETRACTED in record
+    }
 
 
 def _attach_warehouse(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
@@ -176,14 +298,23 @@ def still_withheld(journal: Journal) -> dict[str, Any]:
     """Give, by mart, what the last publication says of those that are withheld and were not published or withdrawn since."""
     last: dict[str, Any] = {}
     for entry in journal.of("publication"):
-        last = {name: record for name, record in last.items() if name not in {**entry["marts"], **entry["withdrawn"]}} | entry["withheld"]
+        told = entry["marts"].keys() | {name for name, record in entry["withdrawn"].items() if RETRACTED not in record}
+        last = {name: record for name, record in last.items() if name not in told} | entry["withheld"]
     return last
+
+
+def why_withheld(name: str, record: dict[str, Any]) -> str:
+    """Say why a mart is withheld, and the mend where a steward may accept it."""
+    told = "; ".join(record["reasons"])
+    mend = f"its models or expectations/marts/{name}.yml; or accept that content: orchestra marts accept {name} --why '...'"
+    return f"{told}. Mend: {mend}" if record.get("is_judged") else told
 
 
 def _standing(entries: Iterable[Entry]) -> dict[str, Any]:
     last: dict[str, Any] = {}
     for entry in entries:
-        last = {name: record for name, record in (last | entry["marts"]).items() if name not in entry["withdrawn"]}
+        gone = entry["withdrawn"]
+        last = {name: r for name, r in (last | entry["marts"]).items() if name not in gone or gone[name]["class"] != r["class"]}
     return last
 
 
@@ -227,6 +358,8 @@ def _by_class(journal: Journal) -> dict[str, list[Entry]]:
         concerned = {record["class"] for record in records.values()} | {classes[name] for name in entry["marts"] if name in classes}
         for access_class in sorted(concerned & set(CLASSES)):
             found.setdefault(access_class, []).append(entry)
+        # What was withdrawn has nothing left there: a publication elsewhere says nothing of that class.
+        classes = {name: of for name, of in classes.items() if entry["withdrawn"].get(name, {}).get("class") != of}
         classes |= {name: record["class"] for name, record in entry["marts"].items()}
     return found
 
@@ -294,11 +427,15 @@ def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, unit: str, file: P
 def _follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
     import duckdb
 
-    standing = followed(lake, access_class)
+    standing, retracted = followed(lake, access_class), _retractions(journal)
     existing = _whole(lake, journal)
-    if why := stray(lake, journal, access_class, standing) or _lost(entries, access_class, standing, existing):
+    is_retracting = max((seq for (_, of), seq in retracted.items() if of == access_class), default=0) > max(standing.snapshots, default=0)
+    why = "holds marts that its class may not see any more" if is_retracting and standing.snapshots else None
+    if why := why or stray(lake, journal, access_class, standing) or _lost(entries, access_class, standing, existing):
         log.warning("%s %s: it is made again from zero", catalogue(lake, access_class), why)
         throw_catalogue(lake, access_class)
+        if is_retracting:
+            lake.delete(lake.names(f"marts/{access_class}/main"))  # DuckLake's own, which only that catalogue knew
         standing = Followed({}, {}, None)
     if not _is_behind(entries, standing):
         return
@@ -306,7 +443,8 @@ def _follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access
     try:
         attach(connection, lake, access_class, is_reader=False)
         for entry in (entry for entry in entries if entry["seq"] > max(standing.snapshots, default=0)):
-            _commit(connection, lake, entry, access_class, existing, journal.digests[entry["seq"]])
+            gone = {name for (name, of), seq in retracted.items() if of == access_class and seq > entry["seq"]}
+            _commit(connection, lake, entry, access_class, existing, journal.digests[entry["seq"]], gone)
         _date_snapshots(connection, entries)
         if not is_rebuild:
             _expire(connection)
@@ -340,8 +478,10 @@ def _lost(entries: list[Entry], access_class: str, standing: Followed, existing:
     return next((f"names {file}, which is gone" for file in seen if file not in existing), None)
 
 
-def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, access_class: str, existing: set[str], digest: str) -> None:
-    """Make one publication one snapshot of a class: readers see all of it or none."""
+def _commit(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, access_class: str, existing: set[str], digest: str, gone: set[str]
+) -> None:
+    """Make one publication one snapshot of a class: readers see all of it or none, and nothing of the marts that are gone from it."""
     tables = {row[0] for row in connection.execute("select table_name from duckdb_tables() where database_name = 'lake'").fetchall()}
     connection.execute("begin")
     if "publications" not in tables:
@@ -351,12 +491,12 @@ def _commit(connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, acc
             if name in tables:  # it has gone, or moved to another class
                 connection.execute(f"drop table lake.main.{quoted(name)}")
             continue
-        if not set(record["files"].values()) <= existing:
+        if name in gone or not set(record["files"].values()) <= existing:
             continue  # expired since
         files = [lake.path(file) for file in record["files"].values()]
         standing = _shape(connection, name, files, is_new=name not in tables)
-        if gone := sorted(standing - set(files)):
-            connection.execute(f"delete from lake.main.{quoted(name)} where filename in ({', '.join(map(literal, gone))})")
+        if left := sorted(standing - set(files)):
+            connection.execute(f"delete from lake.main.{quoted(name)} where filename in ({', '.join(map(literal, left))})")
         for file in sorted(set(files) - standing):
             connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {literal(file)})")
     rows = [
@@ -495,6 +635,11 @@ def stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
 
 def _sweep(lake: Lake, journal: Journal) -> None:
     """Delete the mart files that no publication names; DuckLake's own, under `main/`, are DuckLake's."""
-    named = {file for entry in journal.of("publication") for record in entry["marts"].values() for file in record["files"].values()}
+    named: set[str] = set()
+    gone: set[str] = set()
+    retracted = _retractions(journal)
+    for entry in journal.of("publication"):
+        for name, record in entry["marts"].items():
+            (gone if retracted.get((name, record["class"]), 0) > entry["seq"] else named).update(record["files"].values())
     named |= journal.kept_files()
-    lake.sweep("marts", "publish", lambda name: name in named or name.split("/")[2] == "main")
+    lake.sweep("marts", "publish", lambda name: name in named or name.split("/")[2] == "main", gone - named)

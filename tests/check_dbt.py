@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from expectations.gate import faults_of_suites
 from flows.steps import DBT_PROJECT, dbt_environment
-from ingestion.brick import PROJECT, read_territory
+from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.lake import Lake
 
 # What only one engine has, and what ties a model to a run.
@@ -41,6 +44,12 @@ def territory_faults() -> list[str]:
     ]
 
 
+def columns_of_marts(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Give the columns of each mart, by type, as its contract says them."""
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model" and node["fqn"][1] == "marts"]
+    return {node["name"]: {name: column["data_type"] for name, column in node["columns"].items()} for node in models}
+
+
 def main() -> int:
     """Parse the project, have dbt-bouncer judge it, and add our own rules."""
     folder = PROJECT / "lake" / "check"
@@ -50,9 +59,10 @@ def main() -> int:
         return 1
     bouncer = Path(sys.executable).with_name("dbt-bouncer")
     judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=os.environ, check=False).returncode
-    for fault in faults():
+    told = [*faults(), *faults_of_suites(read_bricks(), columns_of_marts(json.loads((folder / "manifest.json").read_bytes())))]
+    for fault in told:
         print(fault, file=sys.stderr)
-    return 1 if judged or faults() else 0
+    return 1 if judged or told else 0
 
 
 if __name__ == "__main__":

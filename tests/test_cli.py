@@ -78,6 +78,17 @@ def test_a_refused_load_has_status_1_and_says_which(place: dict[str, str]) -> No
     path.write_bytes(b"".join(lines[: len(lines) // 2]))
     done = orchestra("land", "--brick", "insee_cog", **place)
     assert done.returncode == 1 and "refused: epci_members" in done.stdout, done
+    # It stands: the next run and the status fail too, and say what ends it.
+    for command in (["land", "--brick", "insee_cog"], ["status"]):
+        done = orchestra(*command, **place)
+        assert done.returncode == 1 and "stands refused" in done.stdout and "--refetch" in done.stdout, done
+    status = json.loads(orchestra("status", "--json", **place).stdout)["bricks"]["insee_cog"]
+    assert (status["loads"], status["refused_loads"], status["kept"]) == (2, 1, 86)
+    (load_id,) = [
+        load["load_id"] for load in json.loads(orchestra("loads", "list", "--json", **place).stdout) if load["verdict"] == "refused"
+    ]
+    assert "given up" in orchestra("loads", "drop", load_id, "--forget", **place).stdout
+    assert orchestra("land", "--brick", "insee_cog", **place).returncode == orchestra("status", **place).returncode == 0
 
 
 def test_a_run_with_nothing_new_imports_no_heavy_library(place: dict[str, str]) -> None:
@@ -176,6 +187,61 @@ def test_a_build_that_failed_is_not_published(place: dict[str, str], tmp_path: P
         lake.state_path("target", "manifest.json").write_bytes(b'{"nodes": {')  # what a full disk leaves
         with pytest.raises(LakeError, match="Mend: orchestra rebuild"):
             steps.run(lake, {}, steps=("publish",))
+
+
+def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """dbt is played here: what it says of its nodes, and what is then asked of it."""
+    from flows import steps
+    from ingestion.journal import Journal
+    from ingestion.lake import Lake
+
+    lake = Lake(place["ORCHESTRA_LAKE"])
+    assert orchestra("land", "--brick", "insee_cog", **place).returncode == 0
+    lake.connect(str(lake.state_path("warehouse.duckdb"))).close()
+    manifest = {
+        "nodes": {
+            "test.p.unique_b": {"attached_node": "model.p.b", "depends_on": {"nodes": ["model.p.a", "model.p.b"]}},
+            "test.p.source_c": {"attached_node": None, "depends_on": {"nodes": ["source.p.insee_cog.communes"]}},
+        }
+    }
+    asked: list[list[str]] = []
+    said: dict[str, str] = {}
+
+    def dbt(_: Lake, arguments: list[str], __: int) -> subprocess.CompletedProcess[str]:
+        asked.append(arguments)
+        results = [{"unique_id": name, "status": status, "message": "told", "execution_time": 0} for name, status in said.items()]
+        lake.state_path("target", "run_results.json").write_text(json.dumps({"results": results}))
+        lake.state_path("target", "manifest.json").write_text(json.dumps(manifest))
+        return subprocess.CompletedProcess(arguments, int(any(status in steps.FAILED for status in said.values())), "", "")
+
+    def build(**told: str) -> list[str]:
+        said.clear()
+        said.update({name.replace("__", "."): status for name, status in told.items()})
+        asked.clear()
+        failures = steps.build(lake, Journal(lake)).failures
+        return [arguments[arguments.index("--select") + 1 :] if "--select" in arguments else [] for arguments in asked] + failures
+
+    monkeypatch.setattr(steps, "_dbt", dbt)
+    monkeypatch.setattr(steps, "warehouse_fault", lambda *_: None)
+    first = build(model__p__a="success", model__p__b="success", test__p__unique_b="fail", model__p__c="skipped", model__p__d="error")
+    assert first == [[], "build: test unique_b: told", "build: model d: told"]
+    reached = steps.reached(lake, Journal(lake))
+    assert reached.unreached == {
+        "model.p.b": "test unique_b: told", "model.p.c": "model c: skipped, for what it is made of failed", "model.p.d": "model d: told",
+    }  # fmt: skip
+    # What it did not reach, and only that, is asked for again, until it is reached.
+    assert build(model__p__b="success", test__p__unique_b="pass", model__p__c="success", model__p__d="error") == [
+        ["b+", "c+", "d+"], "build: model d: told",
+    ]  # fmt: skip
+    assert build(model__p__d="success") == [["d+"]]
+    assert build() == [] and not steps.reached(lake, Journal(lake)).unreached
+    # A test of a source that fails leaves the source unreached.
+    monkeypatch.setattr(steps, "project_digest", lambda: "another")
+    assert build(test__p__source_c="fail", model__p__a="skipped")[0] == []
+    assert build(test__p__source_c="pass", model__p__a="success") == [["a+", "source:insee_cog.communes+"]]
+    # A build that was killed, or that could not begin, is wholly to be done again.
+    monkeypatch.setattr(steps, "project_digest", lambda: "a third")
+    assert len(build()) == 1 and steps.is_built(lake, Journal(lake))
 
 
 def test_what_dbt_leaves_when_it_is_run_by_hand_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from conftest import Site
+from conftest import House, Site, column, table
 
 from ingestion.connectors import Reading, Request, SourceError, opendatasoft, web
 
@@ -317,3 +317,27 @@ def test_the_sandbox_portal(ask: Callable[..., Request], monkeypatch: pytest.Mon
         monkeypatch.setenv("A_KEY", "another")
         with pytest.raises(SourceError, match="Mend: set A_KEY"):
             opendatasoft.read(request)
+
+
+def test_an_export_that_was_cut_once_is_asked_for_again_though_the_portal_says_that_nothing_changed(house: House, portal: Portal) -> None:
+    options = {"dataset": "bills", "format": "jsonl"}
+    brick = house.brick("shop", [table("bills", [column("bill_id")], ["bill_id"], options)], portal.url, connector="opendatasoft")
+    whole = portal.pages[f"{DATASET}/exports/jsonl"]
+    portal.pages[f"{DATASET}/exports/jsonl"] = (200, {}, whole[2].splitlines()[0])
+    entry = house.land(brick)
+    assert entry and entry["verdict"] == "refused" and "some were lost on the way" in entry["reasons"][0]
+    assert house.land(brick) is None, "cut the same way: it stands"
+    portal.pages[f"{DATASET}/exports/jsonl"] = whole
+    again = house.land(brick)
+    assert again and again["verdict"] == "accepted" and again["replaces"] == [entry["load_id"]]
+    assert house.rows(brick, "bills", "bill_id") == [("b1",), ("b2",)]
+    assert house.land(brick) is None
+    # What the portal gives from the cursor on lands whole: it is the portal that knows.
+    assert again["tables"]["bills"]["before_cursor"] == 0
+
+
+def test_a_portal_that_dates_nothing_gives_nothing_new_when_its_content_is_the_same(house: House, portal: Portal) -> None:
+    portal.metas.update(modified=None, data_processed=None)
+    options = {"dataset": "bills", "format": "jsonl"}
+    brick = house.brick("shop", [table("bills", [column("bill_id")], ["bill_id"], options)], portal.url, connector="opendatasoft")
+    assert house.land(brick) and house.land(brick) is None

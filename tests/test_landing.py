@@ -268,6 +268,129 @@ def test_a_refused_load_is_not_fetched_again(house: House, site: Site) -> None:
     assert house.rows(brick, "items", "id, n") == [("a", 1), ("b", 2)]
 
 
+def test_a_refused_load_is_tried_again_with_what_came_since_and_never_skipped(house: House) -> None:
+    """A file refused, then a good newer one: what was refused lands with it, or stands."""
+    brick = house.brick("shop", [table("items", [column("id"), column("day", "date")], ["id"], CSV, cursor="day")])
+    house.drop("items1.csv", "id,day\na,2025-01-05\n")
+    refused = house.land(brick, refuse)
+    assert refused and house.land(brick, refuse) is None, "nothing has changed: it is not tried again"
+    house.drop("items2.csv", "id,day\nb,2025-02-01\n")
+    entry = house.land(brick)
+    assert entry and entry["replaces"] == [refused["load_id"]] and not house.journal.refused("shop")
+    assert house.rows(brick, "items", "id") == [("a",), ("b",)], "the first file never lands"
+    assert house.landed_files("shop") == house.journal.named_files("shop"), "the files of the first try remain"
+    assert house.land(brick) is None
+
+
+def test_a_try_that_is_refused_again_takes_the_place_of_the_first(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\na,1\n")
+    first = house.land(brick, refuse)
+    house.drop("items2.csv", "id,n\nb,1\n")
+    second = house.land(brick, refuse)
+    assert first and second and [load["load_id"] for load in house.journal.refused("shop")] == [second["load_id"]]
+    assert second["tables"]["items"]["kept"] == 2
+
+
+@pytest.mark.parametrize("what", ["a column", "a key", "options", "the endpoint", "expectations"])
+def test_what_reads_or_judges_a_refused_load_has_changed(house: House, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    from ingestion.landing import land_brick
+
+    house.drop("items1.csv", "id;n\na;x\n")
+    house.drop("other/items1.csv", "id;n\na;x\n")
+    brick = house.brick("shop", [ITEMS])
+
+    def land(brick: Brick, by: str = "") -> Any:
+        return land_brick(house.lake, house.journal, brick, "run", refuse, judged_by=by).entry
+
+    assert land(brick) and land(brick) is None
+    columns, key, options, by = [column("id"), column("n", "bigint")], ["id"], CSV, ""
+    match what:
+        case "a column":
+            columns = [column("id"), column("n", "string")]
+        case "a key":
+            key = ["id", "n"]
+        case "options":
+            options = {**CSV, "null_values": ["x"]}
+        case "the endpoint":
+            monkeypatch.setenv("ORCHESTRA_ENDPOINT_SHOP", str(house.drops / "other"))
+        case "expectations":
+            by = "stricter"
+    again = house.brick("shop", [table("items", columns, key, options)], house.drops / "other" if what == "the endpoint" else None)
+    assert land(again, by), "it is tried again"
+    assert len(house.journal.refused("shop")) == 1 and land(again, by) is None
+
+
+def test_a_file_that_failed_in_an_accepted_load_is_read_again_when_the_brick_is_mended(house: House) -> None:
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\na,1\n")
+    house.drop("items2.csv", "id\nb\n")
+    assert (entry := house.land(brick)) and entry["tables"]["items"]["refused_files"]
+    assert house.land(brick) is None
+    mended = house.brick("shop", [table("items", [column("id"), column("n", "bigint", optional=True)], ["id"], CSV)])
+    assert house.land(mended) and house.rows(mended, "items", "id") == [("a",), ("b",)]
+    assert house.land(mended) is None
+
+
+def test_a_file_that_was_not_there_is_landed_whole_when_it_is(house: House, site: Site) -> None:
+    """One 404 on the file of the past: next day it is there, and its rows are all before the cursor."""
+    options = {"format": "csv", "path": "{past,latest}.csv"}
+    dated = table("items", [column("id"), column("day", "date")], ["id"], options, cursor="day", lookback={"count": 1, "period": "day"})
+    brick = house.brick("shop", [dated], site.url)
+    site.put("/latest.csv", b"id,day\nz,2025-06-01\n")
+    entry = house.land(brick)
+    assert entry and entry["verdict"] == "accepted" and [name for name, _ in entry["tables"]["items"]["refused_files"]] == ["past.csv"]
+    # As long as it is not there, that is said, by one load that stands refused.
+    standing = house.land(brick)
+    assert standing and standing["verdict"] == "refused" and "past.csv" in standing["reasons"][0]
+    assert house.land(brick) is None and len(house.journal.refused("shop")) == 1
+    site.put("/past.csv", b"id,day\na,2020-01-01\nb,2021-01-01\n")
+    entry = house.land(brick)
+    assert entry and (entry["tables"]["items"]["kept"], entry["tables"]["items"]["before_cursor"]) == (2, 0)
+    assert house.rows(brick, "items", "id") == [("a",), ("b",), ("z",)] and not house.journal.refused("shop")
+    # Held by an accepted load now: what stands before the cursor is not landed twice, and is counted.
+    site.put("/past.csv", b"id,day\na,2020-01-01\nb,2021-01-01\nc,2025-06-02\n")
+    entry = house.land(brick)
+    assert entry and (entry["tables"]["items"]["kept"], entry["tables"]["items"]["before_cursor"]) == (1, 2)
+
+
+def test_a_file_that_a_steward_gave_up_is_not_told_again(house: House, site: Site) -> None:
+    from ingestion.steward import drop_load
+
+    brick = house.brick("shop", [table("items", [column("id")], ["id"], {"format": "csv", "path": "{past,latest}.csv"})], site.url)
+    site.put("/latest.csv", b"id\nz\n")
+    house.land(brick)
+    standing = house.land(brick)
+    assert standing and standing["verdict"] == "refused"
+    drop_load(house.lake, house.journal, standing, refetch=False)
+    assert house.land(brick) is None
+    site.put("/past.csv", b"id\na\n")
+    assert house.land(brick) and house.rows(brick, "items", "id") == [("a",), ("z",)]
+
+
+def test_rows_refused_then_mended_in_their_file_land_though_they_are_old(house: House) -> None:
+    brick = house.brick("shop", [table("items", [column("id"), column("day", "date"), column("n", "bigint")], ["id"], CSV, cursor="day")])
+    house.drop("items1.csv", "id,day,n\na,2024-01-01,1\nb,2024-01-02,x\nc,2025-01-01,3\n")
+    house.land(brick)
+    house.drop("items1.csv", "id,day,n\na,2024-01-01,1\nb,2024-01-02,2\nc,2025-01-01,3\n")
+    house.land(brick)
+    assert ("b", 2) in house.rows(brick, "items", "id, n")
+
+
+@pytest.mark.parametrize("refetch", [True, False])
+def test_a_refused_load_that_is_dropped_is_read_again_or_given_up(house: House, refetch: bool) -> None:
+    from ingestion.steward import drop_load
+
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\na,1\n")
+    entry = house.land(brick, refuse)
+    assert entry
+    drop_load(house.lake, house.journal, entry, refetch=refetch)
+    again = house.land(brick)
+    assert (again is not None) == refetch
+    assert house.rows(brick, "items", "id") == ([("a",)] if refetch else [])
+
+
 def test_a_file_without_a_declared_column_is_refused_and_the_others_land(house: House) -> None:
     brick = house.brick("shop", [ITEMS])
     house.drop("items1.csv", "id,n\na,1\n")

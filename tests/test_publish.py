@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import multiprocessing
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -21,7 +23,7 @@ from redistribution import publish as out
 from redistribution.publish import Mart
 from redistribution.verify import published_faults
 
-MART = Mart("energy_by_month", "marts.energy_by_month", "open", "open", ("building_id",), {"fr": "Énergie", "en": "Energy"})
+MART = Mart("energy_by_month", "marts.energy_by_month", "open", {"b": "open"}, ("building_id",), {"fr": "Énergie", "en": "Energy"})
 
 
 @pytest.fixture
@@ -124,11 +126,11 @@ def test_a_catalogue_that_cannot_be_read_is_named_with_the_mend(lake: Lake) -> N
 
 def test_a_class_lower_than_the_sources_is_withheld_unless_it_says_why(lake: Lake) -> None:
     fill(lake, rows(3))
-    lower = Mart("energy_by_month", "marts.energy_by_month", "open", "internal", ("building_id",))
+    lower = Mart("energy_by_month", "marts.energy_by_month", "open", {"b": "internal"}, ("building_id",))
     entry = run(lake, "r1", [lower])
     assert entry is not None and "declassified_because" in entry["withheld"]["energy_by_month"]["reasons"][0]
     assert not Path(lake.path("files/open/energy_by_month.parquet")).exists()
-    said = Mart("energy_by_month", "marts.energy_by_month", "open", "internal", ("building_id",), declassified_because="No person.")
+    said = Mart("energy_by_month", "marts.energy_by_month", "open", {"b": "internal"}, ("building_id",), declassified_because="No person.")
     entry = run(lake, "r2", [said])
     assert entry is not None and "energy_by_month" in entry["marts"]
 
@@ -136,7 +138,7 @@ def test_a_class_lower_than_the_sources_is_withheld_unless_it_says_why(lake: Lak
 def test_a_mart_that_changes_class_leaves_the_old_one(lake: Lake) -> None:
     fill(lake, rows(3))
     run(lake, "r1")
-    internal = Mart("energy_by_month", "marts.energy_by_month", "internal", "open", ("building_id",))
+    internal = Mart("energy_by_month", "marts.energy_by_month", "internal", {"b": "open"}, ("building_id",))
     run(lake, "r2", [internal])
     assert read(lake, "select count(*) from lake.energy_by_month", "internal") == [(3,)]
     assert not Path(lake.path("files/open/energy_by_month.parquet")).exists()
@@ -213,7 +215,7 @@ def test_stable_files_are_read_by_pyarrow_duckdb_and_a_gis_reader(lake: Lake) ->
 
     select = "select * from (values ('b1', -1.68, 48.11), ('b2', -1.60, 48.05)) as t (building_id, longitude, latitude)"
     fill(lake, select, "buildings")
-    mart = Mart("buildings", "marts.buildings", "open", "open", ("building_id",), position=("longitude", "latitude"))
+    mart = Mart("buildings", "marts.buildings", "open", {"b": "open"}, ("building_id",), position=("longitude", "latitude"))
     run(lake, "r1", [mart])
     path = lake.path("files/open/buildings.parquet")
     assert pyarrow.parquet.read_table(path).num_rows == 2
@@ -245,7 +247,7 @@ def _poll(root: str, state: str, stop: str, results: multiprocessing.Queue) -> N
 
 @pytest.mark.parametrize("publishes", [pytest.param(6), pytest.param(100, marks=pytest.mark.soak)])
 def test_eight_readers_polling_see_no_error_and_one_snapshot_whole(lake: Lake, tmp_path: Path, publishes: int) -> None:
-    marts = [MART, Mart("other", "marts.other", "open", "open", ("building_id",))]
+    marts = [MART, Mart("other", "marts.other", "open", {"b": "open"}, ("building_id",))]
 
     def publish(number: int) -> None:
         fill(lake, rows(200, value=number))
@@ -361,7 +363,7 @@ def test_broken_marks_of_stable_files_are_no_traceback(lake: Lake) -> None:
 
 @pytest.mark.parametrize("fault", ["gone", "cut short"])
 def test_a_lost_mart_file_is_published_again_under_a_new_name(lake: Lake, fault: str) -> None:
-    other = Mart("other", "marts.other", "open", "open", ("building_id",))
+    other = Mart("other", "marts.other", "open", {"b": "open"}, ("building_id",))
     fill(lake, rows(5), "other")
     for number in (1, 2):
         fill(lake, rows(4, value=number))
@@ -416,7 +418,7 @@ def test_an_empty_mart_waits_until_it_holds_rows(lake: Lake) -> None:
 
 
 def test_a_mart_of_a_file_by_unit_writes_and_replaces_only_the_units_that_differ(lake: Lake) -> None:
-    mart = Mart("loads", "marts.loads", "open", "open", ("meter_id", "month_date"), files_by="month_date")
+    mart = Mart("loads", "marts.loads", "open", {"b": "open"}, ("meter_id", "month_date"), files_by="month_date")
 
     def months(*told: str) -> str:
         values = ", ".join(f"('m{n}', {month}, {kwh})" for month, kwh in (each.split("=") for each in told) for n in range(3))
@@ -465,14 +467,14 @@ def test_a_mart_of_a_file_by_unit_writes_and_replaces_only_the_units_that_differ
 
 def test_a_unit_that_cannot_name_a_file_withholds_its_mart(lake: Lake) -> None:
     fill(lake, "select 'a/b' as district, 1 as kwh", "loads")
-    entry = run(lake, "r1", [Mart("loads", "marts.loads", "open", "open", ("district",), files_by="district")])
+    entry = run(lake, "r1", [Mart("loads", "marts.loads", "open", {"b": "open"}, ("district",), files_by="district")])
     assert entry is not None and "'a/b' cannot name one" in entry["withheld"]["loads"]["reasons"][0]
 
 
 def test_a_mart_that_the_project_lacks_is_withdrawn(lake: Lake) -> None:
     fill(lake, rows(3))
     fill(lake, rows(4), "other")
-    other = Mart("other", "marts.other", "open", "open", ("building_id",))
+    other = Mart("other", "marts.other", "open", {"b": "open"}, ("building_id",))
     run(lake, "r1", [MART, other])
     first = read(lake, "select max(snapshot_id) from lake.snapshots()")[0][0]
     entry = run(lake, "r2", [MART])
@@ -489,7 +491,7 @@ def test_a_mart_that_the_project_lacks_is_withdrawn(lake: Lake) -> None:
 
 def test_a_mart_that_gains_a_position_or_a_label_is_published_again(lake: Lake) -> None:
     fill(lake, "select 'b1' as building_id, -1.68 as longitude, 48.11 as latitude", "buildings")
-    told = ("buildings", "marts.buildings", "open", "open", ("building_id",))
+    told = ("buildings", "marts.buildings", "open", {"b": "open"}, ("building_id",))
     run(lake, "r1", [Mart(*told)])
     entry = run(lake, "r2", [Mart(*told, position=("longitude", "latitude"))])
     assert entry is not None and "geometry" in entry["marts"]["buildings"]["columns"]
@@ -499,7 +501,7 @@ def test_a_mart_that_gains_a_position_or_a_label_is_published_again(lake: Lake) 
 
 
 def test_a_stable_name_leaves_no_other_link(lake: Lake) -> None:
-    other = Mart("other", "marts.other", "open", "open", ("building_id",))
+    other = Mart("other", "marts.other", "open", {"b": "open"}, ("building_id",))
     fill(lake, rows(4), "other")
     for number in range(3):
         fill(lake, rows(3, value=number))
@@ -563,3 +565,178 @@ def test_a_full_disk_is_mended_by_the_next_run(lake: Lake, monkeypatch: pytest.M
     told = [entry["at"] for entry in Journal(lake).of("publication")]
     snapshots = read(lake, "select snapshot_time from lake.snapshots() where commit_message is not null order by snapshot_id")
     assert [time.isoformat() for (time,) in snapshots] == told
+
+
+# Looked at again when what judges has changed ----------------------------------------------------------------------------
+
+
+def judged(lake: Lake, run_id: str, marts: list[Mart] | None = None, **more: Any) -> Any:
+    from expectations.gate import judge_mart, judged_by
+
+    return out.publish(lake, Journal(lake), marts or [MART], run_id, judge_mart, lambda name: judged_by(f"marts/{name}.yml"), **more)
+
+
+def test_a_stricter_expectation_judges_a_mart_whose_content_is_the_same(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_EXPECTATIONS", str(tmp_path / "expectations"))
+    fill(lake, rows(30))
+    assert judged(lake, "r1")["marts"] and judged(lake, "r2") is None
+    path = tmp_path / "expectations" / "marts" / "energy_by_month.yml"
+    path.parent.mkdir(parents=True)
+    asked = "expectations: [{{type: expect_column_values_to_be_between, kwargs: {{column: kwh, min_value: {}}}}}]"
+    path.write_text(asked.format(0))
+    entry = judged(lake, "r3")
+    files = entry["marts"]["energy_by_month"]["files"]
+    assert files == {"whole": "marts/open/energy_by_month/r1.parquet"}, "judged again, not written again"
+    assert judged(lake, "r4") is None
+    path.write_text(asked.format(5))
+    assert "min_value" in judged(lake, "r5")["withheld"]["energy_by_month"]["reasons"][0]
+    assert judged(lake, "r6") is None, "the same refusal is not said twice"
+    assert read(lake, "select count(*) from lake.energy_by_month") == [(30,)]
+
+
+def test_a_grain_that_two_rows_share_is_seen_at_once(lake: Lake) -> None:
+    fill(lake, "select i::varchar as building_id, (i // 2)::varchar as commune, 1::bigint as kwh from range(30) as t (i)")
+    assert judged(lake, "r1")["marts"]
+    coarser = dataclasses.replace(MART, key=("commune",))
+    assert "two rows or more of one commune" in judged(lake, "r2", [coarser])["withheld"]["energy_by_month"]["reasons"][0]
+
+
+@pytest.mark.parametrize("how", ["source", "mart"])
+def test_a_mart_above_its_class_leaves_it_with_its_past(lake: Lake, how: str) -> None:
+    other = Mart("other", "marts.other", "open", {"b": "open"}, ("building_id",))
+    fill(lake, rows(3), "other")
+    for number in (1, 2):
+        fill(lake, rows(5, value=number))
+        judged(lake, f"r{number}", [MART, other])
+    assert read(lake, "select count(*) from lake.energy_by_month at (version => 1)") == [(5,)]
+    raised = dataclasses.replace(MART, **({"sources": {"b": "restricted"}} if how == "source" else {"access_class": "internal"}))
+    assert out.retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r3") == ["energy_by_month"]
+    assert out.retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r4") == [], "once"
+
+    def is_gone() -> None:
+        connection = lake.connect()
+        out.attach(connection, lake, "open")
+        for version in [row[0] for row in connection.execute("select snapshot_id from lake.snapshots()").fetchall()]:
+            with pytest.raises(duckdb.Error, match="does not exist"):
+                connection.execute(f"from lake.energy_by_month at (version => {version})")
+        assert connection.execute("select count(*) from lake.other").fetchall() == [(3,)]
+        connection.close()
+        assert not [name for name in (*lake.names("marts/open"), *lake.names("files/open")) if "energy_by_month" in name]
+
+    is_gone()
+    said = read(lake, "select verdict, reasons from lake.publications where mart = 'energy_by_month' order by seq")
+    assert said[-1][0] == "withdrawn" and "may not see it any more" in said[-1][1]
+    out.throw_catalogue(lake, "open")
+    out.follow(lake, Journal(lake), is_rebuild=True)
+    is_gone()
+    entry = judged(lake, "r5", [raised, other])
+    if how == "source":
+        assert "lower than its sources'" in entry["withheld"]["energy_by_month"]["reasons"][0]
+    else:
+        assert read(lake, "select count(*) from lake.energy_by_month", "internal") == [(5,)]
+    is_gone()
+    assert not list(published_faults(lake, Journal(lake)))
+    # Open again, it is published anew, without its past.
+    fill(lake, rows(6))
+    judged(lake, "r6", [MART, other])
+    assert read(lake, "select count(*) from lake.energy_by_month") == [(6,)]
+
+
+def test_a_mart_that_left_the_project_is_held_to_the_class_of_its_sources(lake: Lake) -> None:
+    fill(lake, rows(5))
+    judged(lake, "r1")
+    assert out.retract(lake, Journal(lake), [], {"b": "internal"}, "r2") == ["energy_by_month"]
+    assert not lake.names("marts") or not [name for name in lake.names("marts") if "energy_by_month" in name]
+
+
+def test_killed_before_the_catalogue_follows_a_retraction_is_done_at_the_next_run(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(lake, rows(5))
+    judged(lake, "r1")
+    raised = dataclasses.replace(MART, sources={"b": "restricted"})
+    with monkeypatch.context() as patch:
+        patch.setattr(out, "follow", lambda *_, **__: None)
+        out.retract(lake, Journal(lake), [raised], {}, "r2")
+    assert not out.is_followed(lake, Journal(lake))
+    judged(lake, "r3", [raised])
+    assert not [name for name in (*lake.names("marts"), *lake.names("files")) if "energy_by_month" in name]
+    assert read(lake, "select count(*) from lake.publications") == [(3,)]
+
+
+def test_a_mart_made_of_what_was_not_built_is_withheld_and_the_others_are_published(lake: Lake) -> None:
+    built = dataclasses.replace(MART, lineage=frozenset({"model.p.energy_by_month", "model.p.stg"}))
+    other = Mart("other", "marts.other", "open", {"b": "open"}, ("building_id",), lineage=frozenset({"model.p.other"}))
+    for name in ("energy_by_month", "other"):
+        fill(lake, rows(5), name)
+    judged(lake, "r1", [built, other])
+    fill(lake, rows(6), "other")
+    fill(lake, rows(7))
+    entry = judged(lake, "r2", [built, other], unreached={"model.p.stg": "test unique_stg: Got 1 result"})
+    assert list(entry["marts"]) == ["other"]
+    assert entry["withheld"]["energy_by_month"]["reasons"] == [
+        "not built: test unique_stg: Got 1 result. Mend: mend it, then orchestra run"
+    ]
+    assert read(lake, "select count(*) from lake.energy_by_month") == [(5,)]
+    with pytest.raises(LakeError, match=r"not built.*Nobody can accept that"):
+        out.accept_mart(lake, Journal(lake), "energy_by_month", "because")
+    assert judged(lake, "r3", [built, other])["marts"].keys() == {"energy_by_month"}
+
+
+def test_a_withheld_mart_is_accepted_once_for_that_very_content(lake: Lake) -> None:
+    fill(lake, rows(100))
+    judged(lake, "r1")
+    fill(lake, rows(20))
+    record = judged(lake, "r2")["withheld"]["energy_by_month"]
+    assert "rows: 20 against 100 published (at least 90, at most 1000, default `volume`)" in record["reasons"][0]
+    assert "orchestra marts accept energy_by_month --why" in out.why_withheld("energy_by_month", record)
+    out.accept_mart(lake, Journal(lake), "energy_by_month", "a hall was sold")
+    entry = judged(lake, "r3")["marts"]["energy_by_month"]
+    assert entry["accepted_because"] == "a hall was sold" and "accepted (a hall was sold)" in entry["profile"]["warnings"][0]
+    assert read(lake, "select count(*) from lake.energy_by_month") == [(20,)]
+    with pytest.raises(LakeError, match="is not withheld"):
+        out.accept_mart(lake, Journal(lake), "energy_by_month", "again")
+    # Another content is judged as any other, and so is the same content when it comes back.
+    fill(lake, rows(100))
+    judged(lake, "r4")
+    fill(lake, rows(20))
+    assert judged(lake, "r5")["withheld"], "accepted once"
+
+
+def test_another_content_than_the_one_accepted_is_withheld(lake: Lake) -> None:
+    fill(lake, rows(100))
+    judged(lake, "r1")
+    fill(lake, rows(20))
+    judged(lake, "r2")
+    out.accept_mart(lake, Journal(lake), "energy_by_month", "a hall was sold")
+    fill(lake, rows(19))
+    assert judged(lake, "r3")["withheld"]
+
+
+def test_a_fault_of_class_is_not_to_be_accepted(lake: Lake) -> None:
+    fill(lake, rows(5))
+    judged(lake, "r1", [dataclasses.replace(MART, sources={"b": "internal"})])
+    with pytest.raises(LakeError, match=r"lower than its sources' \(internal\).*Nobody can accept that"):
+        out.accept_mart(lake, Journal(lake), "energy_by_month", "because")
+
+
+def test_what_cannot_be_judged_withholds_a_mart_even_as_a_warning(lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from expectations.gate import faults_of_suites
+
+    monkeypatch.setenv("ORCHESTRA_EXPECTATIONS", str(tmp_path / "expectations"))
+    path = tmp_path / "expectations" / "marts" / "energy_by_month.yml"
+    path.parent.mkdir(parents=True)
+    asked = "{type: expect_column_values_to_match_regex, kwargs: {column: building_id, regex: '^b'}, severity: warning}"
+    path.write_text(f"expectations: [{asked}, {{type: expect_table_row_count_to_be_between, kwargs: {{min_value: 3}}}}]")
+    fill(lake, rows(5))
+    reasons = judged(lake, "r1")["withheld"]["energy_by_month"]["reasons"]
+    assert len(reasons) == 1 and "could not be judged: Regex is not supported" in reasons[0] and "Mend: expect it otherwise" in reasons[0]
+    (path.parent / "nobody_by_month.yml").write_text("{}")
+    faults = faults_of_suites({}, {"energy_by_month": {"building_id": "varchar", "kwh": "bigint"}})
+    assert sorted(fault.partition(" ")[0] for fault in faults) == [
+        "expectations/marts/energy_by_month.yml:",
+        "expectations/marts/nobody_by_month.yml:",
+    ]
+    path.write_text("expectations: [{type: expect_column_values_to_be_unique, kwargs: {column: gone}}]")
+    (fault,) = [f for f in faults_of_suites({}, {"energy_by_month": {"building_id": "varchar"}}) if "energy_by_month" in f]
+    assert 'The column "gone"' in fault
