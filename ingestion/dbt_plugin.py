@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.duckdb.plugins import BasePlugin
@@ -9,10 +11,12 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from ingestion.brick import read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import Lake, configure
+from ingestion.plan import plan
 from ingestion.warehouse import catch_up
 
 if TYPE_CHECKING:
     import duckdb
+    from dbt.adapters.duckdb.utils import TargetConfig
 
 
 class Plugin(BasePlugin):
@@ -27,3 +31,16 @@ class Plugin(BasePlugin):
         """Set up the connection that dbt has just opened."""
         configure(conn, self.lake)
         catch_up(conn, self.lake, self.journal, read_bricks())
+        self.connection = conn
+
+    def store(self, target_config: TargetConfig) -> None:
+        """Answer the materialization `partitioned`, which asks what to compute: `plan` is put beside what it tells.
+
+        Of what dbt calls in a plugin while a model is built, this alone takes what a macro hands over.
+        """
+        asked = target_config.config
+        # A connection of its own: what is read is what parents have committed, and its views are seen by nobody else.
+        with contextlib.closing(self.connection.cursor()) as cursor:
+            for name, value in (self.creds.settings or {}).items() if self.creds else ():
+                cursor.execute(f"set {name} = '{value}'")
+            asked["plan"] = asdict(plan(query=lambda sql: cursor.execute(sql).fetchall(), **asked))
