@@ -1,0 +1,408 @@
+"""Incremental equals rebuild, whatever the model: random graphs of models, changes and builds, held against the same SQL run from nothing.
+
+The project is written on the spot with the macros of the real one. dbt runs in a process forked from this one, which has imported
+it already; what it should have made is made by DuckDB alone, in memory, model after model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dbt.adapters.duckdb  # noqa: F401  imported once, for all the processes that are forked
+import dbt.cli.main
+import pytest
+import yaml
+from conftest import House, accept, column, table
+from hypothesis import HealthCheck, Phase, assume, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from flows import steps
+from ingestion.brick import PROJECT, read_bricks, read_territory
+from ingestion.journal import Journal
+from ingestion.landing import land_brick
+from ingestion.steward import accept_load, drop_load
+from ingestion.warehouse import catch_up
+
+IDS, PLACES = ("A", "B", "C"), ("x", "y", "9", "")
+DAYS = ("2024-01-05", "2024-01-20", "2024-02-05", "2024-12-01", "2025-01-03")
+PARTITIONS = ("month_date", "d", "year_text", "year_number", "place")
+LATEST = "qualify row_number() over (partition by t.id order by t._read_at desc, t._load_id desc, t._file desc, t._row desc) = 1"
+DATED = "cast(date_trunc('month', d) as date) as month_date, cast(year(d) as string) as year_text, cast(year(d) as bigint) as year_number"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model: the shape of its SELECT, what it reads, and what it tells of itself."""
+
+    name: str
+    shape: str
+    parents: tuple[str, ...] = ()
+    made_as: str = "partitioned"
+    partition: str | None = None
+    reach: str | None = None
+    grain: str | None = None
+    key: tuple[str, ...] = ()
+    is_text: bool = False  # its month is written as text, under the same name
+    salt: int = 0
+    is_broken: bool = False
+
+    def sql(self) -> str:
+        """Write its SELECT, with dbt's references."""
+        body = BODIES[self.shape].replace("{unit}", self.partition or "place")
+        for place, parent in enumerate(self.parents):
+            body = body.replace(f"{{{place}}}", f"{{{{ ref('{parent}') }}}}")
+        dated = DATED if not self.is_text else DATED.replace("cast(date_trunc('month', d) as date)", "substr(cast(d as string), 1, 7)")
+        broken = ", error('broken') as broken" if self.is_broken else ""
+        return f"select id, row_id, v + {self.salt} as v, label, place, d, {dated}{broken} from ({body}) as body"
+
+    def config(self) -> dict[str, Any]:
+        """Give what its YAML says."""
+        told = {"materialized": self.made_as, "partition": self.partition, "reach": self.reach, "partition_grain": self.grain}
+        held = list(self.key) if self.made_as in ("partitioned", "view") else ["row_id"] if self.made_as == "incremental" else []
+        return {name: value for name, value in (told | {"unique_key": held}).items() if value}
+
+
+SOURCE = "t.id, t.id as row_id, coalesce(t.v, 0) as v, t.note as label, t.place, t.d"
+TAKEN = f"select {SOURCE} from {{{{ source('town', 't') }}}} as t {LATEST}"
+BODIES = {
+    # of the source
+    "latest": TAKEN,
+    "filtered": f"select * from ({TAKEN}) where v % 2 = 0",
+    "exploded": (
+        f"select id, id || k as row_id, v, label, place, cast(d + k * interval '1' month as date) as d "
+        f"from ({TAKEN}) as t cross join (select unnest([0, 1]) as k) where v % 3 <> 0 or k = 0"
+    ),
+    "half": f"select id, id || k as row_id, v, label, place, d from ({TAKEN}) as t cross join (select unnest([0, 1]) as k) where v % 2 = 0",
+    "ranked": (
+        "select id, row_id, rank() over (partition by {unit} order by v, id) as v, label, place, d "
+        f"from (select *, {DATED} from ({TAKEN})) qualify id <> 'A'"
+    ),
+    "every": f"select {SOURCE.replace('t.id as row_id', 't.id || t._load_id || t._row as row_id')} from {{{{ source('town', 't') }}}} as t",
+    "photo": "select w.id, w.id as row_id, 1 as v, 'w' as label, 'x' as place, w.d from {{ source('town', 'w') }} as w "
+    "qualify w._read_at = max(w._read_at) over ()",
+    # of other models
+    "rows": "select * from {0}",
+    "window": "select * replace (sum(v) over (partition by {unit})::bigint as v) from {0}",
+    "seeded": "select body.* replace (body.label || s.code as label) from {0} as body left join {{ ref('s') }} as s using (place)",
+    "union": "select * from {0} union all select * from {1}",
+    "looked_up": "select body.* replace (body.v + coalesce((select sum(v) from {1} as o where o.id = body.id), 0)::bigint as v) from {0} as body",
+    "before": (
+        "select body.* replace (body.v + coalesce((select sum(v) from {0} as o where date_trunc('month', o.d) + interval '1' month "
+        "= date_trunc('month', body.d)), 0)::bigint as v) from {0} as body"
+    ),
+    "moved": "select * replace (cast(d + interval '1' month as date) as d) from {0}",
+    "cumulated": "select * replace (sum(v) over (order by d, row_id, v, label, place)::bigint as v) from {0}",
+}
+OF_SOURCE = ("latest", "filtered", "exploded", "half", "ranked", "every", "photo")
+OWN = ("rows", "window", "seeded", "union")
+NEXT = ("before", "moved")
+
+
+@st.composite
+def models(draw: st.DrawFn, names: tuple[str, ...], name: str) -> Model:
+    """Draw a model that says nothing untrue of its reach."""
+    if not names or draw(st.integers(0, 3)) == 0:
+        shape = draw(st.sampled_from(OF_SOURCE))
+        parents: tuple[str, ...] = ()
+    else:
+        shape = draw(st.sampled_from([*OWN, *NEXT, "looked_up", "cumulated"]))
+        parents = tuple(draw(st.sampled_from(names)) for _ in range(2))
+    made_as = draw(st.sampled_from(["partitioned"] * 4 + ["table", "view", "ephemeral", "incremental"]))
+    partition = draw(st.sampled_from([None, *PARTITIONS, "month_date", "month_date"]))
+    is_text = draw(st.integers(0, 5)) == 0
+    key = draw(st.sampled_from([("id",), ("id",), ("row_id",), ()]))
+    told: list[tuple[str | None, str | None]] = [(None, None), ("all", None)]
+    is_own = shape in OWN or (shape in OF_SOURCE and shape != "photo") or (shape == "photo")
+    # A union of partitions of another name is no untruth: nothing is said of what they share.
+    if is_own:
+        told += [("own", None)] * 4
+    if (is_own or shape in NEXT) and partition in ("month_date", "year_text", "year_number", "place", None):
+        told += [("next", "month"), ("next", "month"), ("next", None)]
+    reach, grain = draw(st.sampled_from(told))
+    return Model(name, shape, parents, made_as, partition, reach, grain, key, is_text)
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(IDS), st.sampled_from(["1", "2", "3", "1 2"]), st.sampled_from(DAYS), st.sampled_from(PLACES), st.sampled_from(PLACES)
+    ),
+    min_size=1,
+    max_size=3,
+)
+CHANGES = ("rows",) * 5 + (
+    "photo", "late", "accept", "drop", "erase", "declare", "declare", "seed", "retype", "swell", "salt", "switch", "tell", "leave", "come back",
+    "break", "select",
+)  # fmt: skip
+
+
+class World:
+    """A lake, a brick, a seed and a project of models, which a state machine changes and builds."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.house, self.patch, self.project = House(folder, patch), patch, folder / "dbt_project"
+        ignored = shutil.ignore_patterns("target", "logs", "models", "seeds", "tests", "*.yml")
+        shutil.copytree(PROJECT / "dbt_project", self.project, ignore=ignored)
+        told = (PROJECT / "dbt_project" / "dbt_project.yml").read_text(encoding="utf-8").replace("../ingestion/bricks", "../bricks")
+        (self.project / "dbt_project.yml").write_text(told, encoding="utf-8")
+        shutil.copy(PROJECT / "dbt_project" / "profiles.yml", self.project)
+        for room in ("models/staging", "seeds"):
+            (self.project / room).mkdir(parents=True)
+        patch.setattr(steps, "DBT_PROJECT", self.project)
+        patch.setenv("ORCHESTRA_BRICKS", str(folder / "bricks"))
+        self.models: dict[str, Model] = {}
+        self.gone: dict[str, Model] = {}
+        self.landed = 0
+        self.told = {"data_type": "bigint", "null_values": [], "thousands": None, "key": ["id"]}
+        self.codes, self.code_type, self.is_big = {"x": "01", "y": "2"}, "bigint", False
+        self.declare()
+        self.sow()
+
+    def declare(self, **changes: Any) -> None:
+        self.told |= changes
+        columns = [column("id"), column("v", self.told["data_type"]), column("d", "date"), column("place"), column("note")]
+        options = {"format": "csv", "path": "t*.csv", "null_values": self.told["null_values"], "thousands": self.told["thousands"]}
+        changing = table("t", columns, self.told["key"], {name: value for name, value in options.items() if value})
+        photo = table("w", [column("id"), column("d", "date")], ["id"], {"format": "csv", "path": "w.csv"}, delivers="whole")
+        self.brick = self.house.brick("town", [changing, photo])
+
+    def sow(self) -> None:
+        """Write the seed, above 1 MiB when it is big: dbt tells such a one by its path."""
+        lines = [f"{place},{code}," for place, code in sorted(self.codes.items())]
+        lines += [f"big{place},7,{'x' * 100_000}" for place in range(11)] if self.is_big else []
+        (self.project / "seeds" / "s.csv").write_text("\n".join(["place,code,filler", *lines]) + "\n", encoding="utf-8")
+        types = {"place": "string", "code": self.code_type, "filler": "string"}
+        told = {"version": 2, "seeds": [{"name": "s", "config": {"column_types": types}}]}
+        (self.project / "seeds" / "_s.yml").write_text(yaml.safe_dump(told), encoding="utf-8")
+
+    def land(self, rows: list[tuple[str, ...]], judge: Any = accept) -> None:
+        self.landed += 1
+        content = "".join(",".join(row) + "\n" for row in rows)
+        self.house.drop(f"t{self.landed:03}.csv", f"id,v,d,place,note\n{content}")
+        land_brick(self.house.lake, self.house.journal, self.brick, "run", judge)
+
+    def photograph(self, ids: list[str]) -> None:
+        self.house.drop("w.csv", "id,d\n" + "".join(f"{name},{DAYS[place % len(DAYS)]}\n" for place, name in enumerate(ids)))
+        land_brick(self.house.lake, self.house.journal, self.brick, "run", accept)
+
+    def write(self) -> None:
+        """Write the models as they are now."""
+        folder = self.project / "models" / "staging"
+        for path in folder.iterdir():
+            path.unlink()
+        for model in self.models.values():
+            (folder / f"{model.name}.sql").write_text(model.sql(), encoding="utf-8")
+        told = [{"name": model.name, "config": model.config()} for model in self.models.values()]
+        (folder / "_models.yml").write_text(yaml.safe_dump({"version": 2, "models": told}), encoding="utf-8")
+
+    def build(self, *select: str) -> dict[str, str]:
+        """Build in a forked process; give the status of each node."""
+        self.write()
+        results = self.house.lake.state_path("target", "run_results.json")
+        results.unlink(missing_ok=True)
+        territory = read_territory().model_dump(mode="json", exclude={"name", "crs", "languages", "zones"})
+        command = ["--quiet", "build", "--target", "prod", "--vars", json.dumps(territory)]
+        output = self.house.lake.state_path("dbt.out")
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            status = 2
+            with contextlib.suppress(BaseException):
+                with output.open("w") as file:
+                    sys.stdout = sys.stderr = file
+                    try:
+                        os.environ.update(steps.dbt_environment(self.house.lake))
+                        os.chdir(self.project)
+                        dbt.cli.main.dbtRunner().invoke(command + (["--select", *select] if select else []))
+                        status = 0
+                    except BaseException:
+                        traceback.print_exc()
+            os._exit(status)
+        _, status = os.waitpid(child, 0)
+        assert status == 0 and results.exists(), output.read_text(encoding="utf-8")[-3000:]
+        nodes = json.loads(results.read_text(encoding="utf-8"))["results"]
+        self.messages = {node["unique_id"]: node["message"] for node in nodes if node["status"] != "success"}
+        return {node["unique_id"].split(".")[2]: node["status"] for node in nodes}
+
+    def differing(self) -> list[str]:
+        """Name the tables that are not what their SQL makes of the same lake from nothing."""
+        lake, found = self.house.lake, []
+        connection = lake.connect()
+        with contextlib.closing(connection):
+            connection.execute("set TimeZone = 'UTC'")
+            catch_up(connection, lake, Journal(lake), read_bricks(self.house.folder / "bricks"))
+            connection.execute(f"attach '{lake.state_path('warehouse.duckdb')}' as warehouse (read_only); create schema made")
+            connection.execute(
+                f"create table made.s as from read_csv('{self.project / 'seeds' / 's.csv'}', all_varchar = true)"
+            )
+            connection.execute(f"alter table made.s alter code type {self.code_type}")
+            for name in ordered(self.models):
+                model, sql = self.models[name], self.models[name].sql().replace("{{ source('town', 't') }}", "town.t")
+                sql = sql.replace("{{ source('town', 'w') }}", "town.w").replace("{{ ref('s') }}", "made.s")
+                for parent in self.models:
+                    sql = sql.replace(f"{{{{ ref('{parent}') }}}}", f"made.{parent}")
+                # What an incremental model keeps is its own affair: its children must be of what it holds.
+                is_own = model.made_as == "incremental"
+                connection.execute(f"create table made.{name} as {f'from warehouse.staging.{name}' if is_own else sql}")
+                if model.made_as == "ephemeral":
+                    continue
+                sides = [f"from warehouse.staging.{name}", f"from made.{name}"]
+                for one, other in (sides, sides[::-1]):
+                    if rows := connection.execute(f"{one} except all {other}").fetchall():
+                        found.append(f"{name}: {one} alone: {rows[:4]}")
+        return found
+
+
+def ordered(models: dict[str, Model]) -> list[str]:
+    """Name models, parents first."""
+    names: list[str] = []
+    while len(names) < len(models):
+        names += [name for name, model in models.items() if name not in names and set(reads(model)) <= set(names)]
+    return names
+
+
+def reads(model: Model) -> list[str]:
+    """Name the models that a model reads."""
+    return [parent for place, parent in enumerate(model.parents) if f"{{{place}}}" in BODIES[model.shape]]
+
+
+class Builds(RuleBasedStateMachine):
+    """Models, changes and builds: after each build that ends well, every table is what a rebuild makes of it."""
+
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        self.folder, self.patch = Path(tempfile.mkdtemp(prefix="plan")), pytest.MonkeyPatch()
+        self.world = World(self.folder, self.patch)
+        for place in range(data.draw(st.integers(3, 5), label="models")):
+            name = f"m{place}"
+            self.world.models[name] = data.draw(models(tuple(self.world.models), name), label=name)
+        self.world.house.drop("w.csv", f"id,d\nA,{DAYS[0]}\nB,{DAYS[2]}\n")
+        for _ in range(2):
+            self.world.land(data.draw(ROWS, label="rows"))
+        self.compare()
+
+    def compare(self) -> None:
+        statuses = self.world.build()
+        assert set(statuses.values()) == {"success"}, (statuses, self.world.messages)
+        assert self.world.differing() == []
+
+    @rule(data=st.data(), kinds=st.lists(st.sampled_from(CHANGES), min_size=1, max_size=2))
+    def change(self, data: st.DataObject, kinds: list[str]) -> None:
+        for kind in kinds:
+            getattr(self, f"_{kind.replace(' ', '_')}")(data)
+        self.compare()
+
+    def _rows(self, data: st.DataObject) -> None:
+        self.world.land(data.draw(ROWS, label="rows"))
+
+    def _photo(self, data: st.DataObject) -> None:
+        self.world.photograph(data.draw(st.lists(st.sampled_from(IDS), min_size=1, unique=True), label="photo"))
+
+    def _late(self, data: st.DataObject) -> None:
+        self.world.land(data.draw(ROWS, label="refused rows"), lambda *_: ["refused by hand"])
+
+    def _loads(self, verdict: str) -> list[Any]:
+        return [load for load in self.world.house.journal.loads("town").values() if load["verdict"] == verdict]
+
+    def _accept(self, data: st.DataObject) -> None:
+        for load in self._loads("refused")[:1]:
+            accept_load(self.world.house.lake, self.world.house.journal, load, "It is right.")
+
+    def _drop(self, data: st.DataObject) -> None:
+        if loads := self._loads("accepted"):
+            load = data.draw(st.sampled_from(loads), label="dropped")
+            drop_load(self.world.house.lake, self.world.house.journal, load, refetch=False)
+
+    def _erase(self, data: st.DataObject) -> None:
+        key = {name: data.draw(st.sampled_from(IDS if name == "id" else PLACES)) for name in self.world.told["key"]}
+        self.world.house.journal.append("erase", brick="town", table="t", keys=[key])
+
+    def _declare(self, data: st.DataObject) -> None:
+        options = {"data_type": ["bigint", "string"], "null_values": [[], ["9"]], "thousands": [None, " "], "key": [["id"], ["id", "place"]]}
+        name = data.draw(st.sampled_from(sorted(options)), label="declared")
+        self.world.declare(**{name: data.draw(st.sampled_from([each for each in options[name] if each != self.world.told[name]]))})
+
+    def _seed(self, data: st.DataObject) -> None:
+        self.world.codes[data.draw(st.sampled_from(["x", "y", "9"]))] = data.draw(st.sampled_from(["01", "3", "4"]))
+        self.world.sow()
+
+    def _retype(self, data: st.DataObject) -> None:
+        self.world.code_type = "string" if self.world.code_type == "bigint" else "bigint"
+        self.world.sow()
+
+    def _swell(self, data: st.DataObject) -> None:
+        self.world.is_big = not self.world.is_big
+        self.world.sow()
+
+    def _edit(self, name: str, **changes: Any) -> None:
+        self.world.models[name] = replace(self.world.models[name], **changes)
+
+    def _salt(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.models)), label="edited")
+        self._edit(name, salt=self.world.models[name].salt + 1)
+
+    def _switch(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.models)), label="switched")
+        self._edit(name, made_as=data.draw(st.sampled_from(["partitioned", "table", "view", "ephemeral"])))
+
+    def _tell(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.models)), label="told")
+        model = self.world.models[name]
+        other = data.draw(models(reads(model) and tuple(reads(model)), name).filter(lambda each: each.shape == model.shape), label="as")
+        if model.made_as != "incremental":
+            self._edit(name, partition=other.partition, reach=other.reach, grain=other.grain, key=other.key)
+
+    def _leave(self, data: st.DataObject) -> None:
+        read = {parent for model in self.world.models.values() for parent in reads(model)}
+        if len(self.world.models) > 1:
+            name = data.draw(st.sampled_from([name for name in self.world.models if name not in read]), label="left")
+            self.world.gone[name] = self.world.models.pop(name)
+
+    def _come_back(self, data: st.DataObject) -> None:
+        for name, model in list(self.world.gone.items()):
+            if set(reads(model)) <= set(self.world.models):
+                self.world.models[name] = self.world.gone.pop(name)
+
+    def _break(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.models)), label="broken")
+        whole = self.world.models[name]
+        self._edit(name, is_broken=True)
+        self._rows(data)
+        self.world.build()
+        self.world.models[name] = whole
+
+    def _select(self, data: st.DataObject) -> None:
+        self._rows(data)
+        self.world.build(data.draw(st.sampled_from(sorted(self.world.models)), label="selected"))
+
+    def teardown(self) -> None:
+        if hasattr(self, "patch"):
+            self.patch.undo()
+            shutil.rmtree(self.folder)
+
+
+def run_builds(count: int, step_count: int) -> None:
+    told = settings(
+        max_examples=count, stateful_step_count=step_count, deadline=None, database=None, derandomize=count < 50,
+        suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate] if not os.environ.get("SHRINK") else list(Phase),
+        print_blob=True,
+    )  # fmt: skip
+    run_state_machine_as_test(Builds, settings=told)
+
+
+def test_incremental_equals_rebuild_over_random_models() -> None:
+    run_builds(15, 3)
+
+
+@pytest.mark.soak
+def test_incremental_equals_rebuild_over_many_random_models() -> None:
+    run_builds(200, 6)
