@@ -128,8 +128,8 @@ def land_brick(
             replaced = [load for load in standing if _covers(readings, staged, load, is_refused=bool(reasons))]
             if reasons:
                 # It may be tried again, or accepted, much later: whatever it has opened is to be known then.
-                for table in staged:
-                    table.record["opened"] |= readings[table.table.name].taken
+                for each in staged:
+                    each.record["opened"] |= readings[each.table.name].taken
             journal.append(
                 "load",
                 brick=brick.name,
@@ -223,7 +223,10 @@ def _s3_credentials() -> dict[str, str | None]:
 def _read_by(brick: Brick, judged_by: str) -> str:
     """Sum up what reads a brick and judges its loads: a load that one refused, another may accept."""
     told: Any = {"mode": "json", "exclude_defaults": True, "exclude": {"unit"}}
-    tables = [[t.name, t.meta.model_dump(mode="json"), [[c.name, c.data_type, c.meta.model_dump(**told)] for c in t.columns]] for t in brick.tables]
+    tables = [
+        [t.name, t.meta.model_dump(mode="json"), [[c.name, c.data_type, c.meta.model_dump(**told)] for c in t.columns]]
+        for t in brick.tables
+    ]
     said = [endpoint_of(brick), brick.meta.connector, brick.meta.options, tables, judged_by]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 

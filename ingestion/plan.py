@@ -48,6 +48,7 @@ class Plan:
     `missed`: the columns that hold the key of the source, and the SQL that finds, once staged, the keys without a row.
     """
 
+    made_as: str
     fingerprint: str
     touched: tuple[str, ...] | None
     why: str | None = None
@@ -66,9 +67,9 @@ def plan(model: Node, graph: Node, sql: str, query: Query, staged: str, *, stand
     """
     asked = _Asked(model, graph, sql, query)
     fingerprint, built = asked.fingerprint(), asked.built(model["unique_id"])
-    is_ours = stands and built is not None and built.made_as == PARTITIONED
+    is_ours = stands and built is not None and built.made_as == made_as(model)
     is_new = not is_ours or is_refreshed or built is None or built.fingerprint != fingerprint
-    told: dict[str, Any] = {"fingerprint": fingerprint, "is_new": is_new, "is_ours": is_ours, "held": asked.held}
+    told: dict[str, Any] = {"made_as": made_as(model), "fingerprint": fingerprint, "is_new": is_new, "is_ours": is_ours, "held": asked.held}
     if is_new or built is None:
         return Plan(
             **told, touched=None, why="it is new, or is made of something else", holds=bool(asked.held), missed=asked.missed(staged)
@@ -78,6 +79,12 @@ def plan(model: Node, graph: Node, sql: str, query: Query, staged: str, *, stand
     except Whole as why:
         return Plan(**told, touched=None, why=str(why), holds=bool(asked.held), missed=asked.missed(staged))
     return Plan(**told, touched=tuple(sorted(touched)), holds=built.holds, missed=asked.missed(staged, asked.news))
+
+
+def made_as(node: Node) -> str:
+    """Say how the table of a node is made: what another one has touched is not told in the same partitions."""
+    told = node["config"]["materialized"]
+    return f"{told} by {node['config'].get('partition')}" if told == PARTITIONED else told
 
 
 def unit(partition: str) -> str:
@@ -179,13 +186,13 @@ class _Asked:
         if source := self.graph["sources"].get(name):
             return self._landed(source, reader, since)
         node = self.graph["nodes"].get(name)
-        made_as = node["config"]["materialized"] if node else None
-        if node and made_as == "ephemeral":
-            return self._as_own(node, reader, self.reached(node, since))
-        built = self.built(name)
-        if not node or not built or built.made_as != made_as:
+        if node is None:
             raise Whole(f"nothing tells what changed of {name}")
-        if made_as in TRANSPARENT:
+        if node["config"]["materialized"] == "ephemeral":
+            return self._as_own(node, reader, self.reached(node, since))
+        if (built := self.built(name)) is None or built.made_as != made_as(node):
+            raise Whole(f"nothing tells what changed of {name}")
+        if node["config"]["materialized"] in TRANSPARENT:
             return self._as_own(node, reader, self.reached(node, since))
         rows = self.query(f"select partition from meta.touched where model = {literal(name)} and run > {since.run}")
         return self._as_own(node, reader, {partition for (partition,) in rows})
@@ -222,6 +229,8 @@ class _Asked:
         loads = [load for (load,) in self.query(f"select load_id from meta.loads where {where} and run > {since.run} order by seq")]
         if not loads:
             return set()
+        if _meta(source).get("delivers") != "changes":
+            raise Whole(f"{name} has a new photo")
         if source is not self.source or reader is not self.model or not self.held or not since.holds:
             raise Whole(f"{name} has new rows, and {reader['name']} does not hold every key of it")
         if reader["config"].get("reach") not in ("own", "next"):

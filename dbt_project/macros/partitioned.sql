@@ -39,7 +39,7 @@
         {%- set columns = adapter.get_columns_in_relation(target) | map(attribute='name') | map('lower') | list -%}
         {%- set held = plan.held | map('lower') | reject('in', columns) | list | length == 0 -%}
         {%- set holds = plan.holds and held and not (plan.missed and orchestra_row(plan.missed ~ ' limit 1')) -%}
-        {%- do orchestra_book(plan.fingerprint, changed, holds, plan.why) -%}
+        {%- do orchestra_book(plan.made_as, plan.fingerprint, changed, holds, plan.why) -%}
     {%- endif -%}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do adapter.commit() %}
@@ -105,7 +105,7 @@
 {% endmacro %}
 
 {# Say, in the transaction of the content, what it is made of, what it has reached and what it touched ('*': everything). #}
-{% macro orchestra_book(fingerprint, changed, holds=false, why=none) %}
+{% macro orchestra_book(made_as, fingerprint, changed, holds=false, why=none) %}
     {%- set name = "'" ~ model.unique_id ~ "'" -%}
     {% call statement('book') %}
         {% if changed %}
@@ -115,7 +115,7 @@
         delete from meta.built where model = {{ name }};
         insert into meta.built
         select
-            {{ name }}, '{{ config.get('materialized') }}', '{{ fingerprint }}', seq, run,
+            {{ name }}, '{{ made_as }}', '{{ fingerprint }}', seq, run,
             {{ holds }}, {{ orchestra_texts([why]) if why else 'null' }}
         from meta.journal;
     {% endcall %}
@@ -126,14 +126,14 @@
 {% macro orchestra_built() %}
     {%- set made_as = config.get('materialized') -%}
     {%- if execute and made_as == 'view' -%}
-        {%- do orchestra_book(local_md5(sql), []) -%}
+        {%- do orchestra_book(made_as, local_md5(sql), []) -%}
     {%- elif execute and made_as in ('table', 'incremental', 'seed') -%}
         {%- set found = orchestra_row('select ' ~ orchestra_digest(this) ~ ' from ' ~ this) -%}
         {%- set fingerprint = local_md5(orchestra_shape(this) ~ found[0] ~ ' ' ~ found[1]) -%}
         {%- set before = orchestra_row(
             "select fingerprint from meta.built where model = '" ~ model.unique_id ~ "' and made_as = '" ~ made_as ~ "'"
         ) -%}
-        {%- do orchestra_book(fingerprint, [] if before and before[0] == fingerprint else ['*']) -%}
+        {%- do orchestra_book(made_as, fingerprint, [] if before and before[0] == fingerprint else ['*']) -%}
     {%- endif -%}
 {% endmacro %}
 
