@@ -93,6 +93,11 @@ BODIES = {
         f"from (select *, {DATED} from ({TAKEN})) as t qualify t.v % 2 = 0"
     ),
     "every": f"select {SOURCE.replace('t.id as row_id', 't.id || t._load_id || t._row as row_id')} from {{{{ source('town', 't') }}}} as t",
+    "tallied": (
+        "select id, row_id, count(*) over (partition by {unit}) as v, label, place, d "
+        f"from (select *, {DATED} from (select {SOURCE} from {{{{ source('town', 't') }}}} as t)) as t "
+        "qualify t.v % 2 = 0 and row_number() over (partition by id order by d desc, t.v, label, place) = 1"
+    ),
     "photo": "select w.id, w.id as row_id, 1 as v, 'w' as label, 'x' as place, w.d from {{ source('town', 'w') }} as w "
     "qualify w._read_at = max(w._read_at) over ()",
     # of other models
@@ -100,7 +105,9 @@ BODIES = {
     "window": "select * replace (sum(v) over (partition by {unit})::bigint as v) from {0}",
     "seeded": "select body.* replace (body.label || s.code as label) from {0} as body left join {{ ref('s') }} as s using (place)",
     "union": "select * from {0} union all select * from {1}",
-    "looked_up": "select body.* replace (body.v + coalesce((select sum(v) from {1} as o where o.id = body.id), 0)::bigint as v) from {0} as body",
+    "looked_up": (
+        "select body.* replace (body.v + coalesce((select sum(v) from {1} as o where o.id = body.id), 0)::bigint as v) from {0} as body"
+    ),
     "before": (
         "select body.* replace (body.v + coalesce((select sum(v) from {0} as o where date_trunc('month', o.d) + interval '1' month "
         "= date_trunc('month', body.d)), 0)::bigint as v) from {0} as body"
@@ -108,7 +115,7 @@ BODIES = {
     "moved": "select * replace (cast(d + interval '1' month as date) as d) from {0}",
     "cumulated": "select * replace (sum(v) over (order by d, row_id, v, label, place)::bigint as v) from {0}",
 }
-OF_SOURCE = ("latest", "filtered", "exploded", "half", "ranked", "every", "photo")
+OF_SOURCE = ("latest", "filtered", "exploded", "half", "ranked", "tallied", "every", "photo")
 OWN = ("rows", "window", "seeded", "union")
 NEXT = ("before", "moved")
 
@@ -149,7 +156,7 @@ def through(made_as: str) -> list[Model]:
 
 
 # What any graph holds, beside what is drawn: where faults were seen. Of the groups it holds some.
-ALWAYS = [kept("first", "latest"), kept("half", "half", key=("row_id",)), kept("ranked", "ranked")]
+ALWAYS = [kept("first", "latest"), kept("half", "half", key=("row_id",)), kept("ranked", "ranked"), kept("tallied", "tallied")]
 GROUPS = [
     *(through(made_as) for made_as in ("table", "view", "ephemeral", "incremental")),
     [kept("retyped", "window", "first", is_text=True)],
@@ -568,6 +575,20 @@ def test_keys_tell_where_rows_stood_or_the_whole_is_computed(world: World) -> No
     assert all(is_equal(world).values())
 
 
+def test_a_row_that_is_left_out_counts_where_it_stood_and_where_it_comes(world: World) -> None:
+    world.land([("A", "1", "2024-01-05", "x", "x"), ("B", "2", "2024-01-20", "x", "x"), ("C", "2", "2024-12-01", "x", "x")])
+    grown(world, kept("first", "latest"), kept("ranked", "ranked"))
+    # It ranked before another, and now is shown elsewhere.
+    world.land([("A", "2", "2024-12-01", "x", "x")])
+    assert is_equal(world)["ranked"]
+    # Every key stands; of two new rows of one key, the first is only counted.
+    world.models["tallied"] = kept("tallied", "tallied")
+    world.land([("B", "2", "2024-12-01", "x", "x")])
+    is_equal(world)
+    world.land([("B", "1", "2024-01-05", "x", "x"), ("B", "2", "2025-01-03", "x", "x")])
+    assert is_equal(world)["tallied"]
+
+
 def test_a_model_that_failed_or_went_catches_up_whatever_is_selected(world: World) -> None:
     grown(world, kept("first", "latest"), kept("second", "window", "first"), kept("third", "rows", "second"))
     world.models["second"] = replace(world.models["second"], is_broken=True)
@@ -589,9 +610,9 @@ def test_a_model_that_failed_or_went_catches_up_whatever_is_selected(world: Worl
     ("partition", "grain", "following_one"),
     [
         ("2024-12-01", "month", "2025-01-01"), ("2024-02-28", "day", "2024-02-29"), ("2024-12-30", "week", "2025-01-06"),
-        ("2024-10-01", "quarter", "2025-01-01"), ("2024-01-01", "year", "2025-01-01"), ("2024-01-31", "month", None), ("2025", "year", None),
-        ("2024-02-01", "quarter", None), ("20240101", "year", None), ("x", "day", None), ("9999-12-31", "day", None), ("9999-12-01", "month", None),
-        ("2024-01-01 00:00:00", "month", None),
+        ("2024-10-01", "quarter", "2025-01-01"), ("2024-01-01", "year", "2025-01-01"), ("2024-01-31", "month", None),
+        ("2025", "year", None), ("2024-02-01", "quarter", None), ("20240101", "year", None), ("x", "day", None),
+        ("9999-12-31", "day", None), ("9999-12-01", "month", None), ("2024-01-01 00:00:00", "month", None),
     ],
 )  # fmt: skip
 def test_what_follows_is_told_by_the_grain(partition: str, grain: str, following_one: str | None) -> None:
