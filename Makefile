@@ -25,7 +25,7 @@ demo: venv ## the whole chain over a synthetic territory, in a lake of its own (
 test: venv ## the tests
 	$(BIN)/python -m pytest -m "not soak" tests
 
-soak: venv ## kills at seeded instants, hundred clean days: long
+soak: venv ## kills at seeded instants, hundred clean days, random models: long
 	$(BIN)/python -m pytest -m soak -s tests
 
 check: venv ## ruff, import-linter, types, sqlfluff, dbt-bouncer, bricks, size of the engine

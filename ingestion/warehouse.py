@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ingestion.brick import Brick, Column, Table
@@ -23,10 +25,14 @@ def catch_up(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal
     """Make the sources of dbt say what the journal says now, in one transaction; give the seq that was reached.
 
     Views: one schema per brick, one view per table (declared columns, `_file`, `_row`, `_read_at`, `_load_id`), kept rows
-    only. Tables of `meta`: `journal` (seq, digest, as_of, and run, which
-    numbers the builds), `loads` (brick, table_name, load_id, seq), `rewrites` (brick,
-    table_name, seq: what was taken away); `built` and `touched` are the models' own. A warehouse that stands on another
-    history than the journal's is emptied first, and that is said.
+    only. Tables of `meta`: `journal` (seq, digest, as_of, and run, which numbers the times that the journal was caught up
+    with), `sources` (brick, table_name), `loads` (brick, table_name, load_id, seq, reading: a digest of its files and of how
+    they are read, run: when it came), `rewrites` (brick, table_name, run: when a load went, or was read otherwise).
+
+    The models' own: `built` (model, made_as: its materialization, fingerprint: what it is made of, or its content for what the
+    house does not write itself, seq and run that it reached, holds: see `plan.Built`, why: the whole was computed the last
+    time), `touched` (model, partition, run: when it last changed; `*` for all). A model that fails leaves both as they were.
+    A warehouse that stands on another history than the journal's is emptied first, and that is said.
     """
     connection.execute("begin")
     try:
@@ -90,10 +96,7 @@ def warehouse_fault(lake: Lake, journal: Journal, seq: int) -> str | None:
 def _say(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, bricks: dict[str, Brick]) -> None:
     loads = journal.accepted()
     connection.execute("create schema if not exists meta")
-    connection.execute(
-        "create table if not exists meta.built (model varchar, seq bigint, run bigint, content_run bigint, fingerprint varchar)"
-    )
-    connection.execute("create table if not exists meta.touched (model varchar, partition varchar, run bigint)")
+    _follow_models(connection)
     as_of = journal.as_of()
     stamp = f"{literal(as_of)}::timestamptz" if as_of else "null::timestamptz"
     connection.execute("create table if not exists meta.journal (seq bigint, digest varchar, as_of timestamptz, run bigint)")
@@ -101,22 +104,55 @@ def _say(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, br
         f"create or replace table meta.journal as select {journal.seq}::bigint as seq, {literal(journal.digests[-1])} as digest, "
         f"{stamp} as as_of, (select coalesce(max(run), 0) + 1 from meta.journal) as run"
     )
-    connection.execute("delete from meta.touched where run <= (select min(run) from meta.built)")
-    named = [(load["brick"], name, load["load_id"], load["seq"]) for load in loads for name in load["tables"]]
-    _replace(connection, "loads", "brick varchar, table_name varchar, load_id varchar, seq bigint", named)
-    taken = [(e["brick"], e.get("table"), e["seq"]) for kind in REWRITES for e in journal.of(kind)]
-    _replace(connection, "rewrites", "brick varchar, table_name varchar, seq bigint", taken)
+    read: list[tuple[Any, ...]] = []
     for brick in bricks.values():
         connection.execute(f"create schema if not exists {quoted(brick.name)}")
         own = [load for load in loads if load["brick"] == brick.name]
         for table in brick.tables:
             view = f"{quoted(brick.name)}.{quoted(table.name)}"
+            told, of_table = readings_of(journal, brick, table, own), [load for load in own if table.name in load["tables"]]
+            read += [(brick.name, table.name, e["load_id"], e["seq"], told.get(e["load_id"], "")) for e in of_table]
             try:
                 connection.execute(f"create or replace view {view} as {source_sql(lake, journal, brick, table, own)}")
             except Exception as error:
                 if fault := next(landed_faults(lake, journal), None):
                     raise LakeError(str(fault)) from error
                 raise LakeError(f"{brick.name}.{table.name}: its landed files cannot be read ({error}). Mend: orchestra verify") from error
+    declared = [(brick.name, table.name) for brick in bricks.values() for table in brick.tables]
+    _replace(connection, "sources", "brick varchar, table_name varchar", declared)
+    _follow_loads(connection, read)
+
+
+def _follow_models(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the models' own tables, where they are not; those of an older version say too little, so that all is built again."""
+    held = connection.execute(
+        "select column_name from duckdb_columns() "
+        "where (schema_name, table_name) = ('meta', 'built') and database_name = current_database()"
+    ).fetchall()
+    if held and ("made_as",) not in held:
+        connection.execute("drop table meta.built; drop table meta.touched; drop table meta.loads; drop table meta.rewrites")
+    connection.execute(
+        "create table if not exists meta.built "
+        "(model varchar, made_as varchar, fingerprint varchar, seq bigint, run bigint, holds boolean, why varchar)"
+    )
+    connection.execute("create table if not exists meta.touched (model varchar, partition varchar, run bigint)")
+
+
+def _follow_loads(connection: duckdb.DuckDBPyConnection, read: list[tuple[Any, ...]]) -> None:
+    """Say which loads came since the last time, and of which tables one went or is read otherwise than it was."""
+    columns, run = "brick varchar, table_name varchar, load_id varchar, seq bigint, reading varchar", "(select run from meta.journal)"
+    connection.execute(f"create table if not exists meta.loads ({columns}, run bigint)")
+    connection.execute("create table if not exists meta.rewrites (brick varchar, table_name varchar, run bigint)")
+    _replace(connection, "read", columns, read)
+    connection.execute(
+        f"insert into meta.rewrites select distinct brick, table_name, {run} from meta.loads "
+        "anti join meta.read using (brick, table_name, load_id, reading)"
+    )
+    connection.execute(
+        f"create or replace table meta.loads as select read.*, coalesce(loads.run, {run}) as run "
+        "from meta.read left join meta.loads using (brick, table_name, load_id)"
+    )
+    connection.execute("drop table meta.read")
 
 
 def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: list[Entry]) -> str:
@@ -124,21 +160,41 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
 
     A list of files, never a glob; `load_id` is a Hive partition of their path, so that a filter on it opens no other file.
     """
-    # By contract, shape and columns in clear: one load of it, and the files of all.
-    groups: dict[tuple[str, str, tuple[str, ...]], tuple[Entry, list[str]]] = {}
+    selects = []
+    for columns, conditions, alike in _read_alike(journal, brick, table, loads):
+        files = [lake.path(file) for load in alike for file in load["tables"][table.name]["files"]]
+        relation = f"read_parquet({listed(files)}, hive_partitioning = true, hive_types = {{'load_id': 'varchar'}}, file_row_number = true)"
+        marks = "_file, file_row_number as _row, _read_at, load_id as _load_id"
+        selects.append(f"select {columns}, {marks} from {relation} where {conditions}")
+    if selects:
+        return " union all ".join(selects)
+    columns = ", ".join(f"null::{c.sql_type} as {quoted(c.name)}" for c in table.columns if c.is_landed)
+    marks = "null::varchar as _file, null::bigint as _row, null::timestamptz as _read_at, null::varchar as _load_id"
+    return f"select {columns}, {marks} where false"
+
+
+def readings_of(journal: Journal, brick: Brick, table: Table, loads: list[Entry]) -> dict[str, str]:
+    """Sum up, by load that holds rows of a table, its files and how they are read: another digest may give other rows."""
+    told = {}
+    for columns, conditions, alike in _read_alike(journal, brick, table, loads):
+        for load in alike:
+            text = json.dumps([columns, conditions, load["tables"][table.name]["files"]])
+            told[load["load_id"]] = hashlib.md5(text.encode()).hexdigest()
+    return told
+
+
+def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]) -> Iterator[tuple[str, str, list[Entry]]]:
+    """Give the columns and the conditions of the SELECT of a table, and the loads that are read by them."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Entry]] = {}  # by contract, shape and columns in clear
     for load in loads:
         landed = load["tables"].get(table.name)
         if landed and landed["files"]:
             shape = json.dumps(landed["columns"], sort_keys=True)
             clear = tuple(column.name for column in clear_columns(journal, load, table))
-            groups.setdefault((load["contract"][table.name], shape, clear), (load, []))[1].extend(landed["files"])
-    if not groups:
-        columns = [f"null::{c.sql_type} as {quoted(c.name)}" for c in table.columns if c.is_landed]
-        marks = "null::varchar as _file, null::bigint as _row, null::timestamptz as _read_at, null::varchar as _load_id"
-        return f"select {', '.join(columns)}, {marks} where false"
-    selects, notation = [], notation_of(brick, table)
-    for (_, _, clear), (load, files) in groups.items():
-        types = shape_of(journal, load, table)
+            groups.setdefault((load["contract"][table.name], shape, clear), []).append(load)
+    notation = notation_of(brick, table)
+    for (_, _, clear), alike in groups.items():
+        types = shape_of(journal, alike[0], table)
         key = [value for name in table.meta.key for value, _ in found(_names(table, name), types)]
         columns = [
             # What is personal today and stands there in clear is hidden until the next landing masks it.
@@ -147,13 +203,7 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
             if column.is_landed
         ]
         conditions = ["_refused is null"] + [f"not ({test})" for test in is_erased(journal, brick, table, types)]
-        relation = (
-            f"read_parquet({listed([lake.path(file) for file in files])}, "
-            "hive_partitioning = true, hive_types = {'load_id': 'varchar'}, file_row_number = true)"
-        )
-        marks = "_file, file_row_number as _row, _read_at, load_id as _load_id"
-        selects.append(f"select {', '.join(columns)}, {marks} from {relation} where {' and '.join(conditions)}")
-    return " union all ".join(selects)
+        yield ", ".join(columns), " and ".join(conditions), alike
 
 
 def shape_of(journal: Journal, load: Entry, table: Table) -> dict[str, str]:

@@ -16,6 +16,7 @@ from expectations.gate import faults_of_suites
 from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.lake import Lake
+from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
 
 # What only one engine has, and what ties a model to a run.
 FORBIDDEN = r"\b(strftime|epoch|quantile_cont|arg_max|is_incremental|current_timestamp|current_date|now|getdate|read_parquet|list_\w+)\s*\("
@@ -50,6 +51,32 @@ def columns_of_marts(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
     return {node["name"]: {name: column["data_type"] for name, column in node["columns"].items()} for node in models}
 
 
+def partition_faults(manifest: dict[str, Any]) -> list[str]:
+    """Name the models with a partition that are computed whole all the same, for want of what they say of themselves."""
+    found = []
+    for model in manifest["nodes"].values():
+        config, told = model["config"], f"{model['name']}: "
+        if model["resource_type"] != "model" or config["materialized"] != PARTITIONED or not config.get("partition"):
+            continue
+        reach, changes = config.get("reach"), changes_read(model, manifest)
+        if model["depends_on"]["nodes"] and reach not in REACHES:
+            found.append(f"{told}reach is {reach}, so that it is computed whole. Mend: say one of {', '.join(REACHES)}")
+        if reach == "next" and config.get("partition_grain") not in GRAINS:
+            found.append(f"{told}reach: next needs partition_grain, one of {', '.join(GRAINS)}: it is computed whole without")
+        if len(changes) > 1:
+            found.append(f"{told}reads {' and '.join(changes)}: it is computed whole. Mend: a model for each, and one that reads both")
+        if len(changes) == 1 and reach in ("own", "next"):
+            source, held = manifest["sources"][changes[0]], columns_of(config.get("unique_key"))
+            key, asked = source["config"]["meta"]["key"], f"the key of {source['source_name']}.{source['name']}"
+            absent = [name for name in held if "*" not in model["raw_code"] and not re.search(rf"\b{name}\b", model["raw_code"])]
+            if len(held) != len(key) or absent:
+                found.append(
+                    f"{told}unique_key ({', '.join(held) or 'none'}) does not hold {asked} ({', '.join(key)}), so that it is computed "
+                    "whole. Mend: name the columns that hold it, as it landed"
+                )
+    return found
+
+
 def main() -> int:
     """Parse the project, have dbt-bouncer judge it, and add our own rules."""
     folder = PROJECT / "lake" / "check"
@@ -59,7 +86,8 @@ def main() -> int:
         return 1
     bouncer = Path(sys.executable).with_name("dbt-bouncer")
     judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=os.environ, check=False).returncode
-    told = [*faults(), *faults_of_suites(read_bricks(), columns_of_marts(json.loads((folder / "manifest.json").read_bytes())))]
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    told = [*faults(), *partition_faults(manifest), *faults_of_suites(read_bricks(), columns_of_marts(manifest))]
     for fault in told:
         print(fault, file=sys.stderr)
     return 1 if judged or told else 0

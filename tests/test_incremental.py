@@ -49,10 +49,7 @@ class Chain:
             step = steps.land(self.lake, journal, brick, "r")
             assert not step.failures, (step.error, step.entry and step.entry["reasons"])
         self.build()
-        sql = (
-            "select split_part(model, '.', 3), partition from meta.touched where run = (select run from meta.journal) "
-            "union all select split_part(model, '.', 3), 'whole' from meta.built where content_run = (select run from meta.journal)"
-        )
+        sql = "select split_part(model, '.', 3), partition from meta.touched where run = (select run from meta.journal)"
         touched: dict[str, set[str]] = {}
         for model, partition in self.read(sql):
             touched.setdefault(model, set()).add(partition)
@@ -175,18 +172,18 @@ def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain)
     april, risen_too = moved(chain, (last, late, first), dt.datetime(2024, 5, 1))
     touched = chain.run()
     new = dict(chain.read(asked))
-    assert touched["stg_lora_batiments__frames"] == {"2024-01-01", "2024-05-01", "whole"}
+    assert touched["stg_lora_batiments__frames"] == {"2024-01-01", "2024-05-01"}
     # The last reading of a month opens the next one; the first one ends an interval that began in the month before.
-    assert touched["int_readings_opening_months"] == {"2024-02-01", "whole"}
+    assert touched["int_readings_opening_months"] == {"2024-02-01"}
     crossed = {"2024-01-01", "2024-02-01", "2024-04-01", "2024-05-01"}
-    assert touched["int_intervals_across_months"] == touched["int_consumptions_united"] == {*crossed, "whole"}
+    assert touched["int_intervals_across_months"] == touched["int_consumptions_united"] == crossed
     assert {month for month in new if new[month] != old[month]} == crossed
     assert new["2024-01-01"] - old["2024-01-01"] == pytest.approx(risen - january, abs=1e-4)
     assert new["2024-02-01"] - old["2024-02-01"] == pytest.approx(january - risen, abs=1e-4)
     assert new["2024-04-01"] - old["2024-04-01"] == pytest.approx(risen_too - april, abs=1e-4)
     assert new["2024-05-01"] - old["2024-05-01"] == pytest.approx(april - risen_too, abs=1e-4)
     # The fit of the year moves, which stands in all of its months.
-    assert touched["energy_by_building_month"] == {*new, "whole"}
+    assert touched["energy_by_building_month"] == {*new}
     assert chain.contents()["stg_lora_batiments__frames"][0] == before["stg_lora_batiments__frames"][0] + 2
     assert differing(chain.rebuilt(), chain.contents()) == []
 
