@@ -42,7 +42,7 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     if data_type == "string":
         return text
     if data_type == "json":
-        return f"case when json_valid({text}) then {text} end"
+        return f"case when json_valid({text}) and not {_is_loose(text)} then {text} end"
     if date_format:
         return f"try_cast(try_strptime(trim({text}), {literal(date_format)}) as {data_type})"
     if data_type == "date":
@@ -52,6 +52,13 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     if data_type in ("double", "bigint"):
         return _number(data_type, text, notation)
     return f"try_cast({text} as {data_type})"
+
+
+def _is_loose(text: str) -> str:
+    """Write whether what DuckDB takes for JSON holds what no other reader does: NaN, an infinity, a comma before a closing bracket."""
+    loose, strings = literal(r"(?i)nan|inf|,\s*[\]}]"), literal(r'"([^"\\]|\\.)*"')
+    bare = f"regexp_replace({text}, {strings}, '\"\"', 'g')"
+    return f"case when regexp_matches({text}, {loose}) then regexp_matches({bare}, {loose}) else false end"
 
 
 def _number(data_type: str, text: str, notation: Notation) -> str:

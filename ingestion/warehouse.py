@@ -62,7 +62,7 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
     for load in loads:
         landed = load["tables"].get(table.name)
         if landed and landed["files"]:
-            shape = json.dumps(landed["columns"], sort_keys=True)
+            shape = json.dumps([landed["columns"], landed.get("refused_as")], sort_keys=True)
             groups.setdefault((load["contract"][table.name], shape), (load, []))[1].extend(landed["files"])
     if not groups:
         columns = [f"null::{c.sql_type} as {quoted(c.name)}" for c in table.columns if c.is_landed]
