@@ -422,7 +422,7 @@ class _Select:
             columns.append(f"e{number} as {quoted(name)}")
         if self.part.columns is None:
             # What begins as an object and was read is one.
-            is_lost = "doc is null or case when starts_with(_doc, '{') then false else json_type(_doc) <> 'OBJECT' end"
+            is_lost = "doc is null or case when starts_with(_doc, '{') then false else try(json_type(_doc)) is distinct from 'OBJECT' end"
             casts += ["_doc", f"{is_lost} as is_lost", f"{self._others()} as _extra"]
         if self.has_documents:
             columns.append("_extra" if self.part.columns is None else "null::varchar as _extra")
@@ -549,7 +549,7 @@ class _Select:
         cases = []
         if self.part.columns is None:
             value = None if self.is_private else "left(_doc, 500)"
-            kind = "case json_type(_doc) when 'ARRAY' then 'array' else lower(json_type(_doc)) end"
+            kind = "lower(try(json_type(_doc)))"
             told = f"case when json_valid(_doc) then 'a JSON ' || {kind} || ' where an object is awaited' else 'not a JSON object' end"
             cases.append(f"when is_lost then {refusal(None, told, value)}")
         for number, column in enumerate(self.landed):

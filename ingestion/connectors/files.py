@@ -279,7 +279,7 @@ def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, time
     elif not times:
         raise ValueError(f"it is packed more than {PACKED_TIMES} times. Mend: pack it once at the source")
     elif start[:2] == b"\x1f\x8b":
-        yield from _opened(name, members, gzip.GzipFile(fileobj=stream), spool, times - 1)
+        yield from _opened(name, members, gzip.GzipFile(fileobj=stream, mode="rb"), spool, times - 1)
     else:
         with spool.temporary() as copy:
             if not (is_there := stream.seekable() and not isinstance(stream, gzip.GzipFile | zipfile.ZipExtFile)):
