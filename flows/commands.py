@@ -140,7 +140,7 @@ def loads_show(options: Namespace) -> None:
             told.append(f"  columns that the brick does not declare: {', '.join(record['new_columns'])}")
         told += [f"  warning: {warning}" for warning in record.get("profile", {}).get("warnings", [])]
         told += [f"  file {file} refused: {reason}" for file, reason in record["refused_files"]]
-        rows = [{"file": row["file"], "row": row["row"], "why it was refused": row["reason"]} for row in refused[name]]
+        rows = [{"file": r["file"], "row": r["row"], "line": r.get("line"), "why it was refused": r["reason"]} for r in refused[name]]
         told += [report.table(rows)] if rows else []
     _print(options, {**load, "refused_rows": refused}, "\n".join(told))
 

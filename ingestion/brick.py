@@ -8,15 +8,16 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector
+from ingestion.connectors import CONNECTORS, Strict, connector, landed_name, source_name
 
 PROJECT = Path(__file__).resolve().parent.parent
 BRICKS = Path(__file__).resolve().parent / "bricks"
@@ -123,12 +124,12 @@ class ColumnConfig(Strict):
 
 
 class Column(Strict):
-    """A column as the producer names it."""
+    """A column as the producer names it, but for `name`, under which it lands."""
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, Field(min_length=1), AfterValidator(landed_name)]
     data_type: Literal["string", "bigint", "double", "boolean", "date", "timestamptz", "json"]
     description: str
-    config: ColumnConfig = ColumnConfig()
+    config: Annotated[ColumnConfig, Field(validate_default=True)] = ColumnConfig()
     data_tests: list[Any] = Field([])
 
     @property
@@ -146,10 +147,16 @@ class Column(Strict):
         """Whether the column reaches the lake."""
         return self.meta.mask != "drop"
 
+    @field_validator("config")
+    @classmethod
+    def _keeps_the_name_of_the_source(cls, config: ColumnConfig, info: ValidationInfo) -> ColumnConfig:
+        """Have what landed, or comes, under the source's own name found as what an older name gave is."""
+        name, older = info.data.get("name", ""), config.meta.formerly
+        names = tuple(dict.fromkeys(each for own in (*older, source_name(name)) for each in (own, landed_name(own)) if each != name))
+        return config.model_copy(update={"meta": config.meta.model_copy(update={"formerly": names})}) if names != older else config
+
     @model_validator(mode="after")
     def _is_landable(self) -> Column:
-        if self.name.casefold() in RESERVED:
-            raise ValueError(f"'{self.name}' is a name that landing uses")
         if self.meta.mask in ("pseudonym", "zone") and self.data_type != "string":
             raise ValueError(f"a column masked by {self.meta.mask} lands as a string: declare `data_type: string`")
         if self.meta.format and self.data_type in ("date", "timestamptz"):
@@ -189,8 +196,8 @@ class TableMeta(Strict):
 
     delivers: Literal["changes", "whole"]
     options: dict[str, Any] = Field({})
-    key: tuple[str, ...] = Field(min_length=1)
-    cursor: str | None = None
+    key: tuple[Annotated[str, AfterValidator(landed_name)], ...] = Field(min_length=1)
+    cursor: Annotated[str, AfterValidator(landed_name)] | None = None
     lookback: Period | None = None
     time_zone: TimeZone = "UTC"
     time_fold: Literal["in_order", "first", "second", "refuse"] = "in_order"
@@ -421,7 +428,7 @@ def read_brick(path: Path) -> Brick:
 def _read_yaml(path: Path) -> tuple[str, Any, Any]:
     """Give the text, the tree and the content of a YAML file; raises BrickError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8"))
         loader = _Loader(text)
         root = loader.get_single_node()
         return text, root, root and loader.construct_document(root)

@@ -49,7 +49,7 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     if data_type == "string":
         return text
     if data_type == "json":
-        return f"case when json_valid({text}) then {text} end"
+        return f"case when json_valid({text}) and not {_is_loose(text)} then {text} end"
     if date_format:
         parsed = f"try_strptime(trim({text}), {literal(date_format)})"
         return f"try_cast({parsed if years_from is None else _of_years(parsed, years_from)} as {data_type})"
@@ -74,6 +74,13 @@ def has_zone(text: str, date_format: str | None) -> str:
     if date_format:
         return str(bool({"z", "Z"} & set(re.findall("%-?(.)", date_format)))).lower()
     return f"regexp_matches({text}, ':.*[-+A-Za-z]')"
+
+
+def _is_loose(text: str) -> str:
+    """Write whether what DuckDB takes for JSON holds what no other reader does: NaN, an infinity, a comma before a closing bracket."""
+    loose, strings = literal(r"(?i)nan|inf|,\s*[\]}]"), literal(r'"([^"\\]|\\.)*"')
+    bare = f"regexp_replace({text}, {strings}, '\"\"', 'g')"
+    return f"case when regexp_matches({text}, {loose}) then regexp_matches({bare}, {loose}) else false end"
 
 
 def _number(data_type: str, text: str, notation: Notation) -> str:

@@ -366,8 +366,9 @@ def quoted(name: str) -> str:
 
 
 def literal(value: str) -> str:
-    """Quote an SQL text."""
-    return "'" + value.replace("'", "''") + "'"
+    """Quote an SQL text; it would end at a NUL."""
+    quoted_text = "'" + value.replace("'", "''") + "'"
+    return "(" + quoted_text.replace("\0", "' || chr(0) || '") + ")" if "\0" in value else quoted_text
 
 
 def listed(values: Iterable[str]) -> str:

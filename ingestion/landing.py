@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import itertools
 import json
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from ingestion import local_hours, privacy
 from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_territory
 from ingestion.casting import cast, has_zone, json_place, notation_of, plausible, within, without_nulls
-from ingestion.connectors import Part, Reading, Request, connector
+from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal, Position, files_of
 from ingestion.lake import Lake, listed, literal, quoted
+from ingestion.refusal import REFUSAL, TOLD_ROWS, UNREADABLE, first_refused, refusal
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,7 +39,6 @@ CAST_AS_THEY_ARE = {
 }
 LOAD_ID = "%Y%m%dT%H%M%S%fZ"  # the instant that the id of a load begins with
 CLOCKS_APART = dt.timedelta(minutes=1)  # by which a clock may be behind the one of an earlier load without being told
-UNREADABLE = "^line [0-9]+ is unreadable"  # what the reason of a line that the reader could not parse begins with
 HOW_FAR = ("cursor", "cursor_column", "folder_date")  # what of a position says how far a source was read; the rest, in what state
 MARKS = ("_file", "_row", "_refused", "_read_at")
 # What a steward calls a value of each type.
@@ -315,7 +317,7 @@ def _read(
             brick_options=module.BrickOptions.model_validate(brick.meta.options),
             table_options=module.TableOptions.model_validate(table.meta.options),
             columns=table.source_columns,
-            cursor=table.meta.cursor,
+            cursor=table.meta.cursor and source_name(table.meta.cursor),
             lookback_days=table.meta.lookback.days if table.meta.lookback else 0.0,
             position=position.at,
             known=position.known,
@@ -324,6 +326,7 @@ def _read(
             is_private=brick.has_personal,
             whole=table.meta.delivers == "whole",
             progress=lambda count: progress(table.name, count) if progress else None,
+            formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
         )
     )
 
@@ -343,7 +346,7 @@ def _stage(
     local_hours.watch(connection, table.meta.time_zone)
     staged = _Staged(table, {})
     new_columns: set[str] = set()
-    skipped, unreadable = 0, 0
+    skipped, unreadable, blank = 0, 0, 0
     selects = [_Select(brick, table, part, reading, read_at, since, position.held, _kinds(connection, part)) for part in reading.parts]
     for number, select in enumerate(selects):
         part = select.part
@@ -361,6 +364,8 @@ def _stage(
             landed = [column.name for column in select.landed]
             folds = local_hours.settle(connection, file, select.marked, table.meta.key, table.meta.time_zone, landed)
             staged.warnings += folds
+        if part.thin:
+            blank += connection.execute(select.blank_sql()).fetchall()[0][0]
         if part.rejects:
             unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
         staged.columns = staged.columns or _schema(connection, file)
@@ -370,7 +375,7 @@ def _stage(
     counted = [part.counted for part in reading.parts]
     rows, refused, newest, oldest, reached = _count(connection, staged.files, table, read_at)
     announced = reading.announced if reading.count_method == "announced" else None
-    source_count = (announced if announced is not None else sum(c for c in counted if c is not None)) - skipped
+    source_count = (announced if announced is not None else sum(c for c in counted if c is not None)) - skipped - blank
     method = reading.count_method if announced is not None or None not in counted else "none"
     staged.record = {
         "files": [],
@@ -386,7 +391,10 @@ def _stage(
         "columns": {name: kind for name, kind in staged.columns.items() if name not in MARKS},
         "new_columns": _told_columns(brick, new_columns),
         "refused_files": [list(refusal) for refusal in reading.refused_files],
+        "refused_as": "struct",
     }
+    if refused:
+        staged.record["lines"] = _lines(connection, reading, staged.files)
     if refused and table.cursor_column:
         staged.record["refused_in"] = _files_of_refused(connection, staged.files)
     return staged
@@ -413,9 +421,7 @@ class _Select:
         self.since = since if self.held and (part.columns is not None or part.rejects) else None
         self.read_at = read_at
         self.is_private = brick.has_personal
-        options = connector(brick.meta.connector).TableOptions.model_validate(table.meta.options)
         self.notation = notation_of(brick, table)
-        self.lines_before = getattr(options, "skip", 0) + (part.columns is not None and getattr(options, "header", True))
         self.landed = [column for column in table.columns if column.is_landed]
         self.local = {number: naive for number, column in enumerate(self.landed) if (naive := self._is_local(number, column))}
         self.marked = [self.landed[number].name for number in self.local] if table.meta.time_fold == "in_order" else []
@@ -424,6 +430,9 @@ class _Select:
         # Declared names stand in SQL as the file spells them: DuckDB takes É and é for two letters.
         spelled = {name.casefold(): name for name in reversed(part.columns or ())}
         self.spelled = {**spelled, **{name.casefold(): name for name in self.asked if name in (part.columns or ())}}
+        # In a document, a column may be under an older name, or one whose accents are apart.
+        older = {column.name: column.meta.formerly for column in table.columns}
+        self.aliases = {name: _spellings(name, *older.get(name, ())) for name in self.asked}
         self.text = {name: self._text(name) for name in self.asked}
         # Every part of a load lands the same columns, so that its files are read as one.
         asked = {name.casefold() for name in self.asked}
@@ -448,14 +457,17 @@ class _Select:
             casts.append(f"{self._own(name)}::varchar as e{number}")
             columns.append(f"e{number} as {quoted(name)}")
         if self.part.columns is None:
-            casts += ["_doc", "doc is null as is_lost", f"{self._others()} as _extra"]
+            # What begins as an object and was read is one.
+            is_lost = "doc is null or case when starts_with(_doc, '{') then false else try(json_type(_doc)) is distinct from 'OBJECT' end"
+            casts += ["_doc", f"{is_lost} as is_lost", f"{self._others()} as _extra"]
         if self.has_documents:
             columns.append("_extra" if self.part.columns is None else "null::varchar as _extra")
         where = f" where not coalesce({self._before_cursor()}, false)" if self.since else ""
         source, row = self._source(), "null"
         if is_numbered:
-            source = f"(select *, row_number() over () as _rank from {source})"
-            source, row = f"(select *, _rank - min(_rank) over (partition by _file) + 1 as _number from {source})", "_number"
+            # By names that are ours: no column of the source has them.
+            source = f"(select *, row_number() over () as _seq from {source})"
+            source, row = f"(select *, _seq - min(_seq) over (partition by _file) + 1 as _row from {source})", "_row"
         rows = f"(select {', '.join(casts)}, {row} as _row from {source}{where})"
         if self.local:
             rows = f"(select *, {', '.join(f'{self._twin(number)} as h{number}' for number in self.local)} from {rows})"
@@ -466,24 +478,44 @@ class _Select:
         """Give the count of rows that stand before the cursor and were landed by an earlier load."""
         return f"select count(*) from {self._source()} where {self._before_cursor()}"
 
+    def blank_sql(self) -> str:
+        """Give the count of rows, and of lines that could not be read, that hold blank values alone."""
+        is_blank, pattern = self.part.thin or ("false", "")
+        errors = (self.part.rejects or ("", ""))[1]
+        lines = f"select distinct file_id, line from {errors} where regexp_full_match(csv_line, {literal(pattern)})"
+        return f"select (select count(*) from ({self.part.relation}) where {is_blank}) + (select count(*) from ({lines}))"
+
+    def unreadable(self) -> str:
+        """Write the relation of the errors of lines that could not be read, but for those that hold blank values alone."""
+        errors = (self.part.rejects or ("", ""))[1]
+        return f"(select * from {errors} where not regexp_full_match(csv_line, {literal(self.part.thin[1])}))" if self.part.thin else errors
+
     def unreadable_sql(self) -> str:
-        """Give the rows that the reader itself could not parse, as refused rows of the same shape."""
-        scans, errors = self.part.rejects or ("", "")
-        names = self.part.files
-        file = literal(names[0]) if len(names) == 1 else f"list_filter({listed(names)}, name -> ends_with(scans.file_path, name))[1]"
-        content = "" if self.is_private else " || ': ' || coalesce(left(any_value(errors.csv_line), 500), '')"
-        reason = f"'line ' || errors.line || ' is unreadable (' || lower(replace(any_value(errors.error_type), '_', ' ')) || ')'{content}"
+        """Give the rows that the reader itself could not parse, as refused rows of the same shape; `_places` tells where they are."""
+        scans, _, file = self.part.rejects or ("", "", "")
+        value = None if self.is_private else "coalesce(left(any_value(errors.csv_line), 500), '')"
+        rule = f"'{UNREADABLE} (' || lower(replace(any_value(errors.error_type), '_', ' ')) || ')'"
         columns = [f"null::{column.sql_type} as {quoted(column.name)}" for column in self.landed]
         columns += [f"null::varchar as {quoted(name)}" for name in [*self.extra, *(["_extra"] if self.has_documents else [])]]
-        row = f"errors.line - {int(self.lines_before)}"
         return (
-            f"select {', '.join(columns)}, {self._marks('any_value(' + file + ')', row, reason)} from {errors} as errors "
-            f"inner join {scans} as scans using (scan_id, file_id) group by errors.file_id, errors.line order by errors.line"
+            f"select {', '.join(columns)}, {self._marks(f'any_value({file})', 'any_value(_places.place)', refusal(None, rule, value))} "
+            f"from {self.unreadable()} as errors inner join {scans} as scans using (scan_id, file_id) "
+            "inner join _places using (file_id, line) group by errors.file_id, errors.line order by errors.line"
+        )
+
+    def errors_sql(self) -> str:
+        """Give the lines that could not be read: file and line as DuckDB numbers them, name of the file, byte where the line begins."""
+        scans, _, file = self.part.rejects or ("", "", "")
+        # DuckDB counts empty lines before it as the line's own.
+        begins = "line_byte_position - 1 + length(csv_line) - length(ltrim(csv_line, chr(10) || chr(13)))"
+        return (
+            f"select errors.file_id, errors.line, any_value({file}), any_value({begins}) from {self.unreadable()} as errors "
+            f"inner join {scans} as scans using (scan_id, file_id) group by all"
         )
 
     def holds_sql(self, name: str) -> str:
         """Give whether a document holds a key, NULL where none is an object."""
-        held = f"json_exists(_doc, {json_place(name)})"
+        held = " or ".join(f"json_exists(_doc, {json_place(alias)})" for alias in self.aliases[name])
         return f"select bool_or({held}) from {self._source()} where doc is not null and json_type(_doc) = 'OBJECT'"
 
     def new_columns(self) -> set[str]:
@@ -498,8 +530,10 @@ class _Select:
 
     def _source(self) -> str:
         if self.part.columns is not None:
-            return f"({self.part.relation})"
-        shape = {name: "JSON" if self._declared(name) == "json" else "VARCHAR" for name in self.asked}
+            where = f" where not ({self.part.thin[0]})" if self.part.thin else ""
+            return f"(select * from ({self.part.relation}){where})" if where else f"({self.part.relation})"
+        kinds = {name: "JSON" if self._declared(name) == "json" else "VARCHAR" for name in self.asked}
+        shape = {alias: kinds[name] for name in self.asked for alias in self.aliases[name]}
         transform = literal(json.dumps(shape))
         return f"(select _file, _doc, try(json_transform(_doc, {transform})) as doc from ({self.part.relation}))"
 
@@ -513,7 +547,8 @@ class _Select:
     def _text(self, name: str) -> str:
         """Write the text of a source column, empty being NULL."""
         if self.part.columns is None:
-            return f"doc.{quoted(name)}"
+            values = [f"doc.{quoted(alias)}" for alias in self.aliases[name]]
+            return f"coalesce({', '.join(values)})" if len(values) > 1 else values[0]
         own = self._own(name)
         if own == "null":
             return "null::varchar"
@@ -567,8 +602,10 @@ class _Select:
         """Write why a row is refused, NULL when it is kept; the value is told unless the brick has personal columns."""
         cases = []
         if self.part.columns is None:
-            content = "" if self.is_private else " || coalesce(': ' || left(_doc, 500), '')"
-            cases.append(f"when is_lost then 'not a JSON object'{content}")
+            value = None if self.is_private else "left(_doc, 500)"
+            kind = "lower(try(json_type(_doc)))"
+            told = f"case when json_valid(_doc) then 'a JSON ' || {kind} || ' where an object is awaited' else 'not a JSON object' end"
+            cases.append(f"when is_lost then {refusal(None, told, value)}")
         for number, column in enumerate(self.landed):
             value, text = self._checked(number, column), f"t{number}::varchar"
             is_key = column.name in self.table.meta.key
@@ -578,25 +615,24 @@ class _Select:
                 missing = is_blank if column.data_type == "string" and not column.meta.position else f"{value} is null"
                 if column.data_type != "string":
                     missing += f" and {is_blank}"
-                told = literal(f"{column.name} is missing, and is {'in the key' if is_key else 'required'}")
-                cases.append(f"when {missing} then {told}")
-            tail = "" if self.is_private else f" || ': ' || left({text}, 200)"
+                rule = literal(f"is missing, and is {'in the key' if is_key else 'required'}")
+                cases.append(f"when {missing} then {refusal(column.name, rule)}")
+            seen = None if self.is_private else f"left({text}, 200)"
             if number in self.local:
                 clocks = f"that the clocks of {self.table.meta.time_zone}"
-                cases.append(f"when h{number} = 0 then {literal(f'{column.name} is an hour {clocks} skip')}{tail}")
+                cases.append(f"when h{number} = 0 then {refusal(column.name, literal(f'is an hour {clocks} skip'), seen)}")
                 if self.table.meta.time_fold == "refuse":
-                    told = literal(f"{column.name} is in an hour {clocks} show twice, and tells no offset")
-                    cases.append(f"when h{number} <> 0 then {told}{tail}")
+                    rule = literal(f"is in an hour {clocks} show twice, and tells no offset")
+                    cases.append(f"when h{number} <> 0 then {refusal(column.name, rule, seen)}")
             if is_within := within(column, value, self.notation):
                 low, high = column.meta.between or (None, None)
                 span = " ".join(f"{word} {bound}" for word, bound in (("from", low), ("to", high)) if bound is not None)
-                cases.append(f"when not {is_within} then {literal(f'{column.name} is not {span}')}{tail}")
+                cases.append(f"when not {is_within} then {refusal(column.name, literal(f'is not {span}'), seen)}")
             if column.data_type != "string":
                 written = f" written {column.meta.format}" if column.meta.format else ""
-                told = literal(f"{column.name} is not {WORDS[column.data_type]}{written}")
-                told += tail
+                told = refusal(column.name, literal(f"is not {WORDS[column.data_type]}{written}"), seen)
                 cases.append(f"when {value} is null and trim({text}) <> '' then {told}")
-        return f"case {' '.join(cases)} end" if cases else "null::varchar"
+        return f"case {' '.join(cases)} end" if cases else f"null::{REFUSAL}"
 
     def _others(self) -> str:
         """Write the keys of a document that the brick does not declare, as JSON; NULL when there is none."""
@@ -604,10 +640,19 @@ class _Select:
             return "null::varchar"
         # The keys in the brick's own order are what most documents hold; a set costs more, taking keys away most of all: a
         # `case` asks for the dearer only where the cheaper says so, which `and` does not.
-        asked, keys = listed(self.asked), "json_keys(_doc)"
-        patch = literal(json.dumps(dict.fromkeys(self.asked)))
-        others = f"nullif(try(json_merge_patch(_doc, {patch}))::varchar, '{{}}')"
-        return f"case when doc is not null and {keys} <> {asked} then case when not list_has_all({asked}, {keys}) then {others} end end"
+        names = [alias for name in self.asked for alias in self.aliases[name]]
+        asked, known, keys = listed(self.asked), listed(names), "json_keys(_doc)"
+
+        def without(taken: list[str]) -> str:
+            return f"nullif(try(json_merge_patch(_doc, {literal(json.dumps(dict.fromkeys(taken)))}))::varchar, '{{}}')"
+
+        others = without(names)
+        if len(names) > len(self.asked):
+            # A document that holds a column under two of its names keeps the one that is not read.
+            twice = [f"len(list_intersect({keys}, {listed(list(each))})) > 1" for each in self.aliases.values() if len(each) > 1]
+            others = f"case when {' or '.join(twice)} then {without(self.asked)} else {others} end"
+            known = f"case when {' or '.join(twice)} then {asked} else {known} end"
+        return f"case when doc is not null and {keys} <> {asked} then case when not list_has_all({known}, {keys}) then {others} end end"
 
     def _before_cursor(self) -> str:
         column = self.table.cursor_column
@@ -644,19 +689,44 @@ def _copy(connection: duckdb.DuckDBPyConnection, select: str, file: Path) -> Non
     connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd)")
 
 
+def _spellings(*names: str) -> tuple[str, ...]:
+    """Give names as they are, and with their accents apart."""
+    return tuple(dict.fromkeys(form for name in names for form in (name, unicodedata.normalize("NFD", name))))
+
+
 def _stage_unreadable(connection: duckdb.DuckDBPyConnection, select: _Select, staged: _Staged, file: Path) -> int:
     """Write the lines that the reader could not parse as a file of refused rows, when there are any."""
-    errors = (select.part.rejects or ("", ""))[1]
-    if not connection.execute(f"select count(*) from {errors}").fetchall()[0][0]:
+    errors = connection.execute(select.errors_sql()).fetchall()
+    if not errors:
         return 0
+    places = []
+    for name, of_file in itertools.groupby(sorted(errors, key=lambda error: error[2]), key=lambda error: error[2]):
+        own = list(of_file)
+        found = select.part.places(name, [byte for *_, byte in own], [])[0] if select.part.places else []
+        places += [(file_id, line, row) for (file_id, line, *_), (row, _) in zip(own, found, strict=True)]
+    connection.execute("create or replace temp table _places (file_id bigint, line bigint, place bigint)")
+    connection.execute("insert into _places select unnest(?), unnest(?), unnest(?)", [list(column) for column in zip(*places, strict=True)])
     _copy(connection, select.unreadable_sql(), file)
     staged.files.append(file)
-    return int(connection.execute(f"select count(*) from read_parquet({literal(str(file))})").fetchall()[0][0])
+    return len(errors)
+
+
+def _lines(connection: duckdb.DuckDBPyConnection, reading: Reading, files: list[Path]) -> dict[str, dict[str, int]]:
+    """Give, by file of the source and row, the lines of the first refused rows, as an editor shows them; none where there are no lines."""
+    refused = first_refused(connection, [str(file) for file in files], TOLD_ROWS)
+    rows: dict[str, list[int]] = {}
+    for row in refused:
+        rows.setdefault(row["file"], []).append(row["row"])
+    told = {}
+    for name, places in ((name, part.places) for part in reading.parts for name in part.files):
+        if places and name in rows:
+            told[name] = dict(zip(map(str, rows[name]), places(name, [], rows[name])[1], strict=True))
+    return told
 
 
 def _schema(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
     rows = connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()
-    kinds = {"VARCHAR": "string", "TIMESTAMP WITH TIME ZONE": "timestamptz"}
+    kinds = {"VARCHAR": "string", "TIMESTAMP WITH TIME ZONE": "timestamptz", REFUSAL: "json"}
     return {row[0]: kinds.get(row[1], row[1].lower()) for row in rows}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ingestion.lake import literal, quoted
+from ingestion.refusal import refusal
 
 if TYPE_CHECKING:
     import duckdb
@@ -123,8 +124,8 @@ def settle(
         alone, paired, crowded = connection.execute(f"select {tally} from doubled").fetchall()[0]
         said.append(_said(name, zone, alone, paired, crowded))
         if crowded:
-            told = f"{name} is one of more than two rows of one key in an hour that the clocks of {zone} show twice"
-            reasons.append(f"when {is_marked} and {is_crowded} then {literal(told)}")
+            rule = literal(f"is one of more than two rows of one key in an hour that the clocks of {zone} show twice")
+            reasons.append(f"when {is_marked} and {is_crowded} then {refusal(name, rule)}")
     replaced = [f"{value} as {quoted(name)}" for name, value in values.items()]
     if reasons:
         reason = f"case {' '.join(reasons)} end"

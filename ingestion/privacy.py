@@ -16,6 +16,7 @@ from ingestion.brick import Brick, BrickError, Column, Table, read_territory
 from ingestion.casting import Notation, mapped, notation_of
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, literal, load_extension, quoted
+from ingestion.refusal import without_value
 from ingestion.warehouse import clear_columns, is_erased, shape_of
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _write_masked(
 ) -> dict[str, Any]:
     """Write the files of a table of a load again: what is declared today, masked; give its record.
 
-    Refused rows keep neither values nor, in their reason, what follows its first colon; rows that were erased are left out.
+    Refused rows keep no values, nor does what is told of them; rows that were erased are left out.
     """
     record, clear = load["tables"][table.name], clear_columns(journal, load, table)
     shape, notation = shape_of(journal, load, table), notation_of(brick, table)
@@ -158,12 +159,12 @@ def _write_masked(
     values = ", ".join(f"case when _refused is null then {value} end as {quoted(name)}" for name, (value, _) in columns.items())
     gone = is_erased(journal, brick, table, shape)
     kept = " and ".join(f"not coalesce({test}, false)" for test in gone) or "true"
-    files, sizes, row_count = [], [], 0
+    files, sizes, row_count, refused = [], [], 0, without_value(record.get("refused_as"))
     for file in record["files"]:
         target = work / f"{secrets.token_hex(8)}.parquet"
         source = f"read_parquet({literal(lake.path(file))}, file_row_number = true, hive_partitioning = false)"
         copied = connection.execute(
-            f"copy (select {values}, _file, _row, split_part(_refused, ': ', 1) as _refused, _read_at from {source} where {kept} "
+            f"copy (select {values}, _file, _row, {refused} as _refused, _read_at from {source} where {kept} "
             f"order by file_row_number) to {literal(str(target))} (format parquet, compression zstd)"
         ).fetchall()
         row_count += copied[0][0]

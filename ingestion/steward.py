@@ -6,41 +6,28 @@ from typing import Any
 
 from ingestion.brick import read_territory
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, LakeError, listed, literal
-from ingestion.landing import UNREADABLE
+from ingestion.lake import Lake, LakeError
+from ingestion.refusal import first_refused, sentence
 
 
 def refused_rows(lake: Lake, load: Entry, limit: int) -> dict[str, list[dict[str, Any]]]:
-    """Give, by table, the first refused rows of a load: file, row in that file (from 1, headers aside), reason."""
+    """Give, by table, the first refused rows of a load: file, row in that file (from 1, headers aside), reason.
+
+    Of the first of a text, the line as well, as an editor shows it.
+    """
     connection = lake.connect()
     found: dict[str, list[dict[str, Any]]] = {}
     for name, record in load["tables"].items():
-        found[name] = []
+        refused, lines = [], record.get("lines", {})
         if record["refused"] and record["files"]:
-            relation = f"read_parquet({listed([lake.path(file) for file in record['files']])}, file_row_number = true, filename = true)"
-            # Landing keeps the order of the source: where it left no row out, a row's place is its rank among its file's rows
-            # and the lines that could not be read, whose place landing told.
-            sql = (
-                "with landed as (select _file, _refused, _row, "
-                f"_row is not null and regexp_matches(_refused, {literal(UNREADABLE)}) as is_line, "
-                f"coalesce(_row, row_number() over (partition by filename, _file order by file_row_number)) as place from {relation}), "
-                "lines as (select _file, list(_row order by _row) as lines from landed where is_line group by _file) "
-                "select landed._file, place, is_line, lines, _refused from landed left join lines using (_file) where _refused is not null"
-            )
-            rows = [
-                {"reason": reason, "row": place if is_line else _among(lines or [], place), "file": file}
-                for file, place, is_line, lines, reason in connection.execute(sql).fetchall()
-            ]
-            found[name] = sorted(rows, key=lambda row: (row["file"], row["row"]))[: int(limit)]
+            refused = first_refused(connection, [lake.path(file) for file in record["files"]], limit)
+        found[name] = []
+        for row in refused:
+            line = lines.get(row["file"], {}).get(str(row["row"]))
+            place = {"file": row["file"], "row": row["row"], **({"line": line} if line else {})}
+            found[name].append({**place, "reason": sentence(row, line)})
     connection.close()
     return found
-
-
-def _among(lines: list[int], place: int) -> int:
-    """Give the place of a row in its file from its place among the rows that could be read."""
-    for line in lines:
-        place += line <= place
-    return place
 
 
 def _again(journal: Journal, load: Entry) -> Entry:

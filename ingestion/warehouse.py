@@ -189,7 +189,7 @@ def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
     for load in loads:
         landed = load["tables"].get(table.name)
         if landed and landed["files"]:
-            shape = json.dumps(landed["columns"], sort_keys=True)
+            shape = json.dumps([landed["columns"], landed.get("refused_as")], sort_keys=True)
             clear = tuple(column.name for column in clear_columns(journal, load, table))
             groups.setdefault((load["contract"][table.name], shape, clear), []).append(load)
     notation = notation_of(brick, table)

@@ -85,7 +85,9 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "column twice but for its case": (lambda d: first(d)["columns"].append(column("ID")), r"column 'ID' is declared twice"),
     "former name of another column": (lambda d: first(d)["columns"].append(column("x", formerly=["n"])), r"column 'n' is declared twice"),
     "table twice": (lambda d: brick(d)["tables"].append(copy.deepcopy(first(d))), r"table items is declared twice"),
-    "name of a partition": (lambda d: first(d)["columns"].append(column("Load_ID")), r"'Load_ID' is a name that landing uses"),
+    "name of ours and the one it lands under": (
+        lambda d: first(d)["columns"].extend([column("_file"), column("_File_of_source")]), r"column '_File_of_source' is declared twice",
+    ),
     "format that no reader knows": (lambda d: first(d)["columns"].append(column("at", "date", format="%Q")), r"meta.format: String should match"),
     "year of two digits without its hundred": (
         lambda d: first(d)["columns"].append(column("at", "date", format="%d/%m/%y")),
@@ -104,7 +106,6 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "required and optional": (lambda d: first(d)["columns"].append(column("x", required=True, optional=True)), r"required is neither optional nor"),
     "cadence that is no cron": (put(meta, cadence="every day at six o'clock"), r"config.meta.cadence"),
     "lookback without a cursor": (put(table_meta, lookback={"count": 1, "period": "day"}), r"tables.0.config.meta.lookback: a lookback needs a cursor"),
-    "name that landing uses": (lambda d: first(d)["columns"].append(column("_file")), r"'_file' is a name that landing uses"),
     "time zone not known": (put(table_meta, time_zone="Rennes"), r"'Rennes' is no time zone of the tz database \(Europe/Paris"),
     "retention of nothing": (put(meta, retention={"count": 0, "period": "year"}), r"retention.count: Input should be greater than 0"),
     "personal without a mask": (lambda d: first(d)["columns"].append(column("phone", personal=True)), r"a personal column needs a mask: drop, pseudonym or zone"),

@@ -9,7 +9,7 @@ import email.utils
 import gzip
 import io
 import json
-import os
+import random
 import socket
 import time
 import tracemalloc
@@ -165,7 +165,7 @@ def test_real_frames(ask: Callable[..., Request]) -> None:
         ("a|b\n1|2", {}, [{"a": "1", "b": "2"}]),
         ('"x;y",b\n1,2', {}, [{"x;y": "1", "b": "2"}]),
         ("a,A,,a\n1,2,3,4\n", {}, [{"a": "1", "A_1": "2", "column2": "3", "a_2": "4"}]),
-        ("_file,_read_at\n1,2\n", {}, [{"_file_1": "1", "_read_at_1": "2"}]),
+        ("_file,_read_at\n1,2\n", {}, [{"_file_of_source": "1", "_read_at_of_source": "2"}]),
         ("exported today\n\na,b\n1,2\n", {"skip": 1}, [{"a": "1", "b": "2"}]),
         ("exported today\ra,b\r1,2\r", {"skip": 1}, [{"a": "1", "b": "2"}]),
         ("\n\na,b\n1,2\n", {}, [{"a": "1", "b": "2"}]),
@@ -223,7 +223,12 @@ def test_files_of_one_header_are_one_part_and_folders_with_equal_signs_add_no_co
             {"header": False, "separator": ","},
             "has 1 columns by position where the brick declares 2",
         ),
-        ("a.csv", gzip.compress(b"needed\n" + os.urandom(9999))[:-4000], {}, "cannot be read: Compressed file ended"),
+        (
+            "a.csv",
+            gzip.compress(b"needed\n" + random.Random(7).randbytes(9999), mtime=0)[:-4000],
+            {},
+            "cannot be read: Compressed file ended",
+        ),
         ("a.csv", b"\x1f\x8b" + b"junk" * 9, {}, "cannot be read"),
         ("a.csv", b"PK\x03\x04" + b"junk" * 9, {}, "cannot be read"),
         ("a.parquet", b"PAR1 cut", {"format": "parquet"}, "is not whole Parquet"),
@@ -412,15 +417,8 @@ def test_members_that_cannot_be_told_apart_are_refused(ask: Callable[..., Reques
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for content in ("x\n1\n2\n", "x\n3\n"):
             archive.writestr("d.csv", content)
-    (tmp_path / "b.zip").write_bytes(_zip({"d": "x\n1\n", "d/e": "x\n2\n"}))
-    (tmp_path / "c.zip").write_bytes(_zip({f"{'d' * 300}.csv": "x\n1\n"}))
-    for name, told in {
-        "a": "several members of one name. Mend: ",
-        "b": "too long, or is a file's and a folder's",
-        "c": "is too long",
-    }.items():
-        reading = files.read(ask(tmp_path, {"format": "csv", "path": f"{name}.zip"}))
-        assert told in reading.refused_files[0][1]
+    reading = files.read(ask(tmp_path, {"format": "csv", "path": "a.zip"}))
+    assert "several members of one name. Mend: " in reading.refused_files[0][1]
 
 
 @pytest.mark.parametrize(("form", "content"), [("csv", "x\n1\n"), ("json", '{"x": 1}'), ("geojson", '{"features": [{"id": 1}]}')])

@@ -21,6 +21,7 @@ from ingestion.journal import Entry
 from ingestion.lake import Lake
 from ingestion.local_hours import MARK, changes, floor, moment, resolved, settle, twin, watch
 from ingestion.privacy import KEY
+from ingestion.refusal import REFUSAL
 from ingestion.steward import refused_rows
 
 PARIS = "Europe/Paris"
@@ -232,7 +233,7 @@ def test_rows_that_the_search_of_a_zone_has_moved_keep_the_order_of_their_source
     connection, file = Lake(str(tmp_path)).connect(), tmp_path / "rows.parquet"
     connection.execute(f"set TimeZone = '{PARIS}'")
     marked = moment("'2024-10-27 02:00:00+02:00'::timestamptz", str(MARK))
-    moved = f"select 'A' as id, {marked} as heure, 'f' as _file, null::varchar as _refused"
+    moved = f"select 'A' as id, {marked} as heure, 'f' as _file, null::{REFUSAL} as _refused"
     rows = " union all ".join(f"({moved}, {kwh} as kwh, {row} as _row)" for kwh, row in ((2, 2), (1, 1)))
     connection.execute(f"copy ({rows}) to '{file}' (format parquet)")
     settle(connection, file, ["heure"], ("id", "heure"), PARIS, ["id", "heure", "kwh"])

@@ -44,10 +44,10 @@ def test_refused_rows_are_told_by_file_row_and_reason(shop: tuple[House, Brick])
     entry = house.land(brick)
     assert entry
     assert refused_rows(house.lake, entry, 99)["items"] == [
-        {"file": "items1.csv", "row": 3, "reason": "n is not a whole number: x"},
-        {"file": "items1.csv", "row": 700, "reason": "n is not a whole number: x"},
-        {"file": "items2.csv", "row": 2, "reason": "n is not a whole number: 2.5"},
-        {"file": "items2.csv", "row": 3, "reason": "id is missing, and is in the key"},
+        {"file": "items1.csv", "row": 3, "line": 4, "reason": "n is not a whole number: x"},
+        {"file": "items1.csv", "row": 700, "line": 701, "reason": "n is not a whole number: x"},
+        {"file": "items2.csv", "row": 2, "line": 4, "reason": "n is not a whole number: 2.5"},
+        {"file": "items2.csv", "row": 3, "line": 5, "reason": "id is missing, and is in the key"},
     ]
     assert len(refused_rows(house.lake, entry, 3)["items"]) == 3
 
@@ -94,7 +94,7 @@ def test_lines_that_are_no_document_are_told_by_row(house: House) -> None:
     told = refused_rows(house.lake, entry, 99)["items"]
     assert places(told) == [("items.ndjson", row) for row in (2, 3, 4, 5)]
     assert [row["reason"] for row in told][:2] == ['not a JSON object: {"id": ', "n is not a whole number: x"]
-    assert told[3]["reason"] == "id is missing, and is in the key"
+    assert told[3]["reason"] == "a JSON array where an object is awaited: [1]"
 
 
 def test_loads_show_tells_a_steward_what_was_refused(shop: tuple[House, Brick], capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +113,7 @@ def test_loads_show_tells_a_steward_what_was_refused(shop: tuple[House, Brick], 
         assert told in shown
     assert cli.main(["loads", "show", entry["load_id"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["refused_rows"]["items"] == [
-        {"file": "items1.csv", "row": 2, "reason": "n is not a whole number: x"}
+        {"file": "items1.csv", "row": 2, "line": 3, "reason": "n is not a whole number: x"}
     ]
     assert cli.main(["loads", "show", "nothing"]) == 2
     assert "no load 'nothing'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import ModuleType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import duckdb
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
 # may say under `options`), and `read(request) -> Reading`.
 CONNECTORS = ("files", "opendatasoft")
-# Names that landing and the connectors write beside those of the source.
-RESERVED = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
+# Names that landing, the connectors and DuckDB write beside those of the source, which lands under another then.
+OURS = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
+RESERVED = (*OURS, "filename", "file_row_number", "file_index")
+OF_SOURCE = "_of_source"
 
 
 # The name of an environment variable: a secret typed in its place is none, and no message shows it.
@@ -61,8 +64,9 @@ class UnreadableFile(SourceError):
 class Request:
     """One table to read, from where the journal says that we are.
 
-    `position` is what the last `Reading.position` of the table held ({} the first time); `known` maps the name of each
-    file already opened within the position's reach to its signature. `spool` is an empty folder of this load's own.
+    `columns` are those that the source must give; `formerly` are the older names of each that it may give. `position` is what
+    the last `Reading.position` of the table held ({} the first time); `known` maps the name of each file already opened
+    within the position's reach to its signature. `spool` is an empty folder of this load's own.
     `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content.
     """
 
@@ -81,6 +85,7 @@ class Request:
     is_private: bool
     whole: bool
     progress: Callable[[int], None]
+    formerly: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,8 +94,10 @@ class Part:
 
     With `columns`, the relation has these columns (as text unless `is_typed`) and `_file`; without, it has `_doc` (the
     text of one JSON object a row) and `_file`. `counted` is the number of records counted in the source apart from the
-    reader that parses them. `rejects` names the DuckDB tables (scans, errors) that hold the lines the reader could not
-    parse.
+    reader that parses them. `rejects` are the relations (scans, errors) that hold the lines the reader could not parse, and
+    the SQL that makes a file's name of the path in `scans`. Of a text, `places` gives the rows and the lines, from 1, of the
+    records of a file that hold some bytes, and the lines of some rows. `thin` are the SQL and the regular expression that tell
+    rows of blank values alone, which spreadsheets leave below the last and which are no rows; None where there are none.
     """
 
     relation: str
@@ -98,7 +105,9 @@ class Part:
     columns: tuple[str, ...] | None = None
     is_typed: bool = False
     counted: int | None = None
-    rejects: tuple[str, str] | None = None
+    rejects: tuple[str, str, str] | None = None
+    places: Callable[[str, Sequence[int], Sequence[int]], tuple[list[tuple[int, int]], list[int]]] | None = None
+    thin: tuple[str, str] | None = None
 
 
 @dataclass
@@ -141,6 +150,18 @@ class Reading:
         """Note that the source is synthetic, and its clock as it first was."""
         if not self.is_synthetic:
             self.is_synthetic, self.read_at = True, clock
+
+
+def landed_name(name: str) -> str:
+    """Give the name under which a source's column lands: its own, in the one normal form in which names are compared."""
+    name = unicodedata.normalize("NFC", name)
+    return f"{name}{OF_SOURCE}" if name.casefold() in RESERVED else name
+
+
+def source_name(landed: str) -> str:
+    """Give the name that a source gives to what lands under another."""
+    own = landed.removesuffix(OF_SOURCE)
+    return own if own.casefold() in RESERVED else landed
 
 
 def connector(protocol: str) -> ModuleType:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import zipfile
 import zlib
@@ -14,17 +16,32 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import IO, Any, BinaryIO, Literal, cast
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
 
 from pydantic import Field, field_validator
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, Strict, UnreadableFile, Variable
-from ingestion.connectors.formats import Documents, Spool, parts
+from ingestion.connectors.formats import UNDECODED, Documents, Spool, parts
 from ingestion.connectors.stores import Entry, HttpStore, Store, Taken, matches, open_store, walk
 
 THREADS, AHEAD = 8, 64
 # A byte order mark is none of the text.
-UTF_8 = "utf-8-sig"
+UTF_8, MARK = "utf-8-sig", codecs.BOM_UTF8
+# How often what is packed may be packed again.
+PACKED_TIMES = 3
+# What files that are no text begin with, and what they are.
+KINDS = {
+    b"\xd0\xcf\x11\xe0": "an older Excel workbook (.xls) or another document of Office",
+    b"PK\x05\x06": "an empty zip",
+    b"%PDF-": "a PDF",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ": "packed by xz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"SQLite format 3": "an SQLite database",
+}
 # So many files that a source fails to give mean that it is the source that fails.
 MOST_UNREADABLE = 20
 # What the signature of a frame that was no JSON object begins with: it is asked for again.
@@ -194,23 +211,46 @@ class _Intake:
     def _unpack(self, file: Entry, stream: BinaryIO) -> tuple[list[Any], str | None]:
         """Give what a file holds (documents with their names, or names of files in the spool), and what is wrong with it."""
         items: list[Any] = []
+        faults: list[str] = []
         name, encoding = file.name, self.options.encoding
         try:
-            for name, source in _members(file, stream, self.spool):
-                if self.documents:
-                    items.append((name, source.read().decode(encoding)))
-                elif self.store.root and source is stream and encoding == UTF_8:
-                    self.spool.roots[name] = self.store.root
-                    items.append(name)
-                else:
-                    # Ten times faster than to have DuckDB read it with its extension for encodings.
-                    text = source if encoding == UTF_8 else codecs.EncodedFile(cast("Any", source), "utf-8", encoding)
-                    with self.spool.create(name) as target:
-                        shutil.copyfileobj(text, target, 1 << 20)
-                    items.append(name)
+            for name, source in _opened(file.name, file.members, stream, self.spool, PACKED_TIMES):
+                # What one member does wrong is no fault of the others.
+                try:
+                    items.append(self._take_in(name, source, encoding, is_here=source is stream))
+                except FAULTS as error:
+                    faults.append(_fault(name, error))
         except FAULTS as error:
-            return items, f"{name[:100]} cannot be read: {error or type(error).__name__}"[:300]
-        return items, None
+            faults.append(_fault(name, error))
+        return items, "; ".join(faults[:3])[:600] or None
+
+    def _take_in(self, name: str, source: Any, encoding: str, *, is_here: bool) -> Any:
+        """Give a document with its name, or the name of a file that the spool has or that DuckDB reads where it is."""
+        if isinstance(source, Exception):
+            raise source
+        if self.documents:
+            return name, source.read().decode(encoding).lstrip("\ufeff")
+        is_text = self.options.format != "parquet"
+        is_marked_twice = is_text and source.peek(6)[:6] == MARK * 2
+        if is_here and encoding == UTF_8 and not is_marked_twice and self.store.is_in_place(name):
+            self.spool.roots[name] = cast("Path", self.store.root)
+            return name
+        with self.spool.create(name) as target:
+            if is_text and (encoding != UTF_8 or is_marked_twice):
+                # Ten times faster than to have DuckDB read it with its extension for encodings.
+                decoder, begins = codecs.getincrementaldecoder(encoding)(UNDECODED), True
+                while block := source.read(1 << 20):
+                    text = decoder.decode(block)
+                    target.write((text.lstrip("\ufeff") if begins else text).encode("utf-8", UNDECODED))
+                    begins = begins and not text
+                target.write(decoder.decode(b"", final=True).encode("utf-8", UNDECODED))
+            else:
+                shutil.copyfileobj(source, target, 1 << 20)
+        return name
+
+
+def _fault(name: str, error: Exception) -> str:
+    return f"{name[:100]} cannot be read: {error or type(error).__name__}"[:500]
 
 
 def _is_object(text: str) -> bool:
@@ -226,26 +266,68 @@ def _floor(request: Request, position: dict[str, Any]) -> date | None:
     return None if request.whole or not reached else date.fromisoformat(reached) - timedelta(days=request.lookback_days)
 
 
-def _members(file: Entry, stream: BinaryIO, spool: Spool) -> Iterator[tuple[str, IO[bytes]]]:
-    """Give what a file holds, by what its first bytes say: itself, what gzip has packed, the members of a zip."""
-    start = stream.peek(4)[:4]  # type: ignore[attr-defined]
-    if start[:2] == b"\x1f\x8b":
-        yield file.name, cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
-    elif start == b"PK\x03\x04":
-        with spool.temporary() as copy:
-            if not stream.seekable():
-                shutil.copyfileobj(stream, copy, 1 << 20)
-            with zipfile.ZipFile(stream if stream.seekable() else copy) as archive:
-                files = [member for member in archive.infolist() if not member.is_dir()]
-                found = (member for pattern in file.members for member in files if matches(pattern, member.filename))
-                members = list({id(member): member for member in found}.values())
-                if not members:
-                    raise ValueError(f"the archive holds no {' or '.join(file.members)}")
-                # By its name, zipfile would open the last of them each time, and their rows would be under one name.
-                if len({member.filename for member in members}) < len(members):
-                    raise ValueError("the archive holds several members of one name. Mend: pack them under different names")
-                for member in members:
-                    with archive.open(member) as source:
-                        yield f"{file.name}/{member.filename}", source
+def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, times: int) -> Iterator[tuple[str, Any]]:
+    """Give what a file holds, by what its first bytes say: itself, what gzip has packed, the members of a zip, packed again or not.
+
+    In place of a member that cannot be opened, its fault.
+    """
+    start = stream.peek(16)[:16]
+    if told := next((kind for first, kind in KINDS.items() if start.startswith(first)), None):
+        raise ValueError(f"it is {told}. Mend: have the source give the file itself, as its brick says")
+    if start[:2] != b"\x1f\x8b" and start[:4] != b"PK\x03\x04":
+        yield name, stream
+    elif not times:
+        raise ValueError(f"it is packed more than {PACKED_TIMES} times. Mend: pack it once at the source")
+    elif start[:2] == b"\x1f\x8b":
+        yield from _opened(name, members, gzip.GzipFile(fileobj=stream, mode="rb"), spool, times - 1)
     else:
-        yield file.name, stream
+        with spool.temporary() as copy:
+            if not (is_there := stream.seekable() and not isinstance(stream, gzip.GzipFile | zipfile.ZipExtFile)):
+                shutil.copyfileobj(stream, copy, 1 << 20)
+            with zipfile.ZipFile(stream if is_there else copy) as archive:
+                for member, shown, inner in _meant(archive, members, is_private=spool.is_private):
+                    with archive.open(member) as source:
+                        try:
+                            yield from _opened(f"{name}/{shown}", inner, source, spool, times - 1)
+                        except FAULTS as error:
+                            yield f"{name}/{shown}", error
+
+
+def _meant(archive: zipfile.ZipFile, patterns: tuple[str, ...], *, is_private: bool) -> list[tuple[zipfile.ZipInfo, str, tuple[str, ...]]]:
+    """Give the members of an archive that some patterns mean, their names, and what is meant of those that are archives.
+
+    Raises ValueError when there is none, or several of one name.
+    """
+    files = [member for member in archive.infolist() if not member.is_dir()]
+    names = {member.filename for member in files}
+    if patterns == ("**",) and names & {"[Content_Types].xml", "mimetype"}:
+        kind = "an Excel workbook (.xlsx)" if any(name.startswith("xl/") for name in names) else "a document of an office suite"
+        raise ValueError(f"it is {kind}, not a table. Mend: save it as CSV, and declare that file")
+    found: dict[int, tuple[zipfile.ZipInfo, str, tuple[str, ...]]] = {}
+    for pattern in patterns:
+        # What follows an archive in the archive is of its members.
+        inside = re.fullmatch(r"(.*?\.zip)/(.+)", pattern, re.IGNORECASE | re.DOTALL)
+        outer, inner = inside.groups() if inside else (pattern, "**")
+        for member in files:
+            if shown := next((each for each in _written_names(member) if matches(outer, each)), None):
+                kept = found.get(id(member), (member, shown, ()))
+                found[id(member)] = (member, kept[1], (*kept[2], inner))
+    if not found:
+        held = sorted(_written_names(member)[0] for member in files)
+        told = f"{len(held)} files" if is_private else f"{', '.join(held[:10])}{' and more' if len(held) > 10 else ''}" or "no file"
+        raise ValueError(f"the archive holds no {' or '.join(patterns)}; it holds {told}. Mend: the brick's `path`")
+    # By its name, zipfile would open the last of them each time, and their rows would be under one name.
+    if len({shown for _, shown, _ in found.values()}) < len(found):
+        raise ValueError("the archive holds several members of one name. Mend: pack them under different names")
+    return list(found.values())
+
+
+def _written_names(member: zipfile.ZipInfo) -> list[str]:
+    """Give what the name of a member may be, the likeliest first: archives that say no encoding use that of who packed them."""
+    if member.flag_bits & 0x800 or member.filename.isascii():
+        return [member.filename]
+    written, names = member.filename.encode("cp437", "replace"), []
+    for encoding in (UTF_8, "cp437", "cp850", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            names.append(written.decode(encoding))
+    return names

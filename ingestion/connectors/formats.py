@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import gzip
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TextIO, cast
 
-from ingestion.connectors import RESERVED, Part, Reading, Request
+from ingestion.connectors import OF_SOURCE, Part, Reading, Request, landed_name
 from ingestion.lake import listed, literal, quoted
 
 # What a processor's cache holds is scanned a fifth faster than a mebibyte.
@@ -29,63 +30,100 @@ BLOCK_BYTES = 1 << 18
 PLAIN_LINE_BYTES, BUFFER_BYTES, WIDE_LINE_BYTES = 1 << 20, 32 << 20, 64 << 20
 # So many lines in a quoted value, each like a row, are rows that a stray quote has swallowed.
 SWALLOWED_LINES = 3
+# DuckDB's decimals hold so many digits; it reads those of Parquet that have more as other numbers.
+DECIMAL_DIGITS = 38
+# What makes no value: a record that holds nothing else is none.
+BLANK = " \t"
+# The separators that are looked for, and the records that must agree with one where no header tells it.
+SEPARATORS, SAMPLE_RECORDS = ";,\t|", 100
+# The character, and the byte of no UTF-8, that stand for bytes that an encoding does not know.
+IMPOSSIBLE, UNDECODED = "\udcff", "orchestra.undecoded"
+ESCAPED, NO_TEXT = json.dumps(IMPOSSIBLE)[1:-1], "bytes that are no text in "
+# What stands before the name of what a GeoJSON feature holds beside its properties, and what is told of a collection's own.
+OF_FEATURE, MEMBER_CHARACTERS = "feature.", 1000
 _numbers = itertools.count(1)
+
+
+def _undecoded(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Have bytes that an encoding does not know stand as one that no UTF-8 holds: their row is refused, and nothing else."""
+    if isinstance(error, UnicodeDecodeError):
+        return IMPOSSIBLE, error.end
+    if isinstance(error, UnicodeEncodeError):
+        return b"\xff" * (error.end - error.start), error.end
+    raise error
+
+
+codecs.register_error(UNDECODED, _undecoded)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What the bytes tell: records (the header's too), the longest in bytes, whether lines end in several ways or are blank."""
+    """What the bytes tell: records (the header's too), the longest in bytes, whether lines end in several ways or hold nothing.
+
+    `thin` are the records of blank values alone.
+    """
 
     records: int
     longest: int
     is_mixed: bool
     has_blank: bool
+    thin: int = 0
 
 
 @dataclass(frozen=True)
 class Shape:
     """What files that are read as one have in common: the SQL before and after their paths, their columns and types.
 
-    `values` is SQL that replaces some of the columns.
+    `selected` is SQL of the columns, `path` the one that holds the path. `scanned` is how a text is scanned, `header` its
+    records that are no rows, `is_thin` when some hold blank values alone.
     """
 
     before: str
     after: str = ")"
     columns: tuple[str, ...] | None = None
     types: tuple[str, ...] = ()
-    values: str = ""
+    selected: str = "* exclude (_path)"
+    path: str = "_path"
+    scanned: tuple[Any, ...] = ()
+    header: int = 0
+    is_thin: bool = False
 
 
 class Spool:
     """Where files wait for DuckDB: a folder, or, for what is private, the memory, with a folder of links that name the files.
 
     `roots` gives, by a file's name, the folder under which it stands under that name: where it is read in place, not the
-    spool's own. Files in memory go when the spool is garbage collected.
+    spool's own. `aliases` gives, by a file's name, the one under which it stands where no file can have its own. Files in
+    memory go when the spool is garbage collected.
     """
 
     def __init__(self, folder: Path, *, is_private: bool) -> None:
-        self.root, self._is_memory = folder, is_private
+        self.root, self.is_private = folder, is_private
         self.roots: dict[str, Path] = {}
+        self.aliases: dict[str, str] = {}
         self._in_memory: dict[Path, weakref.finalize] = {}
 
     def path(self, name: str) -> Path:
         """Where a file is."""
-        return self.roots[name] / name
+        return self.roots[name] / self.aliases.get(name, name)
 
     def create(self, name: str) -> BinaryIO:
-        """Open a new file for writing; raises ValueError for a name that leads elsewhere or that no file can have."""
+        """Open a new file for writing; raises ValueError for a name that leads elsewhere.
+
+        A name that no file can have here, or that another's folder has, is kept, and the file stands under one of ours.
+        """
         place = PurePosixPath(name)
-        if place.is_absolute() or ".." in place.parts or not place.parts or "\0" in name:
+        if place.is_absolute() or ".." in place.parts or not place.parts:
             raise ValueError(f"the name {name!r} leads out of its folder")
-        self.roots[name], path = self.root, self.root / place
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            if error.errno not in (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            path = self._room(self.root / place)
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
                 raise
-            raise ValueError(f"the name {name[:60]!r} is too long, or is a file's and a folder's ({error.strerror})") from error
-        if self._is_memory:
+            alias = self.aliases.setdefault(name, f"_named/{len(self.aliases)}")
+            path = self._room(self.root / alias)
+        self.roots[name] = self.root
+        if self.is_private:
             if path in self._in_memory:
                 self._in_memory[path]()
             handle = os.memfd_create("city-orchestra")
@@ -93,14 +131,21 @@ class Spool:
             path.symlink_to(f"/proc/self/fd/{handle}")
         return path.open("wb")
 
+    @staticmethod
+    def _room(path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        return path
+
     def temporary(self) -> BinaryIO:
         """Open a file for writing and reading that goes when it is closed."""
-        return os.fdopen(os.memfd_create("city-orchestra"), "w+b") if self._is_memory else tempfile.TemporaryFile(dir=self.root)
+        return os.fdopen(os.memfd_create("city-orchestra"), "w+b") if self.is_private else tempfile.TemporaryFile(dir=self.root)
 
     def end_lines_alike(self, name: str) -> None:
         """Copy a file with each line ending in a line feed: DuckDB gives up a file whose lines end in several ways."""
         told: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
-        with self.path(name).open(**told) as source, io.TextIOWrapper(self.create(f"_lines/{name}"), newline="\n", **told) as target:
+        alike = f"_lines/{self.aliases.get(name, name)}"
+        with self.path(name).open(**told) as source, io.TextIOWrapper(self.create(alike), newline="\n", **told) as target:
             shutil.copyfileobj(source, target, BLOCK_BYTES)
         self.roots[name] = self.root / "_lines"
 
@@ -117,18 +162,40 @@ def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> li
             reading.refused_files.append((name, str(error)))
         else:
             groups[spool.roots[name], shape][name] = count
-    return [_part(root, shape, counts) for (root, shape), counts in groups.items()]
+    return [_part(spool, root, shape, counts) for (root, shape), counts in groups.items()]
 
 
-def _part(root: Path, shape: Shape, counts: dict[str, int]) -> Part:
-    paths, rejects = listed([_escaped(root / name) for name in counts]), None
-    if shape.before == "read_csv(":
-        number = next(_numbers)
-        rejects = (f"reject_scans_{number}", f"reject_errors_{number}")
-        paths += f", store_rejects = true, rejects_scan = '{rejects[0]}', rejects_table = '{rejects[1]}', rejects_limit = 0"
-    source, start = f"{shape.before}{paths}{shape.after}", len(str(root).rstrip("/")) + 2
-    relation = f"select * exclude (_path){shape.values}, substr(_path, {start}) as _file from {source}"
-    return Part(relation, tuple(counts), shape.columns, bool(shape.types), sum(counts.values()), rejects)
+def _part(spool: Spool, root: Path, shape: Shape, counts: dict[str, int]) -> Part:
+    paths = listed([_escaped(spool.path(name)) for name in counts])
+    start, own = len(str(root).rstrip("/")) + 2, {spool.aliases[name]: name for name in counts if name in spool.aliases}
+
+    def named(path: str) -> str:
+        place = f"substr({path}, {start})"
+        cases = " ".join(f"when {literal(alias)} then {literal(name)}" for alias, name in own.items())
+        return f"case {place} {cases} else {place} end" if own else place
+
+    relation = f"select {shape.selected}, {named(shape.path)} as _file from {shape.before}"
+    part = Part(f"{relation}{paths}{shape.after}", tuple(counts), shape.columns, bool(shape.types), sum(counts.values()))
+    if shape.before != "read_csv(":
+        return part
+    number = next(_numbers)
+    scans, errors = f"reject_scans_{number}", f"reject_errors_{number}"
+    paths += f", store_rejects = true, rejects_scan = '{scans}', rejects_table = '{errors}', rejects_limit = 0"
+
+    def places(name: str, at: Sequence[int], rows: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
+        sought = _Sought(at, [row - 1 + shape.header for row in rows])
+        separator, quote, skip, blank, width = shape.scanned
+        scan(spool.path(name), separator, quote, skip, blank, width, sought)
+        return [(number + 1 - shape.header, line) for number, line in sought.at()], sought.lines()
+
+    rejects = (scans, errors, named("scans.file_path"))
+    texts: dict[str, Any] = {"relation": f"{relation}{paths}{shape.after}", "rejects": rejects, "places": places}
+    if shape.is_thin:
+        separator, quote, *_ = shape.scanned
+        spaces = "' '" if separator == "\t" else "' ' || chr(9)"
+        tests = [f"coalesce(trim({quoted(column)}, {spaces}), '') = ''" for column in shape.columns or ()]
+        texts["thin"] = (" and ".join(tests), rf"[\r\n]*{_blank_record(separator, quote)}[\r\n]*")
+    return replace(part, **texts)
 
 
 def _escaped(path: Path) -> str:
@@ -140,18 +207,22 @@ def _look_at_csv(name: str, request: Any, spool: Spool) -> tuple[Shape, int]:
     """Every value is text."""
     options = request.table_options
     columns, separator, skip = _read_header(spool.path(name), request)
-    seen = scan(spool.path(name), separator, options.quote, skip, "" if len(columns) > 1 else None, len(columns))
+    scanned = (separator, options.quote, skip, BLANK if len(columns) > 1 else None, len(columns))
+    seen = scan(spool.path(name), *scanned)
     quote = literal(options.quote)
     reader = f"header = {options.header}, delim = {literal(separator)}, quote = {quote}, escape = {quote}, skip = {skip}"
-    shape = Shape("read_csv(", _delimited(name, spool, seen, columns, reader), columns)
+    after = _delimited(name, spool, seen, columns, reader)
+    shape = Shape("read_csv(", after, columns, scanned=scanned, header=int(options.header), is_thin=seen.thin > 0)
     return shape, seen.records - options.header
 
 
 def _look_at_ndjson(name: str, _: Any, spool: Spool) -> tuple[Shape, int]:
     """A document a line; blank lines count for nothing."""
-    seen = scan(spool.path(name), blank=" \t")
+    scanned = ("", "", 0, BLANK, 0)
+    seen = scan(spool.path(name), *scanned)
     after = _delimited(name, spool, seen, ("_doc",), "header = false, delim = chr(1), quote = '', escape = ''")
-    return Shape("read_csv(", after + (" where trim(_doc, ' ' || chr(9)) <> ''" if seen.has_blank else "")), seen.records
+    after += " where trim(_doc, ' ' || chr(9)) <> ''" if seen.has_blank else ""
+    return Shape("read_csv(", after, scanned=scanned), seen.records
 
 
 def _delimited(name: str, spool: Spool, seen: Scan, columns: Sequence[str], reader: str) -> str:
@@ -172,17 +243,29 @@ def _look_at_parquet(name: str, request: Any, spool: Spool) -> tuple[Shape, int]
     path = spool.path(name)
     ((count,),) = _ask(request, "select num_rows from parquet_file_metadata(?)", path)
     described = _ask(request, "describe from read_parquet(?, hive_partitioning = false)", path)
-    columns, types = zip(*[row[:2] for row in described], strict=True)
+    written: tuple[str, ...]
+    written, types = zip(*[row[:2] for row in described], strict=True)
+    columns = _named(request, written, is_spelled=True)
     _check_columns(request, columns)
+    held = _ask(request, "select name, precision from parquet_schema(?)", path)
     # DuckDB renames the second of two columns whose names it takes for one.
-    written = {name for (name,) in _ask(request, "select name from parquet_schema(?)", path)}
-    if twins := [column for column in columns if column not in written]:
+    if twins := [column for column in written if column not in {name for name, _ in held}]:
         raise ValueError(f"has columns that share a name, whatever its case ({', '.join(twins)}). Mend: rename them at the source")
-    declared = {column.casefold() for column in request.columns}
-    packed = [quoted(column) for column, kind in zip(columns, types, strict=True) if kind == "BLOB" and column.casefold() in declared]
-    texts = ", ".join(f"coalesce(try(decode({column})), {column}::varchar) as {column}" for column in packed)
-    values = f" replace ({texts})" if texts else ""
-    return Shape("read_parquet(", ", filename = '_path', hive_partitioning = false)", columns, types, values), count
+    if wide := [name for name, precision in held if (precision or 0) > DECIMAL_DIGITS]:
+        told = "" if request.is_private else f" ({', '.join(wide)})"
+        raise ValueError(
+            f"holds decimals of more than {DECIMAL_DIGITS} digits, which DuckDB reads as other numbers{told}. "
+            "Mend: have the source write fewer digits, or text"
+        )
+    declared = {column.casefold() for column in (*request.columns, *request.formerly)}
+    values = [
+        f"coalesce(try(decode({quoted(own)})), {quoted(own)}::varchar)" if kind == "BLOB" and name.casefold() in declared else quoted(own)
+        for own, name, kind in zip(written, columns, types, strict=True)
+    ]
+    selected = ", ".join(f"{value} as {quoted(name)}" for value, name in zip(values, columns, strict=True))
+    taken = {column.casefold() for column in written}
+    held_path = next(each for size in itertools.count() if (each := "_path" + "_" * size) not in taken)
+    return Shape("read_parquet(", f", filename = '{held_path}', hive_partitioning = false)", columns, types, selected, held_path), count
 
 
 def _ask(request: Any, sql: str, path: Path) -> list[Any]:
@@ -200,49 +283,81 @@ _LOOKS = {"csv": _look_at_csv, "ndjson": _look_at_ndjson, "parquet": _look_at_pa
 
 def _collections(names: Iterable[str], reading: Reading, spool: Spool) -> list[Part]:
     """Make a part of the features of GeoJSON files; those that are no whole collection are refused."""
-    documents = Documents(spool)
+    documents, request = Documents(spool), reading.request
+    declared = [name for name in (*request.columns, *request.formerly) if name.startswith(OF_FEATURE)]
+    own = frozenset(name.removeprefix(OF_FEATURE) for name in declared)
     for name in dict.fromkeys(names):
+        members: dict[str, Any] = {}
         try:
-            documents.add_all(name, _read_features(spool.path(name)))
-        except UnicodeDecodeError as error:
-            reading.refused_files.append((name, f"is not UTF-8 text ({error.reason} at byte {error.start})"))
+            documents.add_all(name, _read_features(spool.path(name), members, own))
         except (ValueError, RecursionError) as error:
             reading.refused_files.append((name, f"is not a whole GeoJSON FeatureCollection: {error}"))
+        else:
+            told = {member: value for member, value in members.items() if len(json.dumps(value)) <= MEMBER_CHARACTERS}
+            if members and not request.is_private:
+                # What the collection says of itself is in no row.
+                reading.metadata.setdefault("collections", {})[name] = told | {
+                    member: f"(more than {MEMBER_CHARACTERS} characters)" for member in members if member not in told
+                }
     return documents.parts()
 
 
-def _read_features(path: Path) -> Iterator[str]:
-    """Give the features of a collection one by one, each as a document: its properties, its `id` and its `geometry`."""
-    with path.open(encoding="utf-8-sig") as file:
+def _read_features(path: Path, members: dict[str, Any] | None = None, own: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Give the features of a collection one by one, each as a document; `members` takes what else the collection holds."""
+    with path.open(encoding="utf-8", errors=UNDECODED) as file:
         text, is_collection = _Json(file), False
         for _ in text.each("{", "}"):
             name = text.value()
             text.take(":")
             if name != "features":
-                text.value()
+                value = text.value()
+                if ESCAPED in json.dumps([name, value]):
+                    raise ValueError("it is not UTF-8 text")
+                if members is not None and (name, value) != ("type", "FeatureCollection"):
+                    members[name] = value
                 continue
+            if is_collection:
+                raise ValueError("it has `features` twice")
             is_collection = True
             for _ in text.each("[", "]"):
-                yield json.dumps(_flattened(text.value()), separators=(",", ":"))
+                document = json.dumps(_flattened(text.value(), own), separators=(",", ":"))
+                # A document that holds bytes of no text is none: landing refuses it, and says so.
+                yield f"{NO_TEXT}{document.replace(ESCAPED, '?')}" if ESCAPED in document else document
         if text.peek():
             raise ValueError("something follows it")
         if not is_collection:
             raise ValueError("it has no `features`")
 
 
-def _flattened(feature: Any) -> Any:
-    """Give a feature as one object; what is no feature as it is, for landing to refuse."""
+def _flattened(feature: Any, own: frozenset[str]) -> Any:
+    """Give a feature as one object; what is no feature as it is, for landing to refuse.
+
+    Its properties under their names, and what the feature holds beside them under `feature.` and its name, but for `id` and
+    `geometry` that neither a property nor a column of the brick (`own`) tells apart. Bare, `id` is rather the property, and `geometry` the
+    feature's: the property is `geometry_of_source` then.
+    """
     properties = feature.get("properties") if isinstance(feature, dict) else feature
     if not isinstance(feature, dict) or not isinstance(properties, dict | None):
         return properties
-    first, last = ({name: feature[name]} if feature.get(name) is not None else {} for name in ("id", "geometry"))
-    return first | (properties or {}) | last
+    flat = dict(properties or {})
+    if feature.get("geometry") is not None and "geometry" in flat:
+        flat |= {_free(f"geometry{OF_SOURCE}", flat): flat["geometry"], "geometry": feature["geometry"]}
+    for name, value in feature.items():
+        if name == "properties" or value is None or (name, value) == ("type", "Feature"):
+            continue
+        is_bare = name in ("id", "geometry") and name not in own and name not in (properties or {})
+        flat[name if is_bare else _free(f"{OF_FEATURE}{name}", flat)] = value
+    return flat
+
+
+def _free(name: str, taken: dict[str, Any]) -> str:
+    return next(free for n in itertools.count() if (free := f"{name}_{n}" if n else name) not in taken)
 
 
 class _Json:
     """A JSON text that is read value by value, of which only the value at hand is in memory."""
 
-    decoder, spaces = json.JSONDecoder(), re.compile(r"[ \t\r\n]*")
+    decoder, spaces = json.JSONDecoder(), re.compile(r"[ \t\r\n\ufeff]*")
 
     def __init__(self, file: TextIO) -> None:
         self._file, self._text, self._at, self._passed = file, "", 0, 0
@@ -342,34 +457,131 @@ class Documents:
         return io.BufferedWriter(cast("io.RawIOBase", gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1)), BLOCK_BYTES)
 
 
-def scan(path: Path, separator: str = "", quote: str = "", skip: int = 0, blank: str | None = "", width: int = 0) -> Scan:
+class _Sought:
+    """Where the records stand that hold some bytes, or have some numbers (from 0): told block by block, memory stays bounded."""
+
+    def __init__(self, at: Sequence[int], numbers: Sequence[int]) -> None:
+        import numpy as np
+
+        self._at, self._numbers = np.asarray(at, np.int64), np.asarray(numbers, np.int64)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was told: the text is read again."""
+        import numpy as np
+
+        # Of each byte, the record that it stands in; of each number, its line.
+        self._found, self._lines = np.zeros((len(self._at), 2), np.int64), np.zeros(len(self._numbers), np.int64)
+
+    def __call__(self, first: int, starts: Any, lines: Any) -> None:
+        """Take the bytes and the lines at which records begin, the first of which has a number."""
+        import numpy as np
+
+        if not len(starts):
+            return
+        places = np.searchsorted(starts, self._at, "right") - 1
+        is_here = places >= 0
+        self._found[is_here] = np.column_stack((first + places, lines[places]))[is_here]
+        is_here = (self._numbers >= first) & (self._numbers < first + len(starts))
+        self._lines[is_here] = lines[self._numbers[is_here] - first]
+
+    def at(self) -> list[tuple[int, int]]:
+        """Give the number and the line of the record at each byte."""
+        return [(int(number), int(line)) for number, line in self._found]
+
+    def lines(self) -> list[int]:
+        """Give the line of each number."""
+        return [int(line) for line in self._lines]
+
+
+def _blank_record(separator: str, quote: str) -> str:
+    """Write a regular expression of a record whose values are all blank."""
+    gap = " *" if separator == "\t" else r"[ \t]*"
+    mark = re.escape(quote)
+    value = f"{gap}(?:{mark}{gap}{mark}{gap})?" if quote else gap
+    return f"{value}(?:{re.escape(separator)}{value})*"
+
+
+class _Starts:
+    """Where lines of a text begin, block by block: those that are blank, those of records of blank values, and where for `note`."""
+
+    def __init__(self, separator: str, quote: str, blank: str | None, skip: int, note: _Sought | None) -> None:
+        import numpy as np
+
+        self._note, self._is_asked, self._has_values = note, blank is not None, bool(separator)
+        none = (_blank_record(separator, quote) if separator else f"[{blank}]*") if blank else ""
+        self._is_blank = re.compile(rf"(?:{none})(?:[\r\n]|\Z)".encode())
+        marks = (b"\r\n", b"\r\n \t" + f"{separator}{quote}".encode())
+        self._is_end, self._is_thin = (np.isin(np.arange(256), list(each)) for each in marks)
+        self._line, self._number = 1 + skip, 0
+        self.blanks, self.thin = 0, 0
+
+    def take(self, block: bytes, data: Any, at: int, starts: Any, breaks: Any) -> None:
+        """Take a block that begins at a byte: where its lines begin outside of values, and where any line ends."""
+        import numpy as np
+
+        starts = starts[starts < len(block)]
+        found = self._blank(block, data, starts) if self._is_asked else starts[:0]
+        empty = found[self._is_end[data[found]]] if self._has_values else found
+        self.blanks += len(empty)
+        self.thin += len(found) - len(empty)
+        if self._note:
+            kept = np.setdiff1d(starts, found, assume_unique=True)
+            self._note(self._number, at + kept, self._line + np.searchsorted(breaks, kept))
+            self._number += len(kept)
+        self._line += len(breaks)
+
+    def _blank(self, block: bytes, data: Any, starts: Any) -> Any:
+        import numpy as np
+
+        ended = np.False_
+        # By the first bytes of all lines at once; the few that are left one by one.
+        for offset in range(4):
+            byte = data[np.minimum(starts + offset, len(block) - 1)]
+            ended = ended | self._is_end[byte]
+            is_left = ended | self._is_thin[byte]
+            starts, ended = starts[is_left], ended[is_left]
+        return np.asarray([start for start in starts if self._is_blank.match(block, start)], np.int64)
+
+
+def scan(
+    path: Path,
+    separator: str = "",
+    quote: str = "",
+    skip: int = 0,
+    blank: str | None = "",
+    width: int = 0,
+    note: _Sought | None = None,
+) -> Scan:
     """Count the records of a text from its bytes, `skip` lines aside, as DuckDB and Python's csv module understand them.
 
-    A line that holds nothing, or only characters of `blank`, is no record; with None it is. Where a quote opens elsewhere than
-    where a field begins, is never closed, or holds what looks like rows of `width` columns, Python's csv module counts: slower,
-    and of one mind with DuckDB on all that can be read. Raises ValueError for a record that is too long, and for rows that a
-    stray quote has swallowed.
+    A line that holds nothing is no record, nor one that holds only characters of `blank`; with None it is. Where there are a
+    separator and `blank`, one of such values alone is thin. `note` is told where the records that are not thin begin. Where a
+    quote opens elsewhere than where a field begins, is never closed, or holds what looks like rows of `width` columns, Python's
+    csv module counts: slower, and of one mind with DuckDB on all that can be read. Raises ValueError for a record that is too
+    long, and for rows that a stray quote has swallowed.
     """
     import numpy as np
 
     mark = quote.encode()
     before_quote = list(b"\r\n" + mark + separator.encode())
-    is_blank = re.compile(rf"{f'[{blank}]*' if blank else ''}(?:[\r\n]|\Z)".encode())
-    records, blanks, longest, unended, inside = 0, 0, 0, 0, False
+    starts = _Starts(separator, quote, blank, skip, note)
+    records, longest, unended, inside = 0, 0, 0, False
     line_ends: set[int] = set()
 
     def slowly() -> Scan:
         plain = scan(path, skip=skip)
-        count, most = _count_slowly(path, separator, quote, skip, blank, width)
-        return replace(plain, records=count, longest=max(plain.longest, most))
+        count, most, thin = _count_slowly(path, separator, quote, skip, blank, width, note)
+        return replace(plain, records=count, longest=max(plain.longest, most), thin=thin)
 
     with path.open("rb") as file, path.open(encoding="latin-1", newline="") as lines:
-        file.seek(sum(len(lines.readline()) for _ in range(skip)) or 3 * (file.read(3) == b"\xef\xbb\xbf"))
+        at = file.seek(sum(len(lines.readline()) for _ in range(skip)) or 3 * (file.read(3) == b"\xef\xbb\xbf"))
         for block in _blocks(file):
-            was_inside = inside
+            was_inside, first = inside, int(inside or unended > 0)
             data = np.frombuffer(block, np.uint8)
             is_feed, has_returns = data == 10, b"\r" in block
             ends = np.flatnonzero(is_feed | (data == 13) & ~np.append(is_feed[1:], False) if has_returns else is_feed)
+            breaks = ends
             if quote and (inside or mark in block):
                 quotes = np.flatnonzero(data == mark[0])
                 opening = quotes[int(inside) :: 2]
@@ -395,16 +607,14 @@ def scan(path: Path, separator: str = "", quote: str = "", skip: int = 0, blank:
             if unended > WIDE_LINE_BYTES or longest > WIDE_LINE_BYTES:
                 break
             records += len(ends) + (not inside and not block.endswith((b"\r", b"\n")))
-            if blank is not None:
-                starts = np.append(0, ends + 1)[int(was_inside) :]
-                starts = starts[starts < len(block)]
-                blanks += sum(1 for start in starts[data[starts] <= 32] if is_blank.match(block, start))
+            starts.take(block, data, at, np.append(0, ends + 1)[first:], breaks)
+            at += len(block)
     if inside:
         return slowly()
     longest = max(longest, unended)
     if longest > WIDE_LINE_BYTES:
         raise ValueError(f"holds a record of more than {WIDE_LINE_BYTES >> 20} MB. Mend: split it at the source, or check `quote`")
-    return Scan(records - blanks, longest, len(line_ends) > 1, blanks > 0)
+    return Scan(records - starts.blanks, longest, len(line_ends) > 1, starts.blanks > 0, starts.thin)
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -419,35 +629,68 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield block + rest
 
 
-def _count_slowly(path: Path, separator: str, quote: str, skip: int, blank: str | None, width: int) -> tuple[int, int]:
-    """Count the records, and the bytes of the longest that has several lines; raises ValueError for a quote that swallows rows."""
+def _count_slowly(
+    path: Path, separator: str, quote: str, skip: int, blank: str | None, width: int, note: _Sought | None = None
+) -> tuple[int, int, int]:
+    """Count the records, the bytes of the longest that has several lines, and the records of blank values alone.
+
+    Raises ValueError for a quote that swallows rows.
+    """
+    import numpy as np
+
     csv.field_size_limit(sys.maxsize)
-    count, longest = 0, 0
-    # The lines of the record at hand.
+    count, longest, thin, at, line = 0, 0, 0, 0, 1 + skip
+    # The lines of the record at hand, and where the records before it begin.
     held: list[str] = []
+    begun: list[tuple[int, int]] = []
     dialect: Any = {"delimiter": separator, "quotechar": quote, "skipinitialspace": True}
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    spaces = " " if separator == "\t" else " \t"
+
+    def tell(first: int) -> None:
+        if note and begun:
+            note(first, *np.asarray(begun, np.int64).T)
+        begun.clear()
+
+    if note:
+        note.begin()
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         for _ in range(skip):
-            file.readline()
+            at += _size(file.readline())
+        if not skip and file.read(1) != "\ufeff":
+            file.seek(0)
+        elif not skip:
+            at = 3
 
         def lines() -> Iterator[str]:
             size = 0
-            for line in file:
-                size = len(line) + (size if held else 0)
-                held.append(line)
+            for text in file:
+                size = len(text) + (size if held else 0)
+                held.append(text)
                 if size > WIDE_LINE_BYTES:
                     raise ValueError(_swallowing(skip + rows.line_num - len(held) + 2, len(held)))
-                yield line
+                yield text
 
         rows = csv.reader(lines(), **dialect)
         for row in rows:
-            count += bool(row) or blank is None
+            is_record = bool(row) or blank is None
+            is_thin = bool(row and blank) and not any(value.strip(spaces) for value in row)
+            size = sum(map(_size, held)) if note or len(held) > 1 else 0
+            if note and is_record and not is_thin:
+                begun.append((at, line))
+            count, thin, at, line = count + is_record, thin + is_thin, at + size, line + len(held)
+            if len(begun) == BLOCK_BYTES:
+                tell(count - thin - len(begun))
             if len(held) > 1:
-                longest = max(longest, sum(len(line.encode(errors="surrogateescape")) for line in held))
+                longest = max(longest, size)
                 if width and _has_swallowed(held, row, separator, width, dialect):
                     raise ValueError(_swallowing(skip + rows.line_num - len(held) + 1, len(held)))
             held.clear()
-    return count, longest
+        tell(count - thin - len(begun))
+    return count, longest, thin
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="surrogateescape"))
 
 
 def _has_swallowed(lines: list[str], row: list[str], separator: str, width: int, dialect: Any) -> bool:
@@ -481,30 +724,80 @@ def _read_header(path: Path, request: Request) -> tuple[tuple[str, ...], str, in
     if re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE):
         raise ValueError("is an HTML or XML page, not a table")
     lines = io.StringIO(text, newline="").readlines()
-    skip = next((number for number, line in enumerate(lines) if number >= options.skip and line.strip("\r\n")), None)
+    thin = f"\r\n {options.quote}{options.separator or SEPARATORS}"
+    skip = next((number for number, line in enumerate(lines) if number >= options.skip and line.strip(thin)), None)
     if skip is None:
         raise ValueError("is empty")
-    bare = re.sub(r'"[^"]*"', "", lines[skip])
-    separator = options.separator or max([mark for mark in ";,\t|" if mark in bare] or [","], key=bare.count)
-    quoting = {"quotechar": options.quote} if options.quote else {"quoting": csv.QUOTE_NONE}
-    record = next(csv.reader(lines[skip:], delimiter=separator, **quoting))
+    separator, record = _read_separator(lines[skip : skip + SAMPLE_RECORDS * 10], request)
     if not options.header:
         if len(record) < len(columns):
             raise ValueError(f"has {len(record)} columns by position where the brick declares {len(columns)}")
         record = [*columns, *[""] * (len(record) - len(columns))]
     if re.search("[\udc80-\udcff]", "".join(record)):
-        raise ValueError("has a header that is not UTF-8. Mend: declare its `encoding`, often cp1252")
-    names: list[str] = []
-    met = {name.casefold() for name in RESERVED}
-    # As declared: DuckDB does not know that É is é.
-    declared = {column.casefold(): column for column in columns}
-    for number, name in enumerate(record):
-        clean = name.strip().strip('"').strip() or f"column{number}"
-        clean = declared.get(clean.casefold(), clean)
-        names.append(next(new for n in itertools.count() if (new := clean if not n else f"{clean}_{n}").casefold() not in met))
-        met.add(names[-1].casefold())
+        if options.encoding != "utf-8-sig":
+            raise ValueError(f"cannot be read: its header holds bytes that {options.encoding} does not know. Mend: check `encoding`")
+        often = "utf-16" if text[:2] in ("\udcff\udcfe", "\udcfe\udcff") else "cp1252"
+        raise ValueError(f"has a header that is not UTF-8. Mend: declare its `encoding`, often {often}")
+    names = _named(request, record if not options.header else [_clean(name, options.quote) for name in record])
     _check_columns(request, names)
-    return tuple(names), separator, skip
+    return names, separator, skip
+
+
+def _clean(name: str, quote: str) -> str:
+    """Give a name of a header without what stands around it: blanks, marks of the byte order, quotes that are not the reader's."""
+    name = name.strip().strip("\ufeff").strip()
+    return name[1:-1].strip() if quote != '"' and len(name) > 1 and name[0] == name[-1] == '"' else name
+
+
+def _read_separator(lines: Sequence[str], request: Request) -> tuple[str, list[str]]:
+    """Give a CSV's separator, the one that gives what the brick declares, and its first record; raises ValueError for several."""
+    options, columns = request.table_options, request.columns
+    csv.field_size_limit(sys.maxsize)
+    quoting: Any = {"quotechar": options.quote, "skipinitialspace": True} if options.quote else {"quoting": csv.QUOTE_NONE}
+
+    def records(separator: str) -> list[list[str]]:
+        rows = csv.reader(lines, delimiter=separator, **quoting)
+        return [row for row in itertools.islice(rows, SAMPLE_RECORDS) if any(value.strip(" \t") for value in row)]
+
+    if options.separator:
+        return options.separator, records(options.separator)[0]
+    bare, text = re.sub('"[^"]*"', "", lines[0]), "".join(lines)
+    # The most frequent first; last, what stands in no line, which makes one column.
+    met = sorted(filter(bare.count, SEPARATORS), key=bare.count, reverse=True)
+    found = {mark: records(mark) for mark in [*met, *[mark for mark in ",;\t|" if mark not in text][:1]] or ","}
+    if options.header:
+        wanted = {column.casefold() for column in (*columns, *request.formerly)}
+        held = {m: wanted & {n.casefold() for n in _named(request, [_clean(n, options.quote) for n in found[m][0]])} for m in found}
+        best = max(found, key=lambda mark: len(held[mark]))
+        return best, found[best][0]
+    fits = [mark for mark, rows in found.items() if len(rows[0]) == len(columns)]
+    fits = [mark for mark in fits if all(len(row) == len(columns) for row in found[mark])] or fits
+    if len(fits) > 1:
+        told = " and ".join(map(repr, fits))
+        raise ValueError(f"gives the {len(columns)} declared columns by {told} alike. Mend: declare its `separator`")
+    best = (fits or list(found))[0]
+    return best, found[best][0]
+
+
+def _named(request: Request, names: Sequence[str], *, is_spelled: bool = False) -> tuple[str, ...]:
+    """Give the names under which the columns of a file land, as the brick spells them where it declares them, or `is_spelled`.
+
+    What stands under an older name is the declared column, in a file that has none of the present one. DuckDB does not know
+    that É is é.
+    """
+    declared = {column.casefold(): column for column in (*request.columns, *request.formerly)}
+    found: dict[str, str] = {}
+    for number, name in enumerate(names):
+        clean = landed_name(name) or f"column{number}"
+        clean = clean if is_spelled else declared.get(clean.casefold(), clean)
+        own = next(new for n in itertools.count() if (new := clean if not n else f"{clean}_{n}").casefold() not in found)
+        found[own.casefold()] = own
+    for column, older in request.formerly.items():
+        if column.casefold() not in found:
+            present = next((name.casefold() for name in map(landed_name, older) if name.casefold() in found), None)
+            if present and present not in declared:
+                found[present] = column
+    return tuple(found.values())
 
 
 def _check_columns(request: Request, names: Sequence[str]) -> None:

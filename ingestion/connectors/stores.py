@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -61,6 +62,25 @@ class Store(ABC):
 
     root: Path | None = None
 
+    def __init__(self) -> None:
+        # By the name that is shown, the one that the place itself gives, where they differ: it may be no text.
+        self._own: dict[str, str] = {}
+
+    def is_in_place(self, name: str) -> bool:
+        """Say whether DuckDB can read a file where it is."""
+        return self.root is not None and name == self.own_name(name)
+
+    def own_name(self, name: str) -> str:
+        """Give the name that the place itself gives to a file or folder."""
+        return self._own.get(name, name)
+
+    def _shown(self, folder: str, own_folder: str, own: str) -> str:
+        """Give the name of what a folder holds as it is shown, and remember its own."""
+        name = own.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if (folder, name) != (own_folder, own):
+            self._own[f"{folder}/{name}".lstrip("/")] = f"{own_folder}/{own}".lstrip("/")
+        return name
+
     @abstractmethod
     def list(self, folder: str) -> Sequence[Entry]:
         """List a folder ('' is the endpoint); raises MissingFile or SourceError."""
@@ -77,6 +97,7 @@ class FolderStore(Store):
     """A local folder, whose listings tell what has changed; its SANDBOX.json says that it is synthetic."""
 
     def __init__(self, reading: Reading, place: str) -> None:
+        super().__init__()
         self._reading, self._place = reading, place
         self.root = folder = Path(place).absolute()
         if not folder.is_dir():
@@ -88,11 +109,12 @@ class FolderStore(Store):
     def list(self, folder: str) -> Sequence[Entry]:
         """List a folder."""
         listed = []
-        with self._told(folder), os.scandir(Path(self._place, folder)) as entries:
+        own = self.own_name(folder)
+        with self._told(folder), os.scandir(Path(self._place, own)) as entries:
             for entry in entries:
                 # A link to nothing, or a file that went away meanwhile.
                 with contextlib.suppress(FileNotFoundError):
-                    listed.append(_on_disk(entry))
+                    listed.append(replace(_on_disk(entry), name=self._shown(folder, own, entry.name)))
         return listed
 
     def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
@@ -106,11 +128,18 @@ class FolderStore(Store):
         self._reading.spend(found.size, 1)
         return Taken(content, found.signature or "", found.modified)
 
+    def own_name(self, name: str) -> str:
+        """Give the name of a file or folder, whose accents the disk may keep apart."""
+        if name in self._own or name.isascii():
+            return self._own.get(name, name)
+        forms = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+        return next((form for form in forms if Path(self._place, form).exists()), name)
+
     def _find(self, name: str) -> Entry:
-        return _on_disk(Path(self._place, name))
+        return _on_disk(Path(self._place, self.own_name(name)))
 
     def _open(self, name: str) -> Any:
-        return Path(self._place, name).open("rb")
+        return Path(self._place, self.own_name(name)).open("rb")
 
     @contextlib.contextmanager
     def _told(self, name: str) -> Iterator[None]:
@@ -135,6 +164,7 @@ class S3Store(FolderStore):
     def __init__(self, reading: Reading, place: str) -> None:
         from pyarrow import fs
 
+        super(FolderStore, self).__init__()
         self._reading, self._place, env = reading, f"s3://{place.strip('/')}", os.environ.get
         self._selector = fs.FileSelector
         self._fs = fs.S3FileSystem(
@@ -179,17 +209,19 @@ class HttpStore(Store):
     """A web server; folders are listed from the pages of links that nginx and Apache make of them."""
 
     def __init__(self, client: Client) -> None:
+        super().__init__()
         self._client = client
 
     def list(self, folder: str) -> Sequence[Entry]:
         """List a folder by the links of its page that stand right under it."""
-        base = self._url(f"{folder}/" if folder else "")
+        own = self.own_name(folder)
+        base = self._url(f"{own}/" if folder else "")
         page = self._client.fetch(base, lambda stream, _: stream.read()).decode("utf-8", "replace")
-        under, entries = re.compile(re.escape(unquote(urlsplit(base).path)) + "([^/]+)(/?)"), {}
+        under, entries = re.compile(re.escape(_unquoted(base)) + "([^/]+)(/?)", re.DOTALL), {}
         for href in re.findall(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", page, re.IGNORECASE):
-            path = unquote(urlsplit(urljoin(base, html.unescape(href))).path)
-            if match := under.fullmatch(path):
-                entries[match[1]] = Entry(match[1], is_folder=bool(match[2]))
+            if match := under.fullmatch(_unquoted(urljoin(base, html.unescape(href)))):
+                name = self._shown(folder, own, match[1])
+                entries[name] = Entry(name, is_folder=bool(match[2]))
         if not entries and "<" not in page[:1000]:
             raise SourceError(f"{self._client.brick}: {shown(base)} gives no listing. Mend: name the files in `path`.")
         return list(entries.values())
@@ -217,8 +249,14 @@ class HttpStore(Store):
     def _url(self, name: str, *, is_named: bool = False) -> str:
         parts = urlsplit(self._client.endpoint)
         # A name that the brick writes in full may carry a query.
-        path, _, query = f"{parts.path}/{quote(name, safe='/?=&,:' if is_named else '/')}".partition("?")
+        own = quote(self.own_name(name), safe="/?=&,:" if is_named else "/", errors="surrogateescape")
+        path, _, query = f"{parts.path}/{own}".partition("?")
         return urlunsplit(parts._replace(path=path, query="&".join(filter(None, (query, parts.query)))))
+
+
+def _unquoted(url: str) -> str:
+    """Give the path of a URL, of which a byte may be no text."""
+    return unquote(urlsplit(url).path, errors="surrogateescape")
 
 
 def _on_disk(file: Path | os.DirEntry[str]) -> Entry:
@@ -295,7 +333,7 @@ def _walk(store: Store, floor: date | None, folder: str, path: list[str], dates:
             return
     shape = _shape(head)
     for entry in entries:
-        match = shape.fullmatch(entry.name)
+        match = shape.fullmatch(unicodedata.normalize("NFC", entry.name))
         if not match or (entry.name.startswith(".") and not head.startswith(".")) or entry.is_folder != bool(rest):
             continue
         met = {**dates, **match.groupdict()}
@@ -321,7 +359,8 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def matches(members: str, name: str) -> bool:
-    """Say whether a member of an archive is meant."""
+    """Say whether a member of an archive is meant; accents that stand apart are those of one letter."""
+    name = unicodedata.normalize("NFC", name)
     if members == "**":
         return not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
     return _shape(members).fullmatch(name) is not None
