@@ -23,7 +23,7 @@ demo: venv ## the whole chain over a synthetic territory, in a lake of its own (
 	@$(BIN)/python -m flows.demo $(DEMO)
 
 test: venv ## the tests
-	$(BIN)/python -m pytest -m "not soak" tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak" tests
 
 soak: venv ## kills at seeded instants, hundred clean days, random models: long
 	$(BIN)/python -m pytest -m soak -s tests

@@ -441,8 +441,8 @@ def test_members_are_found_however_their_accents_are_written(house: House, way: 
     content = archived.getvalue()
     if way not in raw:
         written = "Données/été.csv".encode(way.split(" ", maxsplit=1)[0])
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
+        archived = io.BytesIO()
+        with zipfile.ZipFile(archived, "w") as archive:
             archive.writestr("x" * len(written), TEXT)
         content = archived.getvalue().replace(b"x" * len(written), written)
     house.drop("items.zip", content)
