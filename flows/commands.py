@@ -67,7 +67,7 @@ def status(options: Namespace) -> list[str]:
         report.table([{"brick": name, **figures} for name, figures in bricks.items()]),
         *([report.table([{"mart": name, **figures} for name, figures in marts.items()])] if marts else []),
     ]
-    failures = [f"load {load_id} stands refused: {why}" for load_id, why in steps.standing(journal).items()]
+    failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in steps.standing(journal, brick).values()]
     failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
     told += [f"FAILED {failure}" for failure in failures]
     _print(options, {**content, "bricks": bricks, "marts": marts, "failures": failures}, "\n\n".join(told))
@@ -146,9 +146,9 @@ def loads_show(options: Namespace) -> None:
 
 
 def loads_accept(options: Namespace) -> None:
-    """Accept a refused load."""
+    """Accept a refused load, or give up the files that an accepted one could not read."""
     lake, journal, load = _of_load(options.load)
-    if load["verdict"] == "accepted":
+    if load["verdict"] == "accepted" and options.load not in journal.unread(load["brick"]):
         raise Misuse(f"load {options.load} is accepted already")
     seq = accept_load(lake, journal, load, options.why)
     print(f"load {options.load} accepted (journal entry {seq}); next: orchestra build")

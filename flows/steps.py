@@ -45,8 +45,8 @@ def silent(step: str, detail: str) -> None:
 class LandStep(Landed):
     """What landing one brick gave: a load, nothing new, or why it failed.
 
-    `skipped` says why it is not plugged in, `late` that its source has given nothing for longer than it should, `refused` why
-    older loads of it stand refused, by load.
+    `skipped` says why it is not plugged in, `late` that its source has given nothing for longer than it should, `refused` which
+    older loads of it stand refused, or could not read some files, and why, by load.
     """
 
     error: str | None = None
@@ -60,7 +60,7 @@ class LandStep(Landed):
         told = [f"landing {self.brick}: {self.error}"] if self.error else []
         if self.entry and self.entry["verdict"] == "refused":
             told.append(f"load {self.entry['load_id']} refused: {'; '.join(self.entry['reasons'])}. {mend_of(self.entry)}")
-        return told + [f"load {load_id} stands refused: {why}" for load_id, why in self.refused.items()]
+        return [*told, *self.refused.values()]
 
     @property
     def warnings(self) -> list[str]:
@@ -175,7 +175,7 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
 
     try:
         landed = land_brick(lake, journal, brick, run_id, gate.judge_load, tell, WAIT, gate.judged_by(f"landed/{brick.name}.yml"))
-        new = landed.entry["load_id"] if landed.entry else None
+        new = landed.entry["load_id"] if landed.entry and landed.entry["verdict"] == "refused" else None
         refused = {load_id: why for load_id, why in standing(journal, brick.name).items() if load_id != new}
         return LandStep(**vars(landed), late=None if landed.entry else late(journal, brick), refused=refused)
     except (BrickError, SourceError, LakeError) as error:
@@ -185,9 +185,16 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
         return LandStep(brick.name, error=f"{type(error).__name__}: {error}")
 
 
-def standing(journal: Journal, brick: str | None = None) -> dict[str, str]:
-    """Give, by load that stands refused, why, and the mend."""
-    return {load["load_id"]: f"{'; '.join(load['reasons'])}. {mend_of(load)}" for load in journal.refused(brick)}
+def standing(journal: Journal, brick: str) -> dict[str, str]:
+    """Say, by load, which stand refused, or are accepted without files that could not be read; why, and the mend."""
+    refused = {load["load_id"]: f"load {load['load_id']} stands refused: {'; '.join(load['reasons'])}. {mend_of(load)}"
+               for load in journal.refused(brick)}  # fmt: skip
+    unread = {
+        load_id: f"load {load_id} is not whole: {'; '.join(f'{brick}.{table}: {file}: {why}' for table, file, why in files)}. Mend: "
+        f"mend the source or its brick, and it is read then, or orchestra loads accept {load_id} --why '...', which gives that file up"
+        for load_id, files in journal.unread(brick).items()
+    }
+    return refused | unread
 
 
 def mend_of(load: Entry) -> str:

@@ -186,6 +186,23 @@ class Journal:
         """Give the loads that stand refused, oldest first: nobody accepted or dropped them, no later load has read them again."""
         return [load for load in self.loads(brick).values() if load["verdict"] == "refused"]
 
+    def unread(self, brick: str) -> dict[str, list[tuple[str, str, str]]]:
+        """Give, by accepted load, the files that it could not read (table, file, why), and that nothing has read or given up since.
+
+        Those for which a later load stands refused are left out.
+        """
+        told = {(t, file) for load in self.refused(brick) for t, record in load["tables"].items() for file, _ in record["refused_files"]}
+        last: dict[tuple[str, str], tuple[str, str]] = {}
+        for load in self.accepted(brick):
+            for name, record in load["tables"].items():
+                last |= {(name, file): (load["load_id"], why) for file, why in record["refused_files"]}
+        positions = {name: self.position(brick, name) for name, _ in last}
+        found: dict[str, list[tuple[str, str, str]]] = {}
+        for (name, file), (load_id, why) in last.items():
+            if file in positions[name].failed.keys() - positions[name].given_up and (name, file) not in told:
+                found.setdefault(load_id, []).append((name, file, why))
+        return found
+
     def declaration(self, load: Entry, table: str) -> dict[str, Any]:
         """Give the declaration under which the rows of a table landed in a load."""
         version = load["contract"][table]
@@ -226,6 +243,7 @@ class Journal:
         settled: set[str] = set()
         for entry in self.of_brick(brick):
             load_id = entry["load_id"]
+            earlier = loads.get(load_id)
             if entry["kind"] == "load" and table in entry["tables"]:
                 loads[load_id] = entry
                 before.setdefault(load_id, len(points) - 1)
@@ -244,6 +262,8 @@ class Journal:
                     points.append(record["position"])
                 is_given_up = not is_accepted or "accepted_because" in entry
                 _note_files(found, record, loads[load_id].get("read_by"), is_held=is_accepted, is_given_up=is_given_up)
+            elif is_accepted and "accepted_because" in entry and earlier and "accepted_because" not in earlier:
+                found.given_up |= {name for name, _ in record["refused_files"]} & found.failed.keys()
             elif entry["kind"] == "drop" and entry["refetch"] and load_id in settled:
                 point = before[load_id]
                 del points[point + 1 :]

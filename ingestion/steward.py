@@ -43,11 +43,12 @@ def _again(journal: Journal, load: Entry) -> Entry:
 def accept_load(lake: Lake, journal: Journal, load: Entry, why: str) -> int:
     """Accept a refused load: a second entry of the same load, which becomes visible as of when it was read.
 
-    Raises LakeError when another steward has accepted it, or dropped it, since it was looked up.
+    Of an accepted one, the files that it could not read are given up. Raises LakeError when another steward has accepted it, or
+    dropped it, since it was looked up.
     """
     with lake.lock(f"landing-{load['brick']}", wait=60):
         load = _again(journal, load)
-        if load["verdict"] == "accepted":
+        if load["verdict"] == "accepted" and load["load_id"] not in journal.unread(load["brick"]):
             raise LakeError(f"load {load['load_id']} of {load['brick']} is accepted already. Mend: nothing is to be done.")
         journal.found(read_territory().name, is_synthetic=journal.is_synthetic)
         return journal.amend(load, verdict="accepted", accepted_because=why)

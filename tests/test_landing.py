@@ -1162,3 +1162,30 @@ def test_a_brick_without_an_endpoint_is_told_how_to_have_one(house: House, monke
     with pytest.raises(BrickError, match=r"no endpoint \(Dropped by hand.\) Mend: set ORCHESTRA_ENDPOINT_SHOP"):
         house.land(brick)
     assert Journal(house.lake).seq == 0
+
+
+def test_a_file_that_an_accepted_load_could_not_read_is_told_until_it_is_read_or_given_up(house: House) -> None:
+    from flows.steps import standing
+    from ingestion.steward import accept_load
+
+    brick = house.brick("shop", [ITEMS])
+    house.drop("items1.csv", "id,n\na,1\n")
+    for name in ("items2.csv", "items3.csv"):
+        house.drop(name, "other,n\nb,1\n")
+    first = house.land(brick)
+    assert first and first["verdict"] == "accepted"
+    assert house.land(brick) is None
+    told = standing(house.journal, "shop")[first["load_id"]]
+    assert "is not whole: shop.items: items2.csv: lacks the declared columns id" in told and "shop.items: items3.csv" in told
+    house.drop("items2.csv", "id,n\nb,1\n")
+    assert house.land(brick) and "items2.csv" not in standing(house.journal, "shop")[first["load_id"]]
+    assert f"orchestra loads accept {first['load_id']} --why" in told
+    accept_load(house.lake, house.journal, first, "Nobody has that month.")
+    assert not standing(house.journal, "shop") and house.land(brick) is None
+    with pytest.raises(LakeError, match="accepted already"):
+        accept_load(house.lake, house.journal, first, "Again.")
+    house.drop("items3.csv", "else,n\nc,1\n")
+    assert not house.land(brick), "given up until it can be read"
+    house.drop("items3.csv", "id,n\nc,1\n")
+    assert house.land(brick)
+    assert house.rows(brick, "items", "id, n") == [("a", 1), ("b", 1), ("c", 1)]
