@@ -465,6 +465,34 @@ def test_a_mart_of_a_file_by_unit_writes_and_replaces_only_the_units_that_differ
     assert read(lake, "select distinct label from lake.loads") == [("x",)]
 
 
+def test_a_mart_may_have_a_column_called_unit(lake: Lake) -> None:
+    select = "select i::varchar as building_id, if(i < 3, 'kWh', 'm3') as unit, {} + i as v from range(6) as t (i)"
+    fill(lake, select.format("if(i < 3, 0, 0)"))
+    entry = run(lake, "r1")
+    assert entry and entry["marts"]["energy_by_month"]["row_count"] == 6
+    fill(lake, select.format("if(i < 3, 100, 0)"))
+    assert run(lake, "r2"), "rows of the first unit differ"
+    assert read(lake, "select count(*), sum(v) from lake.energy_by_month") == [(6, 315)]
+
+
+@pytest.mark.parametrize(
+    ("mart", "told"),
+    [
+        (MART, "called filename"),  # by which DuckLake knows the rows of a file: those of the last publication would stay
+        (dataclasses.replace(MART, key=("building",)), "building is no column"),
+        (dataclasses.replace(MART, position=("x", "Y")), "x is no column"),
+        (dataclasses.replace(MART, access_class="opne"), "'opne' is not one of"),
+    ],
+)
+def test_a_mart_that_cannot_be_written_is_withheld_and_the_others_are_published(lake: Lake, mart: Mart, told: str) -> None:
+    other = Mart("other", "marts.other", "open", {"b": "open"}, ("building_id",))
+    fill(lake, rows(3), "other")
+    fill(lake, "select 'b' as building_id, 'f' as filename, 1.5 as y")
+    assert out.retract(lake, Journal(lake), [mart, other], {"b": "open"}, "r0") == []
+    entry = run(lake, "r1", [mart, other])
+    assert entry and list(entry["marts"]) == ["other"] and told in entry["withheld"]["energy_by_month"]["reasons"][0]
+
+
 def test_a_unit_that_cannot_name_a_file_withholds_its_mart(lake: Lake) -> None:
     fill(lake, "select 'a/b' as district, 1 as kwh", "loads")
     entry = run(lake, "r1", [Mart("loads", "marts.loads", "open", {"b": "open"}, ("district",), files_by="district")])
