@@ -367,8 +367,8 @@ def _note_files(position: Position, record: dict[str, Any], read_by: str | None,
     position.failed = {name: by for name, by in position.failed.items() if name not in read} | dict.fromkeys(failed, read_by)
     position.given_up = position.given_up - read | (failed if is_given_up else set())
     if is_held:
-        # Rows refused for their content may come back mended: their file is not held.
-        position.held = (position.held | read) - failed - set(record.get("refused_in", ()))
+        # Rows refused for their content may come back mended: their file is not held. Older loads do not say which.
+        position.held = (position.held | read) - failed - set(record.get("refused_in", read if record.get("refused") else ()))
 
 
 def _name(seq: int) -> str:

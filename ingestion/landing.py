@@ -395,7 +395,6 @@ def _stage(
     }
     if refused:
         staged.record["lines"] = _lines(connection, reading, staged.files)
-    if refused and table.cursor_column:
         staged.record["refused_in"] = _files_of_refused(connection, staged.files)
     return staged
 

@@ -381,6 +381,18 @@ def test_rows_refused_then_mended_in_their_file_land_though_they_are_old(house: 
     assert ("b", 2) in house.rows(brick, "items", "id, n")
 
 
+def test_rows_refused_before_there_was_a_cursor_land_when_they_are_mended(house: House) -> None:
+    columns = [column("id"), column("day", "date"), column("n", "bigint")]
+    house.drop("items1.csv", "id,day,n\na,2024-01-01,1\nb,2024-01-02,x\n")
+    house.land(house.brick("shop", [table("items", columns, ["id"], CSV)]))
+    brick = house.brick("shop", [table("items", columns, ["id"], CSV, cursor="day")])
+    house.drop("items2.csv", "id,day,n\nc,2025-01-01,3\n")
+    house.land(brick)
+    house.drop("items1.csv", "id,day,n\na,2024-01-01,1\nb,2024-01-02,2\n")
+    house.land(brick)
+    assert ("b", 2) in house.rows(brick, "items", "id, n")
+
+
 @pytest.mark.parametrize("refetch", [True, False])
 def test_a_refused_load_that_is_dropped_is_read_again_or_given_up(house: House, refetch: bool) -> None:
     from ingestion.steward import drop_load
