@@ -168,7 +168,7 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
     try:
         endpoint_of(brick)
     except BrickError as error:
-        return LandStep(brick.name, skipped=str(error))
+        return LandStep(brick.name, skipped=str(error), refused=standing(journal, brick.name))
 
     def tell(table: str, byte_count: int) -> None:
         progress(name, f"{table} {byte_count:,} bytes")

@@ -84,6 +84,8 @@ def test_a_refused_load_has_status_1_and_says_which(place: dict[str, str]) -> No
         assert done.returncode == 1 and "stands refused" in done.stdout and "--refetch" in done.stdout, done
     status = json.loads(orchestra("status", "--json", **place).stdout)["bricks"]["insee_cog"]
     assert (status["loads"], status["refused_loads"], status["kept"]) == (2, 1, 86)
+    done = orchestra("land", **{**place, "ORCHESTRA_ENDPOINT_INSEE_COG": "none"})
+    assert done.returncode == 1 and "stands refused" in done.stdout, "unplugged, it stands all the same"
     (load_id,) = [
         load["load_id"] for load in json.loads(orchestra("loads", "list", "--json", **place).stdout) if load["verdict"] == "refused"
     ]
