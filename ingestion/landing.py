@@ -327,6 +327,7 @@ def _read(
             whole=table.meta.delivers == "whole",
             progress=lambda count: progress(table.name, count) if progress else None,
             formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
+            failed=frozenset(position.failed.keys() - position.given_up),
         )
     )
 
