@@ -488,9 +488,9 @@ def stray(lake: Lake, journal: Journal, access_class: str, standing: Followed) -
 
 
 def _lost(entries: list[Entry], access_class: str, standing: Followed, existing: set[str]) -> str | None:
-    """Say which file that readers see is gone: DuckLake cannot take such a file away."""
+    """Say which file that readers see is gone: DuckLake cannot take such a file away, nor read its own without it."""
     reached = max(standing.snapshots, default=0)
-    seen = stable_names([entry for entry in entries if entry["seq"] <= reached], access_class).values()
+    seen = [*stable_names([entry for entry in entries if entry["seq"] <= reached], access_class).values(), *standing.own]
     return next((f"names {file}, which is gone" for file in seen if file not in existing), None)
 
 
@@ -550,11 +550,15 @@ def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *
 
 
 class Followed(NamedTuple):
-    """What a catalogue has followed: the number and the date of its snapshots, and the digests of the history, by seq; its place."""
+    """What a catalogue has followed: the number and the date of its snapshots, and the digests of the history, by seq; its place.
+
+    `own` are the files of its list of publications, which no entry names.
+    """
 
     snapshots: dict[int, tuple[int, dt.datetime]]
     digests: dict[int, str | None]
     data_path: str | None
+    own: frozenset[str] = frozenset()
 
 
 def snapshots(lake: Lake, access_class: str) -> dict[int, tuple[int, dt.datetime]]:
@@ -577,13 +581,18 @@ def followed(lake: Lake, access_class: str) -> Followed:
             "inner join catalogue.ducklake_snapshot_changes using (snapshot_id) where commit_extra_info is not null"
         )
         rows = [(json.loads(info), number, date) for info, number, date in connection.execute(sql).fetchall()]
+        own = connection.execute(
+            "select file.path from catalogue.ducklake_data_file as file inner join catalogue.ducklake_table as t using (table_id) "
+            "where t.table_name = 'publications' and file.end_snapshot is null and t.end_snapshot is null"
+        ).fetchall()
         place = connection.execute("select value from catalogue.ducklake_metadata where key = 'data_path'").fetchall()
     except Exception:  # killed while it was being made, or broken: attaching it tells
         return Followed({}, {}, None)
     finally:
         connection.close()
     dates = {info["seq"]: (number, date) for info, number, date in rows}
-    return Followed(dates, {info["seq"]: info.get("digest") for info, *_ in rows}, place[0][0] if place else None)
+    files = frozenset(f"marts/{access_class}/main/publications/{row[0]}" for row in own)
+    return Followed(dates, {info["seq"]: info.get("digest") for info, *_ in rows}, place[0][0] if place else None, files)
 
 
 def _is_behind(entries: list[Entry], standing: Followed) -> bool:

@@ -396,6 +396,23 @@ def test_a_lost_mart_file_does_not_stop_the_next_publication(lake: Lake) -> None
     assert read(lake, "select distinct kwh from lake.energy_by_month") == [(7,)]
 
 
+def test_a_class_that_two_states_retract_from_is_whole_in_both(lake: Lake) -> None:
+    other = Lake(lake.root, str(lake.state.parent / "other"))
+    fill(lake, rows(5))
+    run(lake, "r1")
+    out.follow(other, Journal(other))
+    raised = dataclasses.replace(MART, sources={"b": "restricted"})
+    out.retract(lake, Journal(lake), [raised], {}, "r2")
+    out.follow(other, Journal(other))  # it makes its own catalogue again too, without what the first has written for its own
+    (fault,) = published_faults(lake, Journal(lake))
+    assert "of its publications, is gone" in fault.what
+    for each in (lake, other, lake):
+        out.follow(each, Journal(each))
+        assert not list(published_faults(each, Journal(each)))
+    assert read(lake, "select verdict from lake.publications order by seq") == [("published",), ("withdrawn",)]
+    assert read(other, "select verdict from lake.publications order by seq") == [("published",), ("withdrawn",)]
+
+
 def test_a_mart_file_of_other_content_and_same_size_is_found_by_reading_it(lake: Lake) -> None:
     fill(lake, rows(400))
     run(lake, "r1")
