@@ -516,11 +516,13 @@ def _commit(
         for file in sorted(set(files) - standing):
             connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {literal(file)})")
     rows = [
-        (entry["seq"], name, verdict, record["row_count"], "; ".join(record.get("reasons", [])), entry["run_id"], entry["at"])
+        # Why a mart was withheld may tell values of it.
+        (entry["seq"], name, verdict, record["row_count"], "; ".join([] if name in gone else record.get("reasons", [])),
+         entry["run_id"], entry["at"])
         for verdict in VERDICTS
         for name, record in entry["marts" if verdict == "published" else verdict].items()
         if record["class"] == access_class
-    ]
+    ]  # fmt: skip
     if rows:
         values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows))
         connection.execute(f"insert into lake.main.publications values {values}", [value for row in rows for value in row])

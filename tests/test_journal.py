@@ -396,6 +396,9 @@ def test_an_empty_file_of_the_state_is_written_again(tmp_path: Path) -> None:
     lake, _ = _numbered(tmp_path, 0)
     lake.state_path("lake_id").write_bytes(b"")
     assert Journal(lake).entries[0]["lake_id"] == lake.state_path("lake_id").read_text()
+    lake.state_path("begun", "publish").write_bytes(b"\xff\xfe")
+    lake.begin("publish", "r1")
+    assert "r1" in lake.begun("publish")
 
 
 # On a real S3 server, through a proxy that loses answers -------------------------------------------------------------

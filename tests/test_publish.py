@@ -656,6 +656,9 @@ def test_a_mart_above_its_class_leaves_it_with_its_past(lake: Lake, how: str) ->
         fill(lake, rows(5, value=number))
         judged(lake, f"r{number}", [MART, other])
     assert read(lake, "select count(*) from lake.energy_by_month at (version => 1)") == [(5,)]
+    fill(lake, rows(4))
+    run(lake, "r2b", [MART, other], judge=lambda *_: (["seen 12345"], {}))
+    fill(lake, rows(5, value=2))
     raised = dataclasses.replace(MART, **({"sources": {"b": "restricted"}} if how == "source" else {"access_class": "internal"}))
     assert out.retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r3") == ["energy_by_month"]
     assert out.retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r4") == [], "once"
@@ -673,6 +676,7 @@ def test_a_mart_above_its_class_leaves_it_with_its_past(lake: Lake, how: str) ->
     is_gone()
     said = read(lake, "select verdict, reasons from lake.publications where mart = 'energy_by_month' order by seq")
     assert said[-1][0] == "withdrawn" and "may not see it any more" in said[-1][1]
+    assert "12345" not in str(said), "why it was withheld tells of its values"
     out.throw_catalogue(lake, "open")
     out.follow(lake, Journal(lake), is_rebuild=True)
     is_gone()
