@@ -101,15 +101,15 @@ class PublishStep:
 
     @property
     def failures(self) -> list[str]:
-        """Say which marts were withheld, and why."""
+        """Say which marts were withheld, or still are, and why: readers have an older version of them."""
         withheld = self.entry["withheld"] if self.entry else {}
-        return [f"mart {name} withheld: {marts.why_withheld(name, record)}" for name, record in withheld.items()]
+        told = [f"mart {name} withheld: {marts.why_withheld(name, record)}" for name, record in withheld.items()]
+        return told + [f"mart {name} still is withheld: {why}" for name, why in self.withheld.items()]
 
     @property
     def warnings(self) -> list[str]:
-        """Say what the expectations of marts warn of, and which marts still are withheld."""
-        told = _warned("mart ", self.entry["marts"] if self.entry else {})
-        return told + [f"mart {name} still is withheld: {why}" for name, why in self.withheld.items()]
+        """Say what the expectations of marts warn of."""
+        return _warned("mart ", self.entry["marts"] if self.entry else {})
 
 
 @dataclass
@@ -168,7 +168,7 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
     try:
         endpoint_of(brick)
     except BrickError as error:
-        return LandStep(brick.name, skipped=str(error))
+        return LandStep(brick.name, skipped=str(error), refused=standing(journal, brick.name))
 
     def tell(table: str, byte_count: int) -> None:
         progress(name, f"{table} {byte_count:,} bytes")
@@ -311,8 +311,9 @@ def _retract(lake: Lake, journal: Journal, run_id: str, held: int) -> None:
     classes = {name: brick.meta.access_class for name, brick in read_bricks().items()}
     # A project that does not parse will be told by the build: what it was made of before is told by its last manifest.
     _dbt(lake, ["parse"], held)
-    if manifest := _written_by_dbt(lake, "manifest.json"):
-        marts.retract(lake, journal, marts.read_marts(manifest, classes), classes, run_id)
+    # Where there is none (a rebuild throws it away), what was published is held to its sources alone.
+    manifest = _written_by_dbt(lake, "manifest.json")
+    marts.retract(lake, journal, marts.read_marts(manifest, classes) if manifest else [], classes, run_id)
 
 
 class Reached(NamedTuple):

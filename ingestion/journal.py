@@ -25,6 +25,8 @@ log = logging.getLogger("orchestra")
 FORMAT = 1
 # `expire` and `compact` are reserved: no command writes them yet.
 KINDS = ("lake", "load", "drop", "erase", "expire", "compact", "publication", "accept", "lost")
+# What an entry of a kind always says.
+SAID = {"load": ("brick", "load_id", "verdict", "read_at", "contract", "declarations", "tables"), "drop": ("brick", "load_id", "refetch")}
 Entry = dict[str, Any]
 
 
@@ -387,8 +389,8 @@ def _note_files(position: Position, record: dict[str, Any], read_by: str | None,
     position.failed = {name: by for name, by in position.failed.items() if name not in read} | dict.fromkeys(failed, read_by)
     position.given_up = position.given_up - read | (failed if is_given_up else set())
     if is_held:
-        # Rows refused for their content may come back mended: their file is not held.
-        position.held = (position.held | read) - failed - set(record.get("refused_in", ()))
+        # Rows refused for their content may come back mended: their file is not held. Older loads do not say which.
+        position.held = (position.held | read) - failed - set(record.get("refused_in", read if record.get("refused") else ()))
 
 
 def _name(seq: int) -> str:
@@ -412,9 +414,14 @@ def _read(lake: Lake, seq: int, last: int) -> tuple[Entry, bytes]:
     if content:
         try:
             entry = json.loads(content)
-            if entry["seq"] == seq and "kind" in entry and (seq > 1 or "format" in entry):
+            if (kind := entry["kind"]) not in KINDS:
+                raise LakeError(f"{lake.path(_name(seq))} is of a kind ('{kind}') that this version does not read: upgrade")
+            if absent := [name for name in SAID.get(kind, ()) if name not in entry]:
+                fault = f"says no {absent[0]}, as a {kind} does"
+            elif entry["seq"] == seq and (seq > 1 or "format" in entry):
                 return entry, content
-            fault = f"is no entry {seq}"
+            else:
+                fault = f"is no entry {seq}"
         except (ValueError, TypeError, KeyError) as error:
             fault = f"is broken ({type(error).__name__}: {error})"
     raise LakeError(

@@ -277,7 +277,7 @@ class Lake:
     def begun(self, task: str) -> set[str]:
         """Give the marks of what a task has begun and not ended."""
         path = self.state_path("begun", task)
-        return set(path.read_text().split()) if path.exists() else set()
+        return set(path.read_text(errors="replace").split()) if path.exists() else set()
 
     def end(self, task: str) -> None:
         """Forget what a task has begun: all of it is named, or swept."""

@@ -327,6 +327,7 @@ def _read(
             whole=table.meta.delivers == "whole",
             progress=lambda count: progress(table.name, count) if progress else None,
             formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
+            failed=frozenset(position.failed.keys() - position.given_up),
         )
     )
 
@@ -395,7 +396,6 @@ def _stage(
     }
     if refused:
         staged.record["lines"] = _lines(connection, reading, staged.files)
-    if refused and table.cursor_column:
         staged.record["refused_in"] = _files_of_refused(connection, staged.files)
     return staged
 

@@ -42,8 +42,9 @@ def first_refused(connection: duckdb.DuckDBPyConnection, files: list[str], limit
     unreadable = f"regexp_matches(_refused, {literal(UNREADABLE_TEXT)})" if is_text else f"starts_with(_refused.rule, '{UNREADABLE}')"
     refused = (
         f"refused as (select _file, _refused, _row is not null and {unreadable} as is_line, "
-        f"coalesce(_row, file_row_number - first + 1) as place from {source} inner join "
-        f"(select _path, _file, min(file_row_number) as first from {source} group by all) using (_path, _file) where _refused is not null)"
+        f"coalesce(_row, file_row_number - begun.first + 1) as place from {source} inner join "
+        f"(select _path, _file, min(file_row_number) as first from {source} group by all) as begun using (_path, _file) "
+        "where _refused is not null)"
     )
     lines: dict[str, list[int]] = {}
     for file, line in connection.execute(f"with {refused} select _file, place from refused where is_line order by all").fetchall():

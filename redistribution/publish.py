@@ -23,6 +23,7 @@ log = logging.getLogger("orchestra")
 # From what anybody may see to what few may.
 CLASSES = ("open", "partner", "internal", "restricted")
 VERDICTS = ("published", "withheld", "withdrawn")
+FILE_NAME = "filename"  # DuckLake's own column of the file that holds a row
 WHOLE = "whole"  # the unit of a mart that is one file
 KEPT_DAYS = 30  # how long readers can travel back; files go a day later, so that no open reader loses one
 PUBLICATIONS = "seq bigint, mart varchar, verdict varchar, row_count bigint, reasons varchar, run_id varchar, published_at timestamptz"
@@ -61,20 +62,29 @@ class Mart:
     @property
     def lowest_class(self) -> str:
         """The lowest class that may see it: its own, or its sources' where it does not say why it may be lower."""
-        return self.access_class if self.declassified_because else max(self.access_class, self.source_class, key=CLASSES.index)
+        own = self.access_class if self.access_class in CLASSES else CLASSES[0]  # what is no class is a fault of its own
+        return own if self.declassified_because else max(own, self.source_class, key=CLASSES.index)
 
     def judged_by(self, expectations: str) -> str:
         """Sum up what its gate judges by, apart from its content: its expectations, its grain, its class and that of its sources."""
         told = [expectations, self.key, self.access_class, self.source_class, self.declassified_because]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
-    def fault(self, units: Iterable[str]) -> str | None:
-        """Say why the mart cannot be published: a class lower than the sources' without a reason, a unit that names no file."""
+    def fault(self, units: Iterable[str], columns: Iterable[str]) -> str | None:
+        """Say why the mart cannot be published.
+
+        A class lower than the sources' without a reason, a unit that names no file, a column that is not there, or DuckDB's own.
+        """
         if self.access_class not in CLASSES:
             return f"access_class '{self.access_class}' is not one of {', '.join(CLASSES)}"
         is_lower = CLASSES.index(self.access_class) < CLASSES.index(self.source_class)
         if is_lower and not self.declassified_because:
             return f"class {self.access_class} is lower than its sources' ({self.source_class}): say why in `declassified_because`"
+        held = {name.casefold() for name in columns}
+        if absent := [name for name in (*self.key, *(self.position or ())) if name.casefold() not in held]:
+            return f"{', '.join(absent)} is no column of it. Mend: its `grain`, or its `position`"
+        if FILE_NAME in held:  # by which the rows of a file are taken away: the mart's own would hide it, and old rows stay
+            return f"a column is called {FILE_NAME}, as DuckDB's own. Mend: name it otherwise"
         if unnamed := [unit for unit in units if not re.fullmatch(r"[\w.-]+", unit)]:
             return f"`files_by: {self.files_by}` makes files, and {unnamed[0]!r} cannot name one (letters, digits, `_`, `-` and `.`)"
         return None
@@ -154,7 +164,8 @@ def publish(
                 reasons = [f"not built: {(unreached or {})[node]}. Mend: mend it, then orchestra run" for node in failed]
                 withheld[mart.name] = {**record, "reasons": reasons}
                 continue
-            record["digests"] = digests = _digests(connection, mart)
+            shape = _columns(connection, mart)
+            record["digests"] = digests = _digests(connection, mart, shape)
             record["row_count"] = sum(int(digest.partition(":")[0]) for digest in digests.values())
             record["judged_by"] = mart.judged_by(expectations(mart.name))
             before = last.get(mart.name)
@@ -162,7 +173,7 @@ def publish(
             is_same = before and all(before.get(name) == record[name] for name in ("digests", "class", "labels", "judged_by"))
             if is_awaited or (is_same and mart.name not in already):  # one that was withheld since is said to be good again
                 continue
-            if fault := mart.fault(digests):
+            if fault := mart.fault(digests, dict(shape)):
                 withheld[mart.name] = {**record, "reasons": [fault]}
                 continue
             kept = _kept(mart, before, digests)
@@ -396,14 +407,19 @@ def _unit(mart: Mart) -> str:
     return f"coalesce({quoted(mart.files_by)}::varchar, 'none')" if mart.files_by else literal(WHOLE)
 
 
-def _digests(connection: duckdb.DuckDBPyConnection, mart: Mart) -> dict[str, str]:
+def _columns(connection: duckdb.DuckDBPyConnection, mart: Mart) -> list[tuple[str, str]]:
+    """Give the columns of a mart and their types."""
+    return connection.execute(f"select column_name, column_type from (describe warehouse.{mart.relation}) order by 1").fetchall()
+
+
+def _digests(connection: duckdb.DuckDBPyConnection, mart: Mart, columns: list[tuple[str, str]]) -> dict[str, str]:
     """Sum up the content of a mart by unit, whatever the order of its rows; an empty mart has one unit, without rows."""
-    columns = connection.execute(f"select column_name, column_type from (describe warehouse.{mart.relation}) order by 1").fetchall()
     names = ", ".join(quoted(name) for name, _ in columns)
     shape = literal(" ".join(name + kind for name, kind in columns) + " ".join(mart.position or ()))
     sql = (
-        f"select {_unit(mart)} as unit, count(*) || ':' || sum(hash({names})::hugeint) || ':' || hash({shape}) "
-        f"from warehouse.{mart.relation} group by unit order by unit"
+        # By place: a mart may have a column of whatever name is given here.
+        f"select {_unit(mart)}, count(*) || ':' || sum(hash({names})::hugeint) || ':' || hash({shape}) "
+        f"from warehouse.{mart.relation} group by 1 order by 1"
     )
     empty = connection.execute(f"select '0:0:' || hash({shape})").fetchall()[0][0]
     return dict(connection.execute(sql).fetchall()) or {WHOLE: empty}
@@ -472,9 +488,9 @@ def stray(lake: Lake, journal: Journal, access_class: str, standing: Followed) -
 
 
 def _lost(entries: list[Entry], access_class: str, standing: Followed, existing: set[str]) -> str | None:
-    """Say which file that readers see is gone: DuckLake cannot take such a file away."""
+    """Say which file that readers see is gone: DuckLake cannot take such a file away, nor read its own without it."""
     reached = max(standing.snapshots, default=0)
-    seen = stable_names([entry for entry in entries if entry["seq"] <= reached], access_class).values()
+    seen = [*stable_names([entry for entry in entries if entry["seq"] <= reached], access_class).values(), *standing.own]
     return next((f"names {file}, which is gone" for file in seen if file not in existing), None)
 
 
@@ -496,15 +512,17 @@ def _commit(
         files = [lake.path(file) for file in record["files"].values()]
         standing = _shape(connection, name, files, is_new=name not in tables)
         if left := sorted(standing - set(files)):
-            connection.execute(f"delete from lake.main.{quoted(name)} where filename in ({', '.join(map(literal, left))})")
+            connection.execute(f"delete from lake.main.{quoted(name)} where {FILE_NAME} in ({', '.join(map(literal, left))})")
         for file in sorted(set(files) - standing):
             connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {literal(file)})")
     rows = [
-        (entry["seq"], name, verdict, record["row_count"], "; ".join(record.get("reasons", [])), entry["run_id"], entry["at"])
+        # Why a mart was withheld may tell values of it.
+        (entry["seq"], name, verdict, record["row_count"], "; ".join([] if name in gone else record.get("reasons", [])),
+         entry["run_id"], entry["at"])
         for verdict in VERDICTS
         for name, record in entry["marts" if verdict == "published" else verdict].items()
         if record["class"] == access_class
-    ]
+    ]  # fmt: skip
     if rows:
         values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows))
         connection.execute(f"insert into lake.main.publications values {values}", [value for row in rows for value in row])
@@ -534,11 +552,15 @@ def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *
 
 
 class Followed(NamedTuple):
-    """What a catalogue has followed: the number and the date of its snapshots, and the digests of the history, by seq; its place."""
+    """What a catalogue has followed: the number and the date of its snapshots, and the digests of the history, by seq; its place.
+
+    `own` are the files of its list of publications, which no entry names.
+    """
 
     snapshots: dict[int, tuple[int, dt.datetime]]
     digests: dict[int, str | None]
     data_path: str | None
+    own: frozenset[str] = frozenset()
 
 
 def snapshots(lake: Lake, access_class: str) -> dict[int, tuple[int, dt.datetime]]:
@@ -561,13 +583,18 @@ def followed(lake: Lake, access_class: str) -> Followed:
             "inner join catalogue.ducklake_snapshot_changes using (snapshot_id) where commit_extra_info is not null"
         )
         rows = [(json.loads(info), number, date) for info, number, date in connection.execute(sql).fetchall()]
+        own = connection.execute(
+            "select file.path from catalogue.ducklake_data_file as file inner join catalogue.ducklake_table as t using (table_id) "
+            "where t.table_name = 'publications' and file.end_snapshot is null and t.end_snapshot is null"
+        ).fetchall()
         place = connection.execute("select value from catalogue.ducklake_metadata where key = 'data_path'").fetchall()
     except Exception:  # killed while it was being made, or broken: attaching it tells
         return Followed({}, {}, None)
     finally:
         connection.close()
     dates = {info["seq"]: (number, date) for info, number, date in rows}
-    return Followed(dates, {info["seq"]: info.get("digest") for info, *_ in rows}, place[0][0] if place else None)
+    files = frozenset(f"marts/{access_class}/main/publications/{row[0]}" for row in own)
+    return Followed(dates, {info["seq"]: info.get("digest") for info, *_ in rows}, place[0][0] if place else None, files)
 
 
 def _is_behind(entries: list[Entry], standing: Followed) -> bool:

@@ -42,6 +42,8 @@ def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int,
         yield Fault(f"{path} {why}", REBUILD)
     elif max(found.snapshots, default=0) < seq:
         yield Fault(f"{path} is not there, is broken, or has not followed the journal to {seq}", f"orchestra publish, or {REBUILD}")
+    elif lost := sorted(found.own - lake.listing(f"marts/{access_class}/main").keys()):
+        yield Fault(f"{path}: {lost[0]}, of its publications, is gone", REBUILD)
     else:
         connection = lake.connect()
         try:

@@ -84,6 +84,8 @@ def test_a_refused_load_has_status_1_and_says_which(place: dict[str, str]) -> No
         assert done.returncode == 1 and "stands refused" in done.stdout and "--refetch" in done.stdout, done
     status = json.loads(orchestra("status", "--json", **place).stdout)["bricks"]["insee_cog"]
     assert (status["loads"], status["refused_loads"], status["kept"]) == (2, 1, 86)
+    done = orchestra("land", **{**place, "ORCHESTRA_ENDPOINT_INSEE_COG": "none"})
+    assert done.returncode == 1 and "stands refused" in done.stdout, "unplugged, it stands all the same"
     (load_id,) = [
         load["load_id"] for load in json.loads(orchestra("loads", "list", "--json", **place).stdout) if load["verdict"] == "refused"
     ]
@@ -285,7 +287,28 @@ def test_a_mart_that_is_withheld_is_told_as_long_as_it_is(place: dict[str, str])
     record = {"class": "open", "digests": {}, "row_count": 3, "labels": {}, "reasons": ["too few"]}
     Journal(lake).append("publication", run_id="r1", as_of=None, marts={}, withheld={"m_by_month": record}, withdrawn={})
     assert json.loads(orchestra("status", "--json", **place).stdout)["marts"]["m_by_month"]["withheld"] == "too few"
-    assert steps.PublishStep(withheld={"m_by_month": "too few"}).warnings == ["mart m_by_month still is withheld: too few"]
+    assert steps.PublishStep(withheld={"m_by_month": "too few"}).failures == ["mart m_by_month still is withheld: too few"]
+
+
+def test_a_source_that_was_raised_takes_its_marts_away_though_the_project_does_not_parse(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a rebuild, which throws away what dbt said of the project."""
+    from flows import steps
+    from ingestion.journal import Journal
+    from ingestion.lake import Lake
+    from redistribution.publish import last_published
+
+    orchestra("land", "--brick", "insee_cog", **place)
+    lake = Lake(place["ORCHESTRA_LAKE"])
+    record = {"class": "open", "files": {}, "digests": {}, "row_count": 3, "sources": {"insee_cog": "open"}}
+    Journal(lake).append("publication", run_id="r1", as_of=None, marts={"m_by_month": record}, withheld={}, withdrawn={})
+    brick = read_bricks()["insee_cog"]
+    meta = brick.meta.model_copy(update={"access_class": "restricted"})
+    raised = brick.model_copy(update={"config": brick.config.model_copy(update={"meta": meta})})
+    monkeypatch.setattr(steps, "read_bricks", lambda: {"insee_cog": raised})
+    monkeypatch.setattr(steps, "_dbt", lambda _, arguments, __: subprocess.CompletedProcess(arguments, 2, "", "does not parse"))
+    assert steps.build(lake, Journal(lake)).failures and not last_published(Journal(lake))
 
 
 def _entry(place: dict[str, str], seq: int) -> Path:

@@ -305,6 +305,7 @@ def _numbered(tmp_path: Path, count: int) -> tuple[Lake, Any]:
         (b'{"seq": 3, "kind": "publ', "is broken"),
         (b"\xff\xfe", "is broken"),
         (b"[3]", "is broken"),
+        (b'{"seq": 3, "kind": "drop", "brick": "shop"}', "says no load_id, as a drop does"),
         (b'{"seq": 4, "kind": "publication"}', "is no entry 3"),
     ],
 )
@@ -396,6 +397,9 @@ def test_an_empty_file_of_the_state_is_written_again(tmp_path: Path) -> None:
     lake, _ = _numbered(tmp_path, 0)
     lake.state_path("lake_id").write_bytes(b"")
     assert Journal(lake).entries[0]["lake_id"] == lake.state_path("lake_id").read_text()
+    lake.state_path("begun", "publish").write_bytes(b"\xff\xfe")
+    lake.begin("publish", "r1")
+    assert "r1" in lake.begun("publish")
 
 
 # On a real S3 server, through a proxy that loses answers -------------------------------------------------------------

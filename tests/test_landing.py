@@ -381,6 +381,44 @@ def test_rows_refused_then_mended_in_their_file_land_though_they_are_old(house: 
     assert ("b", 2) in house.rows(brick, "items", "id, n")
 
 
+def test_rows_refused_before_there_was_a_cursor_land_when_they_are_mended(house: House) -> None:
+    columns = [column("id"), column("day", "date"), column("n", "bigint")]
+    house.drop("items1.csv", "id,day,n\na,2024-01-01,1\nb,2024-01-02,x\n")
+    house.land(house.brick("shop", [table("items", columns, ["id"], CSV)]))
+    brick = house.brick("shop", [table("items", columns, ["id"], CSV, cursor="day")])
+    house.drop("items2.csv", "id,day,n\nc,2025-01-01,3\n")
+    house.land(brick)
+    house.drop("items1.csv", "id,day,n\na,2024-01-01,1\nb,2024-01-02,2\n")
+    house.land(brick)
+    assert ("b", 2) in house.rows(brick, "items", "id, n")
+
+
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_a_file_of_a_dated_folder_that_failed_is_asked_for_again_however_old(
+    house: House, site: Site, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    monkeypatch.setattr("ingestion.connectors.web.BACKOFF_SECONDS", 0)
+    told, good, bad = (
+        ('{"id": "%s"}', '{"id": "b"}', (500, {}, b"ill")) if format == "json" else ("id\n%s\n", "id\nb\n", b"\x1f\x8b no gzip")
+    )
+    options = {"format": format, "path": "%Y-%m-%d/*"}
+    brick = house.brick("shop", [table("items", [column("id")], ["id"], options, cursor="folder_date")], site.url)
+    site.put("/2024-01-01/2", bad if isinstance(bad, bytes) else good)
+    mended = site.pages["/2024-01-01/2"]
+    if isinstance(bad, tuple):
+        site.pages["/2024-01-01/2"] = bad
+    for day, item in enumerate("acd", 1):
+        site.put(f"/2024-01-0{day}/1", told % item)
+        entry = house.land(brick)
+        assert entry and entry["verdict"] == "accepted"
+    if isinstance(bad, tuple):
+        site.pages["/2024-01-01/2"] = mended
+    else:
+        site.put("/2024-01-01/2", good)
+    assert house.land(brick) and house.rows(brick, "items", "id") == [("a",), ("b",), ("c",), ("d",)]
+    assert house.land(brick) is None, "it is known from then on"
+
+
 @pytest.mark.parametrize("refetch", [True, False])
 def test_a_refused_load_that_is_dropped_is_read_again_or_given_up(house: House, refetch: bool) -> None:
     from ingestion.steward import drop_load

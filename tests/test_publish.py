@@ -396,6 +396,23 @@ def test_a_lost_mart_file_does_not_stop_the_next_publication(lake: Lake) -> None
     assert read(lake, "select distinct kwh from lake.energy_by_month") == [(7,)]
 
 
+def test_a_class_that_two_states_retract_from_is_whole_in_both(lake: Lake) -> None:
+    other = Lake(lake.root, str(lake.state.parent / "other"))
+    fill(lake, rows(5))
+    run(lake, "r1")
+    out.follow(other, Journal(other))
+    raised = dataclasses.replace(MART, sources={"b": "restricted"})
+    out.retract(lake, Journal(lake), [raised], {}, "r2")
+    out.follow(other, Journal(other))  # it makes its own catalogue again too, without what the first has written for its own
+    (fault,) = published_faults(lake, Journal(lake))
+    assert "of its publications, is gone" in fault.what
+    for each in (lake, other, lake):
+        out.follow(each, Journal(each))
+        assert not list(published_faults(each, Journal(each)))
+    assert read(lake, "select verdict from lake.publications order by seq") == [("published",), ("withdrawn",)]
+    assert read(other, "select verdict from lake.publications order by seq") == [("published",), ("withdrawn",)]
+
+
 def test_a_mart_file_of_other_content_and_same_size_is_found_by_reading_it(lake: Lake) -> None:
     fill(lake, rows(400))
     run(lake, "r1")
@@ -463,6 +480,34 @@ def test_a_mart_of_a_file_by_unit_writes_and_replaces_only_the_units_that_differ
     entry = run(lake, "r4", [mart])
     assert entry is not None and held() == [("2025-01-01", 3), ("2025-03-01", 12)]
     assert read(lake, "select distinct label from lake.loads") == [("x",)]
+
+
+def test_a_mart_may_have_a_column_called_unit(lake: Lake) -> None:
+    select = "select i::varchar as building_id, if(i < 3, 'kWh', 'm3') as unit, {} + i as v from range(6) as t (i)"
+    fill(lake, select.format("if(i < 3, 0, 0)"))
+    entry = run(lake, "r1")
+    assert entry and entry["marts"]["energy_by_month"]["row_count"] == 6
+    fill(lake, select.format("if(i < 3, 100, 0)"))
+    assert run(lake, "r2"), "rows of the first unit differ"
+    assert read(lake, "select count(*), sum(v) from lake.energy_by_month") == [(6, 315)]
+
+
+@pytest.mark.parametrize(
+    ("mart", "told"),
+    [
+        (MART, "called filename"),  # by which DuckLake knows the rows of a file: those of the last publication would stay
+        (dataclasses.replace(MART, key=("building",)), "building is no column"),
+        (dataclasses.replace(MART, position=("x", "Y")), "x is no column"),
+        (dataclasses.replace(MART, access_class="opne"), "'opne' is not one of"),
+    ],
+)
+def test_a_mart_that_cannot_be_written_is_withheld_and_the_others_are_published(lake: Lake, mart: Mart, told: str) -> None:
+    other = Mart("other", "marts.other", "open", {"b": "open"}, ("building_id",))
+    fill(lake, rows(3), "other")
+    fill(lake, "select 'b' as building_id, 'f' as filename, 1.5 as y")
+    assert out.retract(lake, Journal(lake), [mart, other], {"b": "open"}, "r0") == []
+    entry = run(lake, "r1", [mart, other])
+    assert entry and list(entry["marts"]) == ["other"] and told in entry["withheld"]["energy_by_month"]["reasons"][0]
 
 
 def test_a_unit_that_cannot_name_a_file_withholds_its_mart(lake: Lake) -> None:
@@ -611,6 +656,9 @@ def test_a_mart_above_its_class_leaves_it_with_its_past(lake: Lake, how: str) ->
         fill(lake, rows(5, value=number))
         judged(lake, f"r{number}", [MART, other])
     assert read(lake, "select count(*) from lake.energy_by_month at (version => 1)") == [(5,)]
+    fill(lake, rows(4))
+    run(lake, "r2b", [MART, other], judge=lambda *_: (["seen 12345"], {}))
+    fill(lake, rows(5, value=2))
     raised = dataclasses.replace(MART, **({"sources": {"b": "restricted"}} if how == "source" else {"access_class": "internal"}))
     assert out.retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r3") == ["energy_by_month"]
     assert out.retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r4") == [], "once"
@@ -628,6 +676,7 @@ def test_a_mart_above_its_class_leaves_it_with_its_past(lake: Lake, how: str) ->
     is_gone()
     said = read(lake, "select verdict, reasons from lake.publications where mart = 'energy_by_month' order by seq")
     assert said[-1][0] == "withdrawn" and "may not see it any more" in said[-1][1]
+    assert "12345" not in str(said), "why it was withheld tells of its values"
     out.throw_catalogue(lake, "open")
     out.follow(lake, Journal(lake), is_rebuild=True)
     is_gone()

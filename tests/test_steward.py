@@ -76,9 +76,10 @@ def test_rows_before_the_cursor_do_not_shift_those_that_follow(house: House) -> 
     assert places(refused_rows(house.lake, entry, 99)["items"]) == [("items1.csv", 20), ("items1.csv", 22), ("items2.csv", 6)]
 
 
-def test_a_column_called_line_is_no_unreadable_line(house: House) -> None:
-    brick = house.brick("shop", [table("items", [column("id"), column("line", "bigint")], ["id"], CSV)])
-    house.drop("items1.csv", b"id,line\na,x\ncaf\xe9,2\nb,y\n")
+@pytest.mark.parametrize("name", ["line", "first"])
+def test_a_column_of_any_name_does_not_hide_the_place_of_a_row(house: House, name: str) -> None:
+    brick = house.brick("shop", [table("items", [column("id"), column(name, "bigint")], ["id"], CSV)])
+    house.drop("items1.csv", f"id,{name}\n".encode() + b"a,x\ncaf\xe9,2\nb,y\n")
     entry = house.land(brick)
     assert entry
     assert places(refused_rows(house.lake, entry, 99)["items"]) == [("items1.csv", row) for row in (1, 2, 3)]

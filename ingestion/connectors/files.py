@@ -100,7 +100,7 @@ def read(request: Request) -> Reading:
     """
     reading = Reading(request, dict(request.position))
     intake = _Intake(reading, open_store(reading))
-    found: Iterable[Entry] = walk(intake.store, request.table_options.path, _floor(request, request.position))
+    found: Iterable[Entry] = walk(intake.store, request.table_options.path, _floor(request, request.position), request.failed)
     if request.whole:
         found = list(found)
     intake.take_in(found, request.known)
@@ -157,7 +157,8 @@ class _Intake:
                 raise SourceError(f"{told}. Mend: try later, or check the endpoint and `path`.")
         floor = _floor(self.request, self.reading.position) or date.min
         self.reading.taken = {name: signature for name, (_, signature) in self.opened.items()}
-        self.reading.opened = {name: signature for name, (last, signature) in self.opened.items() if last is None or last >= floor}
+        failed = {*self.request.failed, *(name for name, _ in self.reading.refused_files)}  # met again, however old
+        self.reading.opened = {name: s for name, (last, s) in self.opened.items() if last is None or last >= floor or name in failed}
         # The files of a photo were taken in two goes.
         files = sorted(self.files) if self.request.whole else self.files
         self.reading.parts = self.documents.parts() if self.documents else parts(self.options.format, files, self.reading, self.spool)

@@ -98,7 +98,7 @@ def _count(client: Client, where: dict[str, str]) -> int | None:
 
 
 def _where(request: Request, types: dict[Any, Any]) -> dict[str, str]:
-    """Write the filter of the table and of its cursor, less the lookback when it is a date."""
+    """Write the filter of the table and of its cursor, less the lookback when it is a date; a row without one is always asked for."""
     own, field, reached = request.table_options.where, request.cursor, request.position.get("cursor")
     if request.whole or not field or reached is None:
         return {"where": own} if own else {}
@@ -109,7 +109,7 @@ def _where(request: Request, types: dict[Any, Any]) -> dict[str, str]:
     except (ValueError, ArithmeticError):
         told = f"{request.brick}.{request.table}: the cursor {reached!r} is no {'number' if is_number else 'date'}"
         raise SourceError(f"{told}. Mend: `cursor` must be a date or a number.") from None
-    since = f"{field} >= {since}"
+    since = f"({field} >= {since} or {field} is null)"
     return {"where": f"({own}) and {since}" if own else since}
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -299,11 +299,11 @@ def _signature(headers: Any) -> str | None:
     return f"modified {modified} {headers.get('Content-Length', '')}" if modified else None
 
 
-def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Entry]:
+def walk(store: Store, pattern: str, floor: date | None, failed: Collection[str] = ()) -> Iterator[Entry]:
     """Give the files that a pattern means, in the order of their names within each alternative, and each of them once.
 
-    Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`. Raises
-    SourceError, and MissingFile when the folder where the listing starts is not there.
+    Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`, but for the files
+    that failed. Raises SourceError, and MissingFile when the folder where the listing starts is not there.
     """
     paths: dict[str, list[str]] = {}
     for alternative in expand_braces(pattern):
@@ -312,7 +312,7 @@ def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Entry]:
         paths.setdefault(archive[1] if archive else alternative, []).append((archive and archive[2]) or "**")
     given: set[tuple[str, tuple[str, ...]]] = set()
     for path, members in paths.items():
-        for file in _walk(store, floor, "", list(filter(None, path.split("/"))), {}, is_named=True):
+        for file in _walk(store, floor, failed, "", list(filter(None, path.split("/"))), {}, is_named=True):
             found = replace(file, members=tuple(members))
             if len(paths) == 1 or (found.name, found.members) not in given:
                 yield found
@@ -320,7 +320,9 @@ def walk(store: Store, pattern: str, floor: date | None) -> Iterator[Entry]:
                 given.add((found.name, found.members))
 
 
-def _walk(store: Store, floor: date | None, folder: str, path: list[str], dates: dict[str, str], *, is_named: bool) -> Iterator[Entry]:
+def _walk(
+    store: Store, floor: date | None, failed: Collection[str], folder: str, path: list[str], dates: dict[str, str], *, is_named: bool
+) -> Iterator[Entry]:
     """Give the files of a path under a folder; `dates` is what the codes above hold, `is_named` when nothing above is wild."""
     head, *rest = path
     entries: Sequence[Entry] = [Entry(head, is_folder=bool(rest))]
@@ -339,11 +341,13 @@ def _walk(store: Store, floor: date | None, folder: str, path: list[str], dates:
         met = {**dates, **match.groupdict()}
         days = _days(met)
         is_other_date = dates.items() - met.items() or ("Y" in met and days is None)
-        if is_other_date or (days and floor and days[1] < floor):
+        name = f"{folder}/{entry.name}".lstrip("/")
+        is_old = days and floor and days[1] < floor and not any(each == name or each.startswith(f"{name}/") for each in failed)
+        if is_other_date or is_old:
             continue
-        found = replace(entry, name=f"{folder}/{entry.name}".lstrip("/"), days=days, is_listed=is_wild, is_named=is_named and not is_wild)
+        found = replace(entry, name=name, days=days, is_listed=is_wild, is_named=is_named and not is_wild)
         if rest:
-            yield from _walk(store, floor, found.name, rest, met, is_named=found.is_named)
+            yield from _walk(store, floor, failed, found.name, rest, met, is_named=found.is_named)
         else:
             yield found
 

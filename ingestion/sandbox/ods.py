@@ -32,7 +32,7 @@ _DATASETS: dict[str, tuple[str, str, dict[str, str]]] = {
 _JSON = "application/json; charset=utf-8"
 _TOKEN = re.compile(
     r"\s*(?:(?P<date>date\s*'[^']*'|date\s*\"[^\"]*\")|(?P<text>'[^']*'|\"[^\"]*\")|(?P<number>-?\d+(?:\.\d+)?)"
-    r"|(?P<op>>=|<=|!=|=|:|>|<)|(?P<word>[a-zA-Z_]\w*))",
+    r"|(?P<null>is\s+(?:not\s+)?null\b)|(?P<op>>=|<=|!=|=|:|>|<)|(?P<paren>[()])|(?P<word>[a-zA-Z_]\w*))",
     re.IGNORECASE,
 )
 
@@ -52,30 +52,30 @@ def malformed(text: str) -> OdsError:
 
 
 def where_sql(clause: str, fields: dict[str, str]) -> str:
-    """DuckDB's condition for `field op literal` joined by and / or; ODSQLError for anything else."""
-    tokens, at = [], 0
+    """DuckDB's condition for `field op literal` and `field is null`, joined by and / or, in parentheses; OdsError for anything else."""
+    parts, at, wanted, depth = [], 0, "field", 0
     while clause[at:].strip():
         found = _TOKEN.match(clause, at)
         if not found:
             raise malformed(f"Unexpected character at position {at}: {clause[at:].strip()[:1]}")
-        tokens.append((str(found.lastgroup), str(found.group(str(found.lastgroup)))))
-        at = found.end()
-    parts = []
-    for n, (kind, text) in enumerate(tokens):
-        if n % 4 == 0 and kind == "word" and text in fields:
-            parts.append(f'"{text}"')
-        elif n % 4 == 1 and kind == "op":
-            parts.append("=" if text == ":" else text)
-        elif n % 4 == 2 and kind == "number":
-            parts.append(text)
-        elif n % 4 == 2 and kind in ("date", "text"):
-            literal = re.split(r"['\"]", text)[1].replace("'", "''")
-            parts.append(f"timestamptz '{literal}'" if kind == "date" else f"'{literal}'")
-        elif n % 4 == 3 and text.lower() in ("and", "or"):
-            parts.append(text.lower())
+        kind, text, at = str(found.lastgroup), str(found.group(str(found.lastgroup))), found.end()
+        if kind == "paren" and wanted == ("field" if text == "(" else "join"):
+            depth += 1 if text == "(" else -1
+        elif (kind, wanted) == ("word", "field") and text in fields:
+            text, wanted = f'"{text}"', "op"
+        elif (kind, wanted) == ("op", "op"):
+            text, wanted = "=" if text == ":" else text, "value"
+        elif (kind, wanted) == ("null", "op"):
+            wanted = "join"
+        elif wanted == "value" and kind in ("number", "date", "text"):
+            literal = "" if kind == "number" else re.split(r"['\"]", text)[1].replace("'", "''")
+            text, wanted = {"number": text, "date": f"timestamptz '{literal}'", "text": f"'{literal}'"}[kind], "join"
+        elif (kind, wanted) == ("word", "join") and text.lower() in ("and", "or"):
+            wanted = "field"
         else:
-            raise malformed(f"Unknown field: {text}" if kind == "word" and n % 4 == 0 else f"Unexpected: {text}")
-    if len(tokens) % 4 != 3:
+            raise malformed(f"Unknown field: {text}" if kind == "word" and wanted == "field" else f"Unexpected: {text}")
+        parts.append(text)
+    if wanted != "join" or depth:
         raise malformed("Unexpected end of clause")
     return " ".join(parts)
 
