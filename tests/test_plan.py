@@ -36,7 +36,7 @@ from ingestion.landing import land_brick
 from ingestion.plan import Plan, Whole, following, plan
 from ingestion.steward import accept_load, drop_load
 from ingestion.warehouse import catch_up
-from tests.check_dbt import partition_faults
+from tests.check_dbt import FORBIDDEN, partition_faults
 
 IDS, PLACES = ("A", "B", "C"), ("x", "y", "9", "")
 DAYS = ("2024-01-05", "2024-01-20", "2024-12-01", "2025-01-03")
@@ -78,6 +78,7 @@ class Model:
 
 
 SOURCE = "t.id, t.id as row_id, coalesce(try_cast(t.v as bigint), 0) as v, t.note as label, t.place, t.d"
+ROW_BY_ROW = SOURCE.replace("t.id as row_id", "t.id || t._load_id || t._row as row_id")
 TAKEN = f"select {SOURCE} from {{{{ source('town', 't') }}}} as t {LATEST}"
 BODIES = {
     # of the source
@@ -92,18 +93,18 @@ BODIES = {
         "select id, row_id, rank() over (partition by {unit} order by v, id) as v, label, place, d "
         f"from (select *, {DATED} from ({TAKEN})) as t qualify t.v % 2 = 0"
     ),
-    "every": f"select {SOURCE.replace('t.id as row_id', 't.id || t._load_id || t._row as row_id')} from {{{{ source('town', 't') }}}} as t",
+    "every": f"select {ROW_BY_ROW} from {{{{ source('town', 't') }}}} as t",
     "tallied": (
         "select id, row_id, count(*) over (partition by {unit}) as v, label, place, d "
         f"from (select *, {DATED} from (select {SOURCE} from {{{{ source('town', 't') }}}} as t)) as t qualify t.v % 2 = 0"
     ),
     "ended": (
         "select id, row_id, v, label, place, lead(d) over (partition by id order by d, row_id) as d "
-        f"from (select {SOURCE.replace('t.id as row_id', 't.id || t._load_id || t._row as row_id')} from {{{{ source('town', 't') }}}} as t)"
+        f"from (select {ROW_BY_ROW} from {{{{ source('town', 't') }}}} as t)"
     ),
     "unless": (
-        f"select * from (select id, row_id, rank() over (partition by {{unit}} order by v, id) as v, label, place, d from (select *, {DATED} "
-        f"from ({TAKEN}))) as r where not exists (select 1 from {{0}} as o where (o.id, o.d) = (r.id, r.d))"
+        "select * from (select id, row_id, rank() over (partition by {unit} order by v, id) as v, label, place, d "
+        f"from (select *, {DATED} from ({TAKEN}))) as r where not exists (select 1 from {{0}} as o where (o.id, o.d) = (r.id, r.d))"
     ),
     "photo": "select w.id, w.id as row_id, 1 as v, 'w' as label, 'x' as place, w.d from {{ source('town', 'w') }} as w "
     "qualify w._read_at = max(w._read_at) over ()",
@@ -699,3 +700,9 @@ def test_the_check_names_the_models_that_are_computed_whole_for_want_of_a_word(w
     told = {fault.split(":")[0]: fault for fault in partition_faults(manifest)}
     assert set(told) == {"silent", "grainless", "keyless", "misnamed"}
     assert "unique_key (nope) does not hold the key of town.t (id)" in told["misnamed"]
+
+
+def test_the_check_finds_what_ties_a_model_to_a_run() -> None:
+    tied = ["current_date", "current_timestamp", "localtimestamp", "now()", "today ()", "random()", "read_csv('x.csv')", "read_parquet('x')"]
+    assert all(re.search(FORBIDDEN, f"select {text} as x") for text in tied)
+    assert not re.search(FORBIDDEN, "select read_at, t.list_price, current_date_of_source, randomised from t")
