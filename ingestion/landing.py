@@ -459,7 +459,12 @@ class _Select:
         if self.part.columns is None:
             # What begins as an object and was read is one.
             is_lost = "doc is null or case when starts_with(_doc, '{') then false else try(json_type(_doc)) is distinct from 'OBJECT' end"
-            casts += ["_doc", f"{is_lost} as is_lost", f"{self._others()} as _extra"]
+            # Of a key told twice, one reader takes the first value and another the last; asked of what holds more than is declared.
+            is_twice = (
+                f"case when json_keys(_doc) <> {listed(self.asked)} then len(list_distinct(json_keys(_doc))) < len(json_keys(_doc)) end"
+            )
+            casts += ["_doc", f"{is_lost} as is_lost", f"case when doc is not null then {is_twice} end as is_twice"]
+            casts.append(f"{self._others()} as _extra")
         if self.has_documents:
             columns.append("_extra" if self.part.columns is None else "null::varchar as _extra")
         where = f" where not coalesce({self._before_cursor()}, false)" if self.since else ""
@@ -625,6 +630,7 @@ class _Select:
             kind = "lower(try(json_type(_doc)))"
             told = f"case when json_valid(_doc) then 'a JSON ' || {kind} || ' where an object is awaited' else 'not a JSON object' end"
             cases.append(f"when is_lost then {refusal(None, told, value)}")
+            cases.append(f"when is_twice then {refusal(None, literal('a JSON object that holds a key twice'), value)}")
         for number, column in enumerate(self.landed):
             value, text = self._checked(number, column), f"t{number}::varchar"
             is_key = column.name in self.table.meta.key

@@ -583,6 +583,15 @@ def test_a_number_that_means_no_value_today_means_none_in_older_loads(house: Hou
     assert house.rows(brick, "items", "id, n", "id") == [("a", None), ("b", 5)]
 
 
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_of_a_key_told_twice_no_value_is_taken(house: House, form: str) -> None:
+    for number, content in enumerate(['{"id": "a", "n": 1, "n": 2}', '{"id": "b", "n": 3, "x": {"y": 1, "z": 1}}', '{"n": 4, "id": "c"}']):
+        house.drop(f"items{number}.{form}", content)
+    landing = land(house, [column("id"), column("n", "bigint")], {"format": form, "path": f"items*.{form}"})
+    assert landing.values("id", "n") == [("b", 3), ("c", 4)]
+    assert [row["reason"] for row in landing.told] == ['a JSON object that holds a key twice: {"id": "a", "n": 1, "n": 2}']
+
+
 # --- GeoJSON ---
 
 
