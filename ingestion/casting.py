@@ -38,6 +38,13 @@ def without_nulls(text: str, null_values: tuple[str, ...]) -> str:
     return text
 
 
+def typed_without_nulls(value: str, kind: str, null_values: tuple[str, ...]) -> str:
+    """Write a value of a type of DuckDB, NULL where it is one of those that stand for a missing value."""
+    for null in null_values:
+        value = f"nullif({value}, try_cast({literal(null)} as {kind}))"
+    return value
+
+
 def cast(data_type: str, text: str, notation: Notation, date_format: str | None = None, years_from: int | None = None) -> str:
     """Write the value of a text, NULL when it is not of the type; a date without a zone is of the session's.
 
@@ -85,10 +92,15 @@ def _is_loose(text: str) -> str:
 
 def _number(data_type: str, text: str, notation: Notation) -> str:
     if notation.thousands is not None:
-        for blank in dict.fromkeys((notation.thousands, "\u00a0", "\u202f")):
-            text = f"replace({text}, {literal(blank)}, '')"
+        # Where a mark does not part thousands (`1.5` from a source that wrote `1.000,5` before), it is no number.
+        marks = "".join(dict.fromkeys((notation.thousands, "\u00a0", "\u202f")))
+        mark, around = f"[{re.escape(marks)}]", rf"[\s{re.escape(marks)}]*"
+        parted = rf"{around}[-+]?\d{{1,3}}({mark}\d{{3}})*({re.escape(notation.decimal)}\d*)?{around}"
+        bare = f"translate({text}, {literal(marks)}, '')"
+        text = f"case when {bare} = {text} then {text} when regexp_full_match({text}, {literal(parted)}) then {bare} end"
     if notation.decimal == ",":
-        text = f"replace({text}, ',', '.')"
+        # Neither a mark of thousands nor of decimals: nothing tells whether `1.234` is one or a thousand.
+        text = f"case when not contains({text}, '.') then replace({text}, ',', '.') end"
     if data_type == "double":
         return f"case when not contains({text}, '_') then try_cast({text} as double) end"
     whole, exact = f"try_cast({text} as bigint)", f"try_cast({text} as decimal(38, 19))"
@@ -167,7 +179,8 @@ def _as_today(column: Column, value: str, kind: str, notation: Notation, key: li
     is_text, zone = kind in ("string", "json"), literal(notation.time_zone)
     text = without_nulls(value, notation.null_values) if is_text else f"{value}::varchar"
     if column.data_type in (kind, "string"):
-        return text if column.data_type == "string" else value
+        is_number = kind in ("bigint", "double")
+        return text if column.data_type == "string" else typed_without_nulls(value, kind, notation.null_values if is_number else ())
     if (kind, column.data_type) == ("timestamptz", "date"):
         return f"({value} at time zone {zone})::date"
     # A typed value is written as DuckDB does.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion import local_hours, privacy
 from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_territory
-from ingestion.casting import cast, has_zone, json_place, notation_of, plausible, within, without_nulls
+from ingestion.casting import Notation, cast, has_zone, json_place, notation_of, plausible, typed_without_nulls, within, without_nulls
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal, Position, files_of
@@ -459,7 +459,12 @@ class _Select:
         if self.part.columns is None:
             # What begins as an object and was read is one.
             is_lost = "doc is null or case when starts_with(_doc, '{') then false else try(json_type(_doc)) is distinct from 'OBJECT' end"
-            casts += ["_doc", f"{is_lost} as is_lost", f"{self._others()} as _extra"]
+            # Of a key told twice, one reader takes the first value and another the last; asked of what holds more than is declared.
+            is_twice = (
+                f"case when json_keys(_doc) <> {listed(self.asked)} then len(list_distinct(json_keys(_doc))) < len(json_keys(_doc)) end"
+            )
+            casts += ["_doc", f"{is_lost} as is_lost", f"case when doc is not null then {is_twice} end as is_twice"]
+            casts.append(f"{self._others()} as _extra")
         if self.has_documents:
             columns.append("_extra" if self.part.columns is None else "null::varchar as _extra")
         where = f" where not coalesce({self._before_cursor()}, false)" if self.since else ""
@@ -544,18 +549,32 @@ class _Select:
         """Write a column as the part spells it, NULL when it has none."""
         return quoted(self.spelled[name.casefold()]) if name.casefold() in self.spelled else "null"
 
+    def _typed(self, name: str) -> str:
+        """Write a column as the part spells it, NULL where a typed one holds what stands for a missing value."""
+        own, kind = self._own(name), self.kinds.get(name.casefold())
+        return typed_without_nulls(own, kind, self.notation.null_values) if kind and not self._is_nested(name) else own
+
+    def _is_nested(self, name: str) -> bool:
+        kind = self.kinds.get(name.casefold(), "")
+        return kind.endswith("]") or kind.startswith(("STRUCT", "MAP"))
+
+    def _is_number(self, name: str) -> str:
+        """Write whether a source holds a number as such: how texts write theirs says nothing of it."""
+        if self.part.columns is None:
+            kinds = [f"json_type(_doc, {json_place(alias)})" for alias in self.aliases[name]]
+            return f"try(coalesce({', '.join(kinds)}) <> 'VARCHAR')"
+        return str(self.kinds.get(name.casefold(), "VARCHAR") != "VARCHAR").lower()
+
     def _text(self, name: str) -> str:
         """Write the text of a source column, empty being NULL."""
         if self.part.columns is None:
             values = [f"doc.{quoted(alias)}" for alias in self.aliases[name]]
-            return f"coalesce({', '.join(values)})" if len(values) > 1 else values[0]
-        own = self._own(name)
+            return without_nulls(f"coalesce({', '.join(values)})" if len(values) > 1 else values[0], self.notation.null_values)
+        own = self._typed(name)
         if own == "null":
             return "null::varchar"
         if self.part.is_typed:
-            kind = self.kinds[name.casefold()]
-            is_nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP"))
-            return f"to_json({own})::varchar" if is_nested else f"{own}::varchar"
+            return f"to_json({own})::varchar" if self._is_nested(name) else f"{own}::varchar"
         return without_nulls(own, ("", *self.notation.null_values))
 
     def _is_cast_as_it_is(self, column: Column) -> bool:
@@ -569,15 +588,20 @@ class _Select:
         """Write what a refusal reads the text of a column from; a typed one becomes text in refused rows only."""
         if column.meta.position:
             return "null"
-        return self._own(column.name) if self._is_cast_as_it_is(column) else self.text[column.name]
+        return self._typed(column.name) if self._is_cast_as_it_is(column) else self.text[column.name]
 
     def _value(self, column: Column) -> str:
         """Write the value of a column, NULL when its text is not what the brick declares."""
         if column.meta.mask:
             return privacy.masked(column, self.text)
         if self._is_cast_as_it_is(column):
-            return f"try_cast({self._own(column.name)} as {column.sql_type})"
-        return cast(column.data_type, self.text[column.name], self.notation, column.meta.format, column.meta.years_from)
+            return f"try_cast({self._typed(column.name)} as {column.sql_type})"
+        text = self.text[column.name]
+        value = cast(column.data_type, text, self.notation, column.meta.format, column.meta.years_from)
+        has_marks = column.data_type in ("bigint", "double") and (self.notation.decimal, self.notation.thousands) != (".", None)
+        if not has_marks or not (self.part.is_typed or self.part.columns is None):
+            return value
+        return f"case when {self._is_number(column.name)} then {cast(column.data_type, text, Notation())} else {value} end"
 
     def _is_local(self, number: int, column: Column) -> str | None:
         """Write whether the text of an instant tells neither offset nor zone; None where none does, or the clocks never change."""
@@ -606,6 +630,7 @@ class _Select:
             kind = "lower(try(json_type(_doc)))"
             told = f"case when json_valid(_doc) then 'a JSON ' || {kind} || ' where an object is awaited' else 'not a JSON object' end"
             cases.append(f"when is_lost then {refusal(None, told, value)}")
+            cases.append(f"when is_twice then {refusal(None, literal('a JSON object that holds a key twice'), value)}")
         for number, column in enumerate(self.landed):
             value, text = self._checked(number, column), f"t{number}::varchar"
             is_key = column.name in self.table.meta.key

@@ -78,7 +78,9 @@ def plan(model: Node, graph: Node, sql: str, query: Query, staged: str, *, stand
         touched = asked.reached(model, built)
     except Whole as why:
         return Plan(**told, touched=None, why=str(why), holds=bool(asked.held), missed=asked.missed(staged))
-    return Plan(**told, touched=tuple(sorted(touched)), holds=built.holds, missed=asked.missed(staged, asked.news))
+    # What another input has changed may have taken the last row of a key away.
+    holds = built.holds and not asked.is_touched_by_others
+    return Plan(**told, touched=tuple(sorted(touched)), holds=holds, missed=asked.missed(staged, asked.news))
 
 
 def made_as(node: Node) -> str:
@@ -136,6 +138,7 @@ class _Asked:
     def __init__(self, model: Node, graph: Node, sql: str, query: Query) -> None:
         self.model, self.graph, self.sql, self.query = model, graph, sql, query
         self.news: list[str] = []  # loads whose rows were found by their keys
+        self.is_touched_by_others = False  # whether an input that is no source has changed
         changes = changes_read(model, graph)
         self.source = graph["sources"][changes[0]] if len(changes) == 1 else None
         held = columns_of(model["config"].get("unique_key"))
@@ -201,6 +204,7 @@ class _Asked:
         """Give the partitions of a parent as those of its reader: the same ones, when name and type are the same."""
         if not touched:
             return touched
+        self.is_touched_by_others = True
         if EVERYTHING in touched:
             raise Whole(f"the whole of {node['name']} changed")
         names = [each["config"].get("partition") for each in (node, reader)]
@@ -247,7 +251,8 @@ class _Asked:
     def _partitions_of(self, source: Node, loads: list[str]) -> set[str]:
         """Give the partitions where new rows of the source stand, and those where their keys stood before.
 
-        The SELECT is run on the new rows alone, one of each key at a time, so that none hides behind another.
+        The SELECT is run on the new rows alone, one of each key at a time, so that none hides behind another; then on all
+        the rows of their keys, for one may tell where another stands (the end of a state is the beginning of the next).
         """
         relation, partition = source["relation_name"], unit(self.model["config"]["partition"])
         if relation not in self.sql:
@@ -261,9 +266,10 @@ class _Asked:
         found = {each for (each,) in self.query(stood)} if depth else set()
         # A view of the same name keeps the names by which the SELECT calls its columns.
         alone = f"temp.main.{quoted(source['identifier'])}"
-        for place in range(1, depth + 1):
-            turn = f"row_number() over (partition by {key} order by _load_id, _file, _row) = {place}"
-            self.query(f"create or replace temporary view {quoted(source['identifier'])} as select * from {new} qualify {turn}")
+        turn = f"row_number() over (partition by {key} order by _load_id, _file, _row)"
+        turns = [f"{new} qualify {turn} = {place}" for place in range(1, depth + 1)]
+        for rows in [*turns, f"{relation} where {key} in (select {key} from {new})"] if depth else []:
+            self.query(f"create or replace temporary view {quoted(source['identifier'])} as select * from {rows}")
             given = f"select distinct {held} as key, {partition} as partition from ({self.sql.replace(relation, alone)}\n)"
             self.query(f"create or replace temporary table orchestra_news as {given}")
             unlike = f"select key from orchestra_news where key not in (select {key} from {alone})"

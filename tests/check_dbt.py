@@ -19,7 +19,10 @@ from ingestion.lake import Lake
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
 
 # What only one engine has, and what ties a model to a run.
-FORBIDDEN = r"\b(strftime|epoch|quantile_cont|arg_max|is_incremental|current_timestamp|current_date|now|getdate|read_parquet|list_\w+)\s*\("
+FORBIDDEN = (
+    r"\b(strftime|epoch|quantile_cont|arg_max|is_incremental|now|getdate|today|random|uuid|read_\w+|list_\w+)\s*\("
+    r"|\b(current_date|current_time|current_timestamp|localtime|localtimestamp)\b"
+)
 LINES = 80
 
 
@@ -30,7 +33,7 @@ def faults() -> list[str]:
         text = re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
         if (count := len(text.splitlines())) > LINES:
             found.append(f"{path.name}: {count} lines, {LINES} at most: a rule deserves its own model")
-        found += [f"{path.name}: {match.group(1)} may not stand in a model" for match in re.finditer(FORBIDDEN, text)]
+        found += [f"{path.name}: {match.group(1) or match.group(2)} may not stand in a model" for match in re.finditer(FORBIDDEN, text)]
         if "marts" in path.parts and re.search(r"\{\{\s*source\(", text):
             found.append(f"{path.name}: a mart reads a source")
     return found + territory_faults()

@@ -21,7 +21,7 @@ from conftest import Document, House, Site, column, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.brick import Brick
+from ingestion.brick import Brick, BrickError
 from ingestion.connectors import formats
 from ingestion.journal import Entry
 from ingestion.steward import refused_rows
@@ -537,6 +537,59 @@ def test_what_is_no_object_is_told_for_what_it_is(house: House, form: str, conte
     landing = land(house, [column("id")], {"format": form, "path": f"items*.{form}"})
     assert landing.values("id") == ["b"]
     assert landing.told[0]["reason"].startswith(told)
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize(
+    ("options", "right", "wrong"),
+    [
+        ({"thousands": "."}, {"1.234": 1234, "-1.234.567,8": -1234567.8, "1234,5": 1234.5, " 7 ": 7}, ["1.5", "12.34", "1.2345", "1.234.5", "1,5.000"]),
+        ({"thousands": " "}, {"1 234,5": 1234.5, "1\u00a0234": 1234, "1\u202f234": 1234, "\u00a07": 7}, ["1 5", "12 34 567", "1.234", "1.5"]),
+        ({}, {"1,5": 1.5, "-,5": -0.5, "1e3": 1000}, ["1.234", "1.234,5", "1 234"]),
+    ],
+)  # fmt: skip
+def test_marks_that_part_no_thousands_make_no_other_number(
+    house: House, options: Document, right: dict[str, float], wrong: list[str]
+) -> None:
+    texts = [*right, *wrong]
+    house.drop("items.csv", "id;n\n" + "".join(f"{number};{text}\n" for number, text in enumerate(texts)))
+    landing = land(house, [column("id"), column("n", "double")], {"format": "csv", "path": "items.csv", "decimal": ",", **options})
+    assert landing.values("n") == list(right.values())
+    assert [row["reason"] for row in landing.told] == [f"n is not a number: {text}" for text in wrong]
+
+
+def test_one_mark_is_not_of_thousands_and_of_decimals(house: House) -> None:
+    with pytest.raises(BrickError, match="is the mark of decimals as well"):
+        land_csv(house, "id;n;v\n", thousands=".")
+
+
+@pytest.mark.parametrize("form", ["ndjson", "json", "geojson", "parquet"])
+def test_numbers_that_are_some_are_not_read_as_texts_are(house: House, form: str) -> None:
+    dot: Any = Decimal("1234.50") if form == "parquet" else 1234.5
+    rows = [{"id": "a", "n": dot, "t": "1.234,5", "k": 5}, {"id": "b", "n": type(dot)(1), "t": "-", "k": -999}]
+    write(house, form, rows)
+    columns = [column("id"), column("n", "double"), column("t", "double"), column("k", "bigint")]
+    options = {"format": form, "path": f"items*.{form}", "decimal": ",", "thousands": ".", "null_values": ["-", "-999"]}
+    assert land(house, columns, options).values("id", "n", "t", "k") == [("a", 1234.5, 1234.5, 5), ("b", 1, None, None)]
+
+
+def test_a_number_that_means_no_value_today_means_none_in_older_loads(house: House) -> None:
+    columns, options = [column("id"), column("n", "bigint")], {"format": "csv", "path": "items*.csv"}
+    house.drop("items1.csv", "id;n\na;-999\nb;5\n")
+    land(house, columns, options)
+    brick = house.brick("shop", [table("items", columns, ["id"], {**options, "null_values": ["-999"]})])
+    assert house.rows(brick, "items", "id, n", "id") == [("a", None), ("b", 5)]
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_of_a_key_told_twice_no_value_is_taken(house: House, form: str) -> None:
+    for number, content in enumerate(['{"id": "a", "n": 1, "n": 2}', '{"id": "b", "n": 3, "x": {"y": 1, "z": 1}}', '{"n": 4, "id": "c"}']):
+        house.drop(f"items{number}.{form}", content)
+    landing = land(house, [column("id"), column("n", "bigint")], {"format": form, "path": f"items*.{form}"})
+    assert landing.values("id", "n") == [("b", 3), ("c", 4)]
+    assert [row["reason"] for row in landing.told] == ['a JSON object that holds a key twice: {"id": "a", "n": 1, "n": 2}']
 
 
 # --- GeoJSON ---

@@ -36,7 +36,7 @@ from ingestion.landing import land_brick
 from ingestion.plan import Plan, Whole, following, plan
 from ingestion.steward import accept_load, drop_load
 from ingestion.warehouse import catch_up
-from tests.check_dbt import partition_faults
+from tests.check_dbt import FORBIDDEN, partition_faults
 
 IDS, PLACES = ("A", "B", "C"), ("x", "y", "9", "")
 DAYS = ("2024-01-05", "2024-01-20", "2024-12-01", "2025-01-03")
@@ -78,6 +78,7 @@ class Model:
 
 
 SOURCE = "t.id, t.id as row_id, coalesce(try_cast(t.v as bigint), 0) as v, t.note as label, t.place, t.d"
+ROW_BY_ROW = SOURCE.replace("t.id as row_id", "t.id || t._load_id || t._row as row_id")
 TAKEN = f"select {SOURCE} from {{{{ source('town', 't') }}}} as t {LATEST}"
 BODIES = {
     # of the source
@@ -92,10 +93,18 @@ BODIES = {
         "select id, row_id, rank() over (partition by {unit} order by v, id) as v, label, place, d "
         f"from (select *, {DATED} from ({TAKEN})) as t qualify t.v % 2 = 0"
     ),
-    "every": f"select {SOURCE.replace('t.id as row_id', 't.id || t._load_id || t._row as row_id')} from {{{{ source('town', 't') }}}} as t",
+    "every": f"select {ROW_BY_ROW} from {{{{ source('town', 't') }}}} as t",
     "tallied": (
         "select id, row_id, count(*) over (partition by {unit}) as v, label, place, d "
         f"from (select *, {DATED} from (select {SOURCE} from {{{{ source('town', 't') }}}} as t)) as t qualify t.v % 2 = 0"
+    ),
+    "ended": (
+        "select id, row_id, v, label, place, lead(d) over (partition by id order by d, row_id) as d "
+        f"from (select {ROW_BY_ROW} from {{{{ source('town', 't') }}}} as t)"
+    ),
+    "unless": (
+        "select * from (select id, row_id, rank() over (partition by {unit} order by v, id) as v, label, place, d "
+        f"from (select *, {DATED} from ({TAKEN}))) as r where not exists (select 1 from {{0}} as o where (o.id, o.d) = (r.id, r.d))"
     ),
     "photo": "select w.id, w.id as row_id, 1 as v, 'w' as label, 'x' as place, w.d from {{ source('town', 'w') }} as w "
     "qualify w._read_at = max(w._read_at) over ()",
@@ -114,7 +123,7 @@ BODIES = {
     "moved": "select * replace (cast(d + interval '1' month as date) as d) from {0}",
     "cumulated": "select * replace (sum(v) over (order by d, row_id, v, label, place)::bigint as v) from {0}",
 }
-OF_SOURCE = ("latest", "filtered", "exploded", "half", "ranked", "tallied", "every", "photo")
+OF_SOURCE = ("latest", "filtered", "exploded", "half", "ranked", "tallied", "every", "ended", "photo")
 OWN = ("rows", "window", "seeded", "union")
 NEXT = ("before", "moved")
 
@@ -574,6 +583,24 @@ def test_keys_tell_where_rows_stood_or_the_whole_is_computed(world: World) -> No
     assert all(is_equal(world).values())
 
 
+def test_a_row_may_stand_where_another_of_its_key_tells(world: World) -> None:
+    grown(world, kept("ended", "ended"))
+    for rows in ([("A", "5", "2024-12-01", "x", "x")], [("A", "6", "2024-01-20", "x", "x"), ("B", "7", "2025-01-03", "x", "x")]):
+        world.land(rows)
+        assert is_equal(world) == {"ended": None}
+
+
+def test_a_key_whose_last_row_another_input_has_taken_is_no_longer_held(world: World) -> None:
+    world.photograph(["C"])
+    world.land([("A", "1", "2024-01-20", "x", "x"), ("B", "2", "2024-01-05", "x", "x")])
+    grown(world, kept("photo", "photo"), kept("unless", "unless", "photo"))
+    world.photograph(["C", "A"])
+    assert is_equal(world)["unless"] is None
+    # It was counted where it no longer stood.
+    world.land([("A", "9", "2024-12-01", "x", "x")])
+    assert is_equal(world)["unless"]
+
+
 def test_a_row_that_is_left_out_counts_where_it_stood_and_where_it_comes(world: World) -> None:
     world.land([("A", "1", "2024-01-05", "x", "x"), ("B", "2", "2024-01-20", "x", "x"), ("C", "2", "2024-12-01", "x", "x")])
     grown(world, kept("first", "latest"), kept("ranked", "ranked"))
@@ -673,3 +700,9 @@ def test_the_check_names_the_models_that_are_computed_whole_for_want_of_a_word(w
     told = {fault.split(":")[0]: fault for fault in partition_faults(manifest)}
     assert set(told) == {"silent", "grainless", "keyless", "misnamed"}
     assert "unique_key (nope) does not hold the key of town.t (id)" in told["misnamed"]
+
+
+def test_the_check_finds_what_ties_a_model_to_a_run() -> None:
+    tied = ["current_date", "current_timestamp", "localtimestamp", "now()", "today ()", "random()", "read_csv('x.csv')"]
+    assert all(re.search(FORBIDDEN, f"select {text} as x") for text in tied)
+    assert not re.search(FORBIDDEN, "select read_at, t.list_price, current_date_of_source, randomised from t")

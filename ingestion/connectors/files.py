@@ -19,7 +19,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, Strict, UnreadableFile, Variable
 from ingestion.connectors.formats import UNDECODED, Documents, Spool, parts
@@ -91,6 +91,13 @@ class TableOptions(Strict):
             return UTF_8 if codecs.lookup(name).name in ("utf-8", "ascii") else codecs.lookup(name).name
         except (LookupError, UnicodeError):
             raise ValueError(f"'{name}' is no encoding: utf-8, cp1252, latin-1, ...") from None
+
+    @field_validator("thousands")
+    @classmethod
+    def _is_no_decimal_mark(cls, mark: str | None, info: ValidationInfo) -> str | None:
+        if mark == info.data.get("decimal"):
+            raise ValueError(f"'{mark}' is the mark of decimals as well: say which one `decimal` is")
+        return mark
 
 
 def read(request: Request) -> Reading:
