@@ -19,6 +19,7 @@ TRANSPARENT = ("view", "ephemeral")  # they hold no rows: what changes them is w
 REACHES = ("own", "next", "all")
 GRAINS = ("day", "week", "month", "quarter", "year")
 EVERYTHING = "*"
+NOWHERE = "none"  # the partition of the rows that have none
 # A key that comes more often among new rows than this has the whole computed, rather than the SQL run as many times.
 DEPTH = 8
 
@@ -91,7 +92,7 @@ def made_as(node: Node) -> str:
 
 def unit(partition: str) -> str:
     """Write a partition as text; rows without one are a partition too, so that none is lost on the way."""
-    return f"coalesce(cast({partition} as string), 'none')"
+    return f"coalesce(cast({partition} as string), {literal(NOWHERE)})"
 
 
 def texts(values: Iterable[str]) -> str:
@@ -178,10 +179,12 @@ class _Asked:
         found = {partition for name in reader["depends_on"]["nodes"] for partition in self._changed(name, reader, since)}
         config = reader["config"]
         partition, reach, grain = (config.get(name) for name in ("partition", "reach", "partition_grain"))
+        if found and reach in ("own", "next"):
+            found |= {NOWHERE}  # a reader may leave a row without a partition, by an outer join for instance
         if not found or reach == "own":
             return found
         if reach == "next" and grain in GRAINS:
-            return found | {following(partition, grain) for partition in found - {"none"}}
+            return found | {following(partition, grain) for partition in found - {NOWHERE}}
         raise Whole(f"{reader['name']} says no reach of {partition or 'a partition'} that holds a change back")
 
     def _changed(self, name: str, reader: Node, since: Built) -> set[str]:

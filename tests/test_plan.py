@@ -112,6 +112,7 @@ BODIES = {
     "rows": "select * from {0}",
     "window": "select * replace (sum(v) over (partition by {unit})::bigint as v) from {0}",
     "seeded": "select body.* replace (body.label || s.code as label) from {0} as body left join {{ ref('s') }} as s using (place)",
+    "astray": "select * replace (case when v % 2 = 1 then d end as d) from {0}",
     "union": "select * from {0} union all select * from {1}",
     "looked_up": (
         "select body.* replace (body.v + coalesce((select sum(v) from {1} as o where o.id = body.id), 0)::bigint as v) from {0} as body"
@@ -124,7 +125,7 @@ BODIES = {
     "cumulated": "select * replace (sum(v) over (order by d, row_id, v, label, place)::bigint as v) from {0}",
 }
 OF_SOURCE = ("latest", "filtered", "exploded", "half", "ranked", "tallied", "every", "ended", "photo")
-OWN = ("rows", "window", "seeded", "union")
+OWN = ("rows", "window", "seeded", "union", "astray")
 NEXT = ("before", "moved")
 
 
@@ -588,6 +589,13 @@ def test_a_row_may_stand_where_another_of_its_key_tells(world: World) -> None:
     for rows in ([("A", "5", "2024-12-01", "x", "x")], [("A", "6", "2024-01-20", "x", "x"), ("B", "7", "2025-01-03", "x", "x")]):
         world.land(rows)
         assert is_equal(world) == {"ended": None}
+
+
+def test_a_row_may_come_to_have_no_partition(world: World) -> None:
+    grown(world, kept("first", "latest"), kept("astray", "astray", "first"))
+    for value in ("2", "3"):
+        world.land([("A", value, "2024-01-05", "x", "x")])
+        assert is_equal(world) == {"first": None, "astray": None}
 
 
 def test_a_key_whose_last_row_another_input_has_taken_is_no_longer_held(world: World) -> None:
