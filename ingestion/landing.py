@@ -318,6 +318,7 @@ def _read(
             table_options=module.TableOptions.model_validate(table.meta.options),
             columns=table.source_columns,
             cursor=table.meta.cursor and source_name(table.meta.cursor),
+            crs=table.meta.crs,
             lookback_days=table.meta.lookback.days if table.meta.lookback else 0.0,
             position=position.at,
             known=position.known,

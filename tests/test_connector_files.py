@@ -310,7 +310,7 @@ def test_features_are_read_wherever_a_block_ends(tmp_path: Path, block: int) -> 
     (tmp_path / "a.geojson").write_text(json.dumps({"a": 12345, "features": features, "b": [[]]}, indent=1), encoding="utf-8-sig")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(formats, "BLOCK_BYTES", block)
-        found = [json.loads(text) for text in formats._read_features(tmp_path / "a.geojson")]
+        found = [json.loads(text) for text in formats._read_features(tmp_path / "a.geojson", {})]
     assert found == [feature["properties"] for feature in features]
 
 

@@ -664,6 +664,29 @@ def test_what_a_collection_says_of_itself_is_kept(house: House, is_first: bool) 
     assert (kept["name"], kept["crs"], kept["long"]) == (told["name"], told["crs"], "(more than 1000 characters)")
 
 
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({"exceededTransferLimit": True}, "says that there is more (exceededTransferLimit)"),
+        ({"properties": {"exceededTransferLimit": True}}, "says that there is more (exceededTransferLimit)"),
+        ({"numberMatched": 3, "numberReturned": 1}, "says that there are 3 features (numberMatched), it holds 1"),
+        ({"links": [{"rel": "self"}, {"rel": "next"}]}, "says that another page follows"),
+        (
+            {"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}}},
+            "EPSG::2154, and the table says `crs: EPSG:4326`",
+        ),
+        ({"numberMatched": "unknown", "links": [{"rel": "self"}], "exceededTransferLimit": False, "properties": None}, None),
+        ({"numberMatched": 1, "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}}, None),
+        ({"crs": {"type": "name", "properties": {"name": "http://www.opengis.net/def/crs/EPSG/0/4326"}}}, None),
+        ({"crs": None}, None),
+    ],
+)
+def test_a_page_of_more_or_of_another_crs_is_refused(house: House, members: Document, told: str | None) -> None:
+    house.drop("items.geojson", json.dumps({"type": "FeatureCollection", "features": [{"id": "a", "geometry": POINT}], **members}))
+    landing = land(house, [column("id")], {"format": "geojson", "path": "items.geojson"}, crs="EPSG:4326")
+    assert [told in why for _, why in landing.record["refused_files"]] == ([True] if told else []), landing.record["refused_files"]
+
+
 # --- Parquet ---
 
 

@@ -66,7 +66,8 @@ class Request:
 
     `columns` are those that the source must give; `formerly` are the older names of each that it may give. `position` is what
     the last `Reading.position` of the table held ({} the first time); `known` maps the name of each file already opened
-    within the position's reach to its signature; `failed` are those that could not be read, asked for again however old.
+    within the position's reach to its signature; `failed` are those that could not be read, asked for again however old. `crs`
+    is the one of the table's coordinates, where it says one.
     `spool` is an empty folder of this load's own.
     `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content.
     """
@@ -88,6 +89,7 @@ class Request:
     progress: Callable[[int], None]
     formerly: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed: frozenset[str] = frozenset()
+    crs: str | None = None
 
 
 @dataclass

@@ -289,7 +289,7 @@ def _collections(names: Iterable[str], reading: Reading, spool: Spool) -> list[P
     for name in dict.fromkeys(names):
         members: dict[str, Any] = {}
         try:
-            documents.add_all(name, _read_features(spool.path(name), members, own))
+            documents.add_all(name, _read_features(spool.path(name), members, own, request.crs))
         except (ValueError, RecursionError) as error:
             reading.refused_files.append((name, f"is not a whole GeoJSON FeatureCollection: {error}"))
         else:
@@ -302,10 +302,13 @@ def _collections(names: Iterable[str], reading: Reading, spool: Spool) -> list[P
     return documents.parts()
 
 
-def _read_features(path: Path, members: dict[str, Any] | None = None, own: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Give the features of a collection one by one, each as a document; `members` takes what else the collection holds."""
+def _read_features(path: Path, members: dict[str, Any], own: frozenset[str] = frozenset(), crs: str | None = None) -> Iterator[str]:
+    """Give the features of a collection one by one, each as a document; `members` takes what else the collection holds.
+
+    Raises ValueError for a collection that says itself that there is more, or that it is in another CRS than was declared.
+    """
     with path.open(encoding="utf-8", errors=UNDECODED) as file:
-        text, is_collection = _Json(file), False
+        text, is_collection, count = _Json(file), False, 0
         for _ in text.each("{", "}"):
             name = text.value()
             text.take(":")
@@ -313,13 +316,14 @@ def _read_features(path: Path, members: dict[str, Any] | None = None, own: froze
                 value = text.value()
                 if ESCAPED in json.dumps([name, value]):
                     raise ValueError("it is not UTF-8 text")
-                if members is not None and (name, value) != ("type", "FeatureCollection"):
+                if (name, value) != ("type", "FeatureCollection"):
                     members[name] = value
                 continue
             if is_collection:
                 raise ValueError("it has `features` twice")
             is_collection = True
             for _ in text.each("[", "]"):
+                count += 1
                 document = json.dumps(_flattened(text.value(), own), separators=(",", ":"))
                 # A document that holds bytes of no text is none: landing refuses it, and says so.
                 yield f"{NO_TEXT}{document.replace(ESCAPED, '?')}" if ESCAPED in document else document
@@ -327,6 +331,31 @@ def _read_features(path: Path, members: dict[str, Any] | None = None, own: froze
             raise ValueError("something follows it")
         if not is_collection:
             raise ValueError("it has no `features`")
+        if fault := _partial(members, count) or _elsewhere(members, crs):
+            raise ValueError(fault)
+
+
+def _partial(members: dict[str, Any], count: int) -> str | None:
+    """Say how a collection tells that it is one page of more: ArcGIS, WFS and OGC API Features have each their way."""
+    matched, links, properties = members.get("numberMatched"), members.get("links"), members.get("properties")
+    more = [members, *([properties] if isinstance(properties, dict) else [])]
+    if any(each.get("exceededTransferLimit") is True for each in more):
+        return "its server says that there is more (exceededTransferLimit)"
+    if isinstance(matched, int) and matched > count:
+        return f"its server says that there are {matched} features (numberMatched), it holds {count}"
+    if isinstance(links, list) and any(isinstance(link, dict) and link.get("rel") == "next" for link in links):
+        return "its server says that another page follows (links)"
+    return None
+
+
+def _elsewhere(members: dict[str, Any], declared: str | None) -> str | None:
+    """Say that the coordinates of a collection are in another CRS than was declared, by the last word of its name."""
+    told = members.get("crs")
+    name = str(told.get("properties", {}).get("name", "")) if isinstance(told, dict) and isinstance(told.get("properties"), dict) else ""
+    codes = ["4326" if each == "CRS84" else each for each in (re.split("[:/]", text)[-1].upper() for text in (name, declared or ""))]
+    if all(codes) and codes[0] != codes[1]:
+        return f"it is in {name}, and the table says `crs: {declared}`"
+    return None
 
 
 def _flattened(feature: Any, own: frozenset[str]) -> Any:
