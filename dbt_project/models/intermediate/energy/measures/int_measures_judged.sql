@@ -73,7 +73,6 @@ select
 
     -- dates
     dated.measured_at,
-    dated.received_at,
     dated.read_at,
     dated.month_date
 

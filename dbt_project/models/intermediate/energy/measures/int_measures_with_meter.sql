@@ -44,7 +44,6 @@ select
 
     -- dates
     measures.measured_at,
-    measures.received_at,
     measures.read_at,
     {{ local_month('measures.measured_at') }} as month_date
 

@@ -22,7 +22,7 @@ readings as (
         if(is_register_unknown, 'consumed', flow) as flow,
         false as is_declared,
         measures.read_at,
-        measures.received_at
+        measures.history_position
     from measures
     where
         measures.meter_id is not null
@@ -43,7 +43,7 @@ readings as (
         if(declared_indexes.measure_name like '%EAP_i', 'produced', 'consumed') as flow,
         true as is_declared,
         declared_indexes.measured_at as read_at,
-        declared_indexes.measured_at as received_at
+        0 as history_position
     from declared_indexes
     where declared_indexes.index_kwh is not null
 
@@ -74,6 +74,6 @@ qualify row_number() over (
     order by
         readings.is_declared desc,
         readings.read_at desc,
-        readings.received_at asc,
+        readings.history_position asc,
         readings.index_kwh desc
 ) = 1
