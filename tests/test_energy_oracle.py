@@ -52,6 +52,7 @@ class Maker:
         self.referentials()
         self.devices()
         self.bills()
+        self.odd_meters()
         return self.case
 
     def row(self, table: str, *values: Any) -> None:
@@ -232,6 +233,53 @@ class Maker:
         for i in range(110 * 4):
             moment = local("2024-08-14T00:00") + HOUR * 6 * i
             self.send("d8", moment, {"PTCOUR1": "BASE", "EAP_s": [index(moment), index(moment - HOUR)]})
+
+    def odd_meters(self) -> None:
+        """A reading a day, indexes that freeze, stale values and bursts, registers that nobody knows: one building each."""
+        draw, since = random.Random(SEED), midnight(dt.date(2023, 12, 1)).isoformat()
+
+        def place(n: int, names: dict[str, int], base: float) -> tuple[str, Callable[[dt.datetime], float]]:
+            self.row("buildings", f"B{n}", f"Building {n}", "school", 800.0, "35238", -1.68 + n / 100, 48.11 - n / 50, "gas", None)
+            self.row("meters", f"M{n}", f"B{n}", f"d{n}", "electricity", 60, since, None)
+            self.device(f"d{n}", names)
+            return f"d{n}", self.counter(base, 4, 0, {})
+
+        def days(hours: tuple[int, ...]) -> Iterator[dt.datetime]:
+            for i in range((LAST - FIRST).days):
+                for hour in hours:
+                    yield dt.datetime.combine(FIRST + DAY * i, dt.time(hour), PARIS).astimezone(dt.UTC)
+
+        def send(device: str, moment: dt.datetime, index: float, period: str = "BASE") -> None:
+            self.send(device, moment, {"PTCOUR1": period, "EAP_s": f"{index:.0f}kWh"})
+
+        daily, index = place(9, {"BASE:EAP_s": 7}, 2)
+        for moment in days((6,)):
+            moment += dt.timedelta(seconds=draw.randrange(-20, 21))
+            send(daily, moment, index(moment))
+        frozen, index = place(10, {"BASE:EAP_s": 7}, 1)
+        # For ten days in June, then for good; five days in March are no fault, nor thirty in July in which the steward went there.
+        spells = [tuple(map(local, spell)) for spell in (
+            ("2024-03-04T12:00", "2024-03-09T12:00"), ("2024-06-03T12:00", "2024-06-13T12:00"), ("2024-07-03T12:00", "2024-08-02T12:00"),
+            ("2025-01-10T12:00", "2025-06-01T12:00"))]  # fmt: skip
+        for moment in days((5, 17)):
+            stopped = next((start for start, end in spells if start <= moment < end), moment)
+            send(frozen, moment, index(stopped))
+        for day in ("2024-07-09T16:00", "2024-07-30T16:00"):
+            self.row("declared_indexes", "M10", "PTCOUR1:BASE:EAP_s", local(day).isoformat(), float(f"{index(spells[2][0]):.0f}"))
+        odd, index = place(11, {"BASE:EAP_s": 7}, 3)
+        for n, moment in enumerate(days((1, 9, 17))):
+            send(odd, moment, index(moment - DAY * 3 * (n % 21 in (4, 5) if n > 400 else n % 21 == 4)))  # one a week, then two in a row
+            if n % 30 == 7:  # a unit of the index within 20 seconds
+                send(odd, moment + dt.timedelta(seconds=20), float(f"{index(moment):.0f}") + 1)
+        # HPH and HCH are known by their names; HPX, that month's peak hours, is declared with a nature that nobody knows.
+        names, indexes = {"HPE:EAP_s": 3, "HCE:EAP_s": 5, "HPH:EAP_s": 91, "HCH:EAP_s": 92, "HPX:EAP_s": 93}, {}
+        seasonal, index = place(12, names, 2)
+        for moment in days((3, 15, 21)):
+            day = moment.astimezone(PARIS)
+            period = ("HC" if day.hour == 3 else "HP") + ("H" if day.month in (11, 12, 1, 2, 3) else "E")
+            period = "HPX" if (day.year, day.month, period) == (2024, 12, "HPH") else period
+            indexes[period] = indexes.get(period, 500.0) + draw.uniform(5, 30)
+            send(seasonal, moment, indexes[period], period)
 
     def bills(self) -> None:
         def bill(

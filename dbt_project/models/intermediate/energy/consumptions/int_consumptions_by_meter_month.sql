@@ -62,17 +62,16 @@ select
             ), 0
         ), 6
     ) as apportioned_kwh,
-    -- What a meter counts is not whole without one of its registers.
-    case
-        when bool_or(coverages.quality = 'unknown_register') then 0
-        else round(
-            coalesce(
+    -- What a meter counts is not whole without a register.
+    round(
+        case
+            when bool_or(coverages.quality = 'unknown_register') then 0
+            else coalesce(
                 sum(coverages.covered_hours) filter (where coverages.flow = 'consumed'),
-                sum(coverages.covered_hours),
-                0
-            ), 6
-        )
-    end as covered_hours,
+                sum(coverages.covered_hours), 0
+            )
+        end, 6
+    ) as covered_hours,
     cast(sum(coverages.outlier_count) as bigint) as outlier_count,
     count(*) filter (where coverages.quality = 'reset') as reset_count,
     count(*) filter (where coverages.quality = 'implausible') as implausible_count
