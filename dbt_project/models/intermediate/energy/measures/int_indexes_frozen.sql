@@ -22,16 +22,15 @@ thresholds as (
 
 ),
 
--- A meter stands still while all of its registers do, known or not.
 runs as (
 
     select
         *,
-        sum(if(difference_kwh = 0, 0, 1)) over meter as run_number,
-        sum(if(flow = 'consumed', greatest(difference_kwh, 0), 0)) over meter as used_kwh,
+        sum(if(difference_kwh = 0, 0, 1)) over own as run_number,
+        sum(greatest(if(flow = 'consumed', difference_kwh, 0), 0)) over own as used_kwh,
         min(from_at) over (partition by meter_id) as first_at
     from differences
-    window meter as (partition by meter_id order by to_at)
+    window own as (partition by meter_id order by to_at)
 
 ),
 
@@ -66,13 +65,14 @@ inner join meters on still.meter_id = meters.meter_id
 left join degree_days
     on
         meters.energy <> 'electricity'
-        and degree_days.professional_degree_days >= thresholds.frozen_degree_days
-        and {{ local_date('still.since_at') }} < degree_days.day_date
-        and {{ local_date('still.until_at') }} > degree_days.day_date
+        and thresholds.frozen_degree_days <= degree_days.professional_degree_days
+        and degree_days.day_date > {{ local_date('still.since_at') }}
+        and degree_days.day_date < {{ local_date('still.until_at') }}
 where
     {{ hours_between('since_at', 'until_at') }} >= 24 * thresholds.frozen_day_count
     -- At its own pace it would have moved by so many units.
-    and {{ hours_between('since_at', 'until_at') }} * used_kwh / nullif(used_hours, 0)
+    and {{ hours_between('since_at', 'until_at') }}
+    * still.used_kwh / nullif(still.used_hours, 0)
     >= thresholds.frozen_unit_count * still.unit_kwh
 group by still.meter_id, still.since_at, still.until_at, meters.energy
 having

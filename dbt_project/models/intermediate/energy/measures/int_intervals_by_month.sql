@@ -38,7 +38,7 @@ pieces as (
 measured as (
 
     select
-        pieces.*,
+        *,
         {{ hours_between('piece_from_at', 'piece_to_at') }} as piece_hours,
         if(quality = 'measured', difference_kwh, null) as interval_kwh
     from pieces
@@ -49,30 +49,30 @@ measured as (
 
 select
     -- keys
-    measured.meter_id,
-    measured.measure_name,
-    measured.building_id,
+    meter_id,
+    measure_name,
+    building_id,
 
     -- attributes
-    measured.energy,
-    measured.flow,
-    measured.quality,
+    energy,
+    flow,
+    quality,
     interval_kwh is not null
     and (not is_short or piece_hours < interval_hours) as is_apportioned,
     is_short and interval_kwh is not null as is_covering,
-    measured.quality = 'frozen_index' as is_frozen,
+    quality = 'frozen_index' as is_frozen,
 
     -- measures
-    measured.interval_hours,
-    measured.piece_hours,
+    interval_hours,
+    piece_hours,
     interval_kwh * coalesce(piece_hours / nullif(interval_hours, 0), 1)
         as consumption_kwh,
     if(piece_to_at = to_at, outlier_count, 0) as outlier_count,
 
     -- dates
-    measured.frozen_since_at,
-    measured.piece_from_at as from_at,
-    measured.piece_to_at as to_at,
-    measured.piece_month_date as month_date
+    frozen_since_at,
+    piece_from_at as from_at,
+    piece_to_at as to_at,
+    piece_month_date as month_date
 
 from measured

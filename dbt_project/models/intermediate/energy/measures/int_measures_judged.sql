@@ -10,7 +10,6 @@ channels as (
 
 ),
 
--- One row per measure and channel of its name, whenever that one is valid.
 candidates as (
 
     select
@@ -19,12 +18,17 @@ candidates as (
         channels.set_aside_reason as channel_reason,
         channels.enabled_date,
         channels.disabled_date,
-        -- The step of this very device on the day of the frame.
         max(
-            if({{ is_within('received_at', 'enabled_date', 'disabled_date') }}, step_s, null)
+            case
+                when {{ is_within(
+                    'measures.received_at', 'channels.enabled_date', 'channels.disabled_date'
+                ) }} then channels.step_s
+            end
         ) over (
-            partition by month_date, measures.deveui, received_at, measures.measure_name
-        ) as step_s
+            partition by
+                measures.month_date, measures.received_at,
+                measures.deveui, measures.measure_name
+        ) as frame_step_s
     from measures
     left join channels
         on
@@ -38,7 +42,7 @@ dated as (
     select
         *,
         {{ number_of('value_text') }} as measured_value,
-        received_at - history_position * coalesce(step_s, 0) * interval '1' second
+        received_at - history_position * coalesce(frame_step_s, 0) * interval '1' second
             as measured_at,
         {{ is_within('measured_at', 'enabled_date', 'disabled_date') }} as is_valid
     from candidates
@@ -51,29 +55,26 @@ dated as (
 
 select
     -- keys
-    dated.deveui,
-    dated.measure_name,
-    if(dated.is_valid, dated.channel_id, null) as channel_id,
-    dated.history_position,
+    deveui,
+    measure_name,
+    history_position,
+    if(is_valid, channel_id, null) as channel_id,
 
     -- attributes
     case
-        when not dated.is_sensor_declared then 'sensor_not_declared'
-        when dated.channel_id is null then 'name_not_declared'
-        when dated.history_position > 0 and dated.step_s is null
-            then 'history_without_step'
-        when not dated.is_valid then 'outside_validity'
-        when dated.measured_value is null then 'unreadable_value'
-        else dated.channel_reason
+        when not is_sensor_declared then 'sensor_not_declared'
+        when channel_id is null then 'name_not_declared'
+        when history_position > 0 and frame_step_s is null then 'history_without_step'
+        when not is_valid then 'outside_validity'
+        when measured_value is null then 'unreadable_value'
+        else channel_reason
     end as set_aside_reason,
-    if(dated.measured_value is null, dated.value_text, null) as unreadable_text,
-
-    -- measures
-    dated.measured_value,
+    measured_value,
+    if(measured_value is null, value_text, null) as unreadable_text,
 
     -- dates
-    dated.measured_at,
-    dated.read_at,
-    dated.month_date
+    measured_at,
+    read_at,
+    month_date
 
 from dated

@@ -27,8 +27,8 @@ declared as (
         sensor_paths.name_prefix,
         sensor_paths.literal_name,
         sensor_paths.is_sensor_declared,
-        if(path_role = 'measure_name_path', leaf_text, null) as given_name,
-        if(path_role = 'global_value', leaf_text, null) as global_value
+        if(path_role = 'measure_name_path', leaves.leaf_text, null) as given_name,
+        if(path_role = 'global_value', leaves.leaf_text, null) as global_value
     from leaves
     inner join sensor_paths
         on
@@ -42,7 +42,7 @@ declared as (
 named as (
 
     select
-        declared.*,
+        *,
         {{ joined_in_order('global_value', 'slot', ':') }} over (
             partition by month_date, deveui, received_at
         ) as global_values,

@@ -16,17 +16,18 @@ readings as (
         measures.meter_id,
         measures.measure_name,
         measures.measured_at,
-        -- A register that is not known was read, its index is not known.
-        if(is_register_unknown, null, measured_value * kwh_per_unit) as index_kwh,
+        case
+            when not measures.is_register_unknown
+                then measures.measured_value * measures.kwh_per_unit
+        end as index_kwh,
         measures.kwh_per_unit as unit_kwh,
-        if(is_register_unknown, 'consumed', flow) as flow,
+        if(measures.is_register_unknown, 'consumed', measures.flow) as flow,
         false as is_declared,
         measures.read_at,
         measures.history_position
     from measures
     where
-        measures.meter_id is not null
-        and (
+        measures.meter_id is not null and (
             measures.is_register_unknown
             or measures.quantity = 'active_energy'
             and measures.set_aside_reason is null

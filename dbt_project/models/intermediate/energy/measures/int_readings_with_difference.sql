@@ -7,7 +7,7 @@ with readings as (
 neighbours as (
 
     select
-        readings.*,
+        *,
         row_number() over (
             partition by meter_id, measure_name order by measured_at
         ) as place,
@@ -28,7 +28,7 @@ neighbours as (
 differences as (
 
     select
-        neighbours.*,
+        *,
         lag(measured_at) over register as from_at,
         index_kwh - lag(index_kwh) over register as difference_kwh,
         place - lag(place) over register - 1 as outlier_count
