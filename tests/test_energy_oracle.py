@@ -422,3 +422,37 @@ def test_marts_are_those_of_the_oracle(built: tuple[Oracle, Chain]) -> None:
     told += differences(chain, COMMUNES, oracle.by_commune())
     told += differences(chain, ANOMALIES, anomalies)
     assert told == [], "\n".join(told[:50])
+
+
+@pytest.mark.chain
+def test_odd_meters_say_what_they_are_worth(built: tuple[Oracle, Chain]) -> None:
+    oracle, chain = built
+
+    def month(building: str, day: str) -> tuple[float | None, float, int]:
+        asked = f"select consumption_kwh, completeness_share, reset_count from marts.{MONTHS} "
+        return chain.read(f"{asked} where building_id = '{building}' and month_date = '{day}' and energy = 'electricity'")[0]
+
+    # A reading a day, at about the same hour, covers its month.
+    assert all(month("B9", f"2024-{n:02}-01")[1] > 0.999 for n in range(1, 13))
+    # A frozen index is no consumption; five days of closure are, and so is what the steward saw on the meter.
+    assert month("B10", "2025-02-01")[:2] == (None, 0)
+    assert 0.6 < month("B10", "2024-06-01")[1] < 0.7
+    assert month("B10", "2024-03-01")[1] > 0.999 and month("B10", "2024-07-01")[1] > 0.9
+    told = "select distinct frozen_since_at from intermediate.int_intervals_by_month where is_frozen"
+    assert len(chain.read(told)) == 2
+    # One stale value a week, and a unit of the index within 20 seconds, move nothing.
+    for n in range(1, 12):
+        opens, closes = (
+            sorted(at for at in oracle.readings["M11", "PTCOUR1:BASE:EAP_s"] if at <= midnight(dt.date(2024, m, 1)))[-1] for m in (n, n + 1)
+        )
+        kwh, share, resets = month("B11", f"2024-{n:02}-01")
+        indexes = oracle.readings["M11", "PTCOUR1:BASE:EAP_s"]
+        assert share > 0.999 and resets == 0 and kwh == pytest.approx(indexes[closes] - indexes[opens], rel=0.03)
+    (dropped,) = chain.read("select sum(outlier_count) from intermediate.int_intervals_by_month where meter_id = 'M11'")[0]
+    assert dropped >= 60
+    # Winter registers are known by their names; one that nobody knows leaves its month without completeness, and is told.
+    assert month("B12", "2024-11-01")[1] > 0.99 and month("B12", "2025-01-01")[1] > 0.97
+    assert month("B12", "2024-12-01")[1] == 0 and month("B12", "2024-12-01")[0] is not None
+    told = "select meter_id, measure_name, measure_count, set_aside_reason from marts.measures_set_aside_by_device_month"
+    found = chain.read(f"{told} where is_register_unknown")
+    assert found == [("M12", "PTCOUR1:HPX:EAP_s", len(oracle.unknown["M12", "PTCOUR1:HPX:EAP_s"]), "nature_not_known")]
