@@ -173,10 +173,10 @@ def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain)
     touched = chain.run()
     new = dict(chain.read(asked))
     assert touched["stg_lora_batiments__frames"] == {"2024-01-01", "2024-05-01"}
+    assert touched["int_measures_judged"] == {"2024-01-01", "2024-05-01"}
     # The last reading of a month opens the next one; the first one ends an interval that began in the month before.
-    assert touched["int_readings_opening_months"] == {"2024-02-01"}
     crossed = {"2024-01-01", "2024-02-01", "2024-04-01", "2024-05-01"}
-    assert touched["int_intervals_across_months"] == touched["int_consumptions_united"] == crossed
+    assert touched["int_intervals_by_month"] == touched["int_consumptions_united"] == crossed
     assert {month for month in new if new[month] != old[month]} == crossed
     assert new["2024-01-01"] - old["2024-01-01"] == pytest.approx(risen - january, abs=1e-4)
     assert new["2024-02-01"] - old["2024-02-01"] == pytest.approx(january - risen, abs=1e-4)

@@ -78,9 +78,8 @@ def expected(name: str) -> list[tuple[str, dt.datetime, str, float]]:
 
 
 def measures(warehouse: duckdb.DuckDBPyConnection, where: str) -> list[tuple]:
-    sql = (
-        f"select deveui, measured_at, measure_name, measured_value from intermediate.int_measures_with_validity where {where} order by all"
-    )
+    columns, relation = "deveui, measured_at, measure_name, measured_value", "intermediate.int_measures_judged"
+    sql = f"select {columns} from {relation} where set_aside_reason is null and {where} order by all"
     return warehouse.execute(sql).fetchall()
 
 
@@ -93,7 +92,7 @@ def test_arrays_of_names_and_values_join_by_validity(warehouse: duckdb.DuckDBPyC
     assert (
         measures(warehouse, f"deveui = '{ADEUNIS}'") == expected("adeunis_temperature_expected.csv") == expected("full_chain_expected.csv")
     )
-    relation = "intermediate.int_measures_with_validity"
+    relation = "intermediate.int_measures_judged inner join intermediate.int_channels_with_quantity using (channel_id, deveui)"
     sql = f"select enabled_date, measure_nature_id, unit_id from {relation} where deveui = '{ADEUNIS}' order by all"
     assert warehouse.execute(sql).fetchall() == [(dt.date(2021, 7, 1), "1", "1"), (dt.date(2021, 7, 1), "2", "1")]
 

@@ -1,6 +1,7 @@
 {# The scalar leaves of a JSON text: one row per leaf, with the given columns of its row, `leaf_path` (keys joined by `_`,
    positions in arrays left out), `first_position` and `second_position` (places in the first and second array on the way,
-   from 0, NULL without array) and `leaf_text`. A JSON null is no leaf, and its place in an array stays taken. #}
+   from 0, NULL without array) and `leaf_text`, numbers as they are written: 17.0, 1.50. A JSON null is no leaf, and its place
+   in an array stays taken. Spark unrolls eight levels. #}
 {% macro json_leaves(relation, columns, json_column) %}
     {{ return(adapter.dispatch('json_leaves')(relation, columns, json_column)) }}
 {% endmacro %}
@@ -21,40 +22,46 @@
         ) as second_position,
         json_extract_string(nodes.atom, '$') as leaf_text
     from {{ relation }}
-    cross join json_tree({{ relation }}.{{ json_column }}) as nodes
+    cross join json_tree({{ json_numbers_as_texts(relation ~ '.' ~ json_column) }}) as nodes
     where nodes.type not in ('OBJECT', 'ARRAY', 'NULL')
 {%- endmacro %}
 
-{% macro spark__json_leaves(relation, columns, json_column) -%}
-    with recursive nodes as (
-        select
-            {{ columns | join(', ') }},
-            '' as leaf_path,
-            cast(array() as array<bigint>) as positions,
-            try_parse_json({{ json_column }}) as node
-        from {{ relation }}
-        union all
-        select
-            {% for column in columns %}nodes.{{ column }}, {% endfor %}
-            concat_ws('_', nullif(nodes.leaf_path, ''), children.key),
-            case
-                when children.key is null
-                    then array_append(nodes.positions, cast(children.pos as bigint))
-                else nodes.positions
-            end,
-            children.value
-        from nodes, lateral variant_explode(nodes.node) as children
-        where schema_of_variant(nodes.node) rlike '^(OBJECT|ARRAY)'
+{# A number is parsed as a text, so that it stays as it is written; what stands in texts is stepped over. The last match is
+   the rest without a number, whose two quotes are cut off. #}
+{% macro json_numbers_as_texts(text) -%}
+    left(
+        regexp_replace(
+            {{ text }},
+            '((?:"(?:[^"\\]|\\.)*"|[^"0-9-])*)(-?[0-9][0-9.eE+-]*|$)', '\1"\2"', 'g'
+        ), -2
     )
+{%- endmacro %}
 
+{% macro spark__json_leaves(relation, columns, json_column) -%}
+    {%- set levels = range(1, 9) -%}
+    {%- set node, keys, places = [], [], [] -%}
+    {%- for level in levels -%}
+        {%- do node.insert(0, 'level_' ~ level ~ '.value') -%}
+        {%- do keys.append('level_' ~ level ~ '.key') -%}
+        {%- do places.append('case when level_' ~ level ~ '.key is null then level_' ~ level ~ '.pos end') -%}
+    {%- endfor -%}
     select
-        {{ columns | join(', ') }},
-        leaf_path,
-        try_element_at(positions, 1) as first_position,
-        try_element_at(positions, 2) as second_position,
-        cast(node as string) as leaf_text
-    from nodes
-    where schema_of_variant(node) not rlike '^(OBJECT|ARRAY|VOID)'
+        {%- for column in columns %}
+        {{ relation }}.{{ column }},
+        {%- endfor %}
+        concat_ws('_', {{ keys | join(', ') }}) as leaf_path,
+        cast(get(array_compact(array({{ places | join(', ') }})), 0) as bigint) as first_position,
+        cast(get(array_compact(array({{ places | join(', ') }})), 1) as bigint) as second_position,
+        cast(coalesce({{ node | join(', ') }}) as string) as leaf_text
+    from {{ relation }},
+        lateral variant_explode_outer(try_parse_json(regexp_replace(
+            {{ relation }}.{{ json_column }},
+            r'\G((?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^"0-9-]++)*+)(-?[0-9][0-9.eE+-]*+)', '$1"$2"'
+        ))) as level_1
+        {%- for level in levels if level > 1 %},
+        lateral variant_explode_outer(level_{{ level - 1 }}.value) as level_{{ level }}
+        {%- endfor %}
+    where schema_of_variant(coalesce({{ node | join(', ') }})) not rlike '^(OBJECT|ARRAY|VOID)'
 {%- endmacro %}
 
 {# Texts of a group joined by a separator, in the order of another column. #}
@@ -68,4 +75,23 @@
 
 {% macro spark__joined_in_order(text, position, separator) -%}
     listagg({{ text }}, '{{ separator }}') within group (order by {{ position }})
+{%- endmacro %}
+
+{# The one number of a text, as a double: spaces (those that do not break as well) and a unit are left out, a comma is a decimal
+   point, an exponent is read. NULL for what is no single number. #}
+{% macro number_of(text) -%}
+    try_cast(
+        replace(
+            nullif(
+                regexp_extract(
+                    translate({{ text }}, '{{ " \u00a0\u202f" }}', ''),
+                    '^[^0-9.,+-]*([+-]?[0-9]*[.,]?[0-9]+([eE][+-]?[0-9]+)?)'
+                    || '([a-zA-Z°µ%][a-zA-Z°µ%/23]*)?$',
+                    1
+                ),
+                ''
+            ),
+            ',', '.'
+        ) as double
+    )
 {%- endmacro %}

@@ -42,3 +42,12 @@
 {% macro spark__hours_between(from_at, to_at) -%}
     (timestampdiff(second, {{ from_at }}, {{ to_at }}) / cast(3600 as double))
 {%- endmacro %}
+
+{# Whether the local day of an instant is within [from, to), no last day being for ever. Never NULL. #}
+{% macro is_within(instant, from_date, to_date) -%}
+    coalesce(
+        {{ local_date(instant) }} >= {{ from_date }}
+        and {{ local_date(instant) }} < coalesce({{ to_date }}, date '9999-12-31'),
+        false
+    )
+{%- endmacro %}

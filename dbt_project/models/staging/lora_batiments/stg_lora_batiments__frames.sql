@@ -9,7 +9,6 @@ with frames as (
 
 select
     -- keys
-    concat_ws(' | ', frames.deveui, cast(frames.timestamp as string)) as frame_id,
     frames.deveui,
     frames.sensor_id,
 

@@ -13,6 +13,15 @@ select
         where energy_thresholds.threshold_code = 'power_tolerance_ratio'
     ) as power_tolerance_ratio,
     max(energy_thresholds.threshold_value) filter (
+        where energy_thresholds.threshold_code = 'frozen_day_count'
+    ) as frozen_day_count,
+    max(energy_thresholds.threshold_value) filter (
+        where energy_thresholds.threshold_code = 'frozen_unit_count'
+    ) as frozen_unit_count,
+    max(energy_thresholds.threshold_value) filter (
+        where energy_thresholds.threshold_code = 'frozen_degree_days'
+    ) as frozen_degree_days,
+    max(energy_thresholds.threshold_value) filter (
         where energy_thresholds.threshold_code = 'complete_month_share'
     ) as complete_month_share,
     max(energy_thresholds.threshold_value) filter (

@@ -62,13 +62,17 @@ select
             ), 0
         ), 6
     ) as apportioned_kwh,
+    -- What a meter counts is not whole without a register.
     round(
-        coalesce(
-            sum(coverages.covered_hours) filter (where coverages.flow = 'consumed'),
-            sum(coverages.covered_hours),
-            0
-        ), 6
+        case
+            when bool_or(coverages.quality = 'unknown_register') then 0
+            else coalesce(
+                sum(coverages.covered_hours) filter (where coverages.flow = 'consumed'),
+                sum(coverages.covered_hours), 0
+            )
+        end, 6
     ) as covered_hours,
+    cast(sum(coverages.outlier_count) as bigint) as outlier_count,
     count(*) filter (where coverages.quality = 'reset') as reset_count,
     count(*) filter (where coverages.quality = 'implausible') as implausible_count
 

@@ -1,12 +1,12 @@
-with differences as (
+with intervals as (
 
-    select * from {{ ref('int_readings_with_difference') }}
+    select * from {{ ref('int_intervals_judged') }}
 
 ),
 
-intervals_across_months as (
+calendar_days as (
 
-    select * from {{ ref('int_intervals_across_months') }}
+    select * from {{ ref('int_calendar_days') }}
 
 ),
 
@@ -19,51 +19,60 @@ thresholds as (
 pieces as (
 
     select
-        differences.meter_id,
-        differences.measure_name,
-        differences.building_id,
-        differences.energy,
-        differences.flow,
-        differences.quality,
-        differences.interval_hours,
-        differences.interval_hours as piece_hours,
-        differences.consumption_kwh,
-        differences.from_at,
-        differences.to_at,
-        differences.month_date
-    from differences
-    where {{ local_month('differences.from_at') }} = differences.month_date
+        intervals.*,
+        calendar_days.month_date as piece_month_date,
+        greatest(intervals.from_at, calendar_days.month_starts_at) as piece_from_at,
+        least(intervals.to_at, calendar_days.month_ends_at) as piece_to_at,
+        intervals.interval_hours <= thresholds.covered_interval_hours as is_short
+    from intervals
+    cross join thresholds
+    inner join calendar_days
+        on
+            -- The first day stands for its month.
+            calendar_days.day_date = calendar_days.month_date
+            and intervals.from_at < calendar_days.month_ends_at
+            and intervals.to_at > calendar_days.month_starts_at
 
-    union all
+),
 
-    select * from intervals_across_months
+measured as (
+
+    select
+        *,
+        {{ hours_between('piece_from_at', 'piece_to_at') }} as piece_hours,
+        if(quality = 'measured', difference_kwh, null) as interval_kwh
+    from pieces
+    -- A register that is not known says nothing of the months without it.
+    where quality <> 'unknown_register' or is_short
 
 )
 
 select
     -- keys
-    pieces.meter_id,
-    pieces.measure_name,
-    pieces.building_id,
+    meter_id,
+    measure_name,
+    building_id,
 
     -- attributes
-    pieces.energy,
-    pieces.flow,
-    pieces.quality,
-    pieces.interval_hours > thresholds.covered_interval_hours
-    or pieces.piece_hours < pieces.interval_hours as is_apportioned,
-    pieces.interval_hours <= thresholds.covered_interval_hours
-    and pieces.consumption_kwh is not null as is_covering,
+    energy,
+    flow,
+    quality,
+    interval_kwh is not null
+    and (not is_short or piece_hours < interval_hours) as is_apportioned,
+    is_short and interval_kwh is not null as is_covering,
+    quality = 'frozen_index' as is_frozen,
 
     -- measures
-    pieces.interval_hours,
-    pieces.piece_hours,
-    pieces.consumption_kwh,
+    interval_hours,
+    piece_hours,
+    interval_kwh * coalesce(piece_hours / nullif(interval_hours, 0), 1)
+        as consumption_kwh,
+    if(piece_to_at = to_at, outlier_count, 0) as outlier_count,
 
     -- dates
-    pieces.from_at,
-    pieces.to_at,
-    pieces.month_date
+    frozen_since_at,
+    piece_from_at as from_at,
+    piece_to_at as to_at,
+    piece_month_date as month_date
 
-from pieces
-cross join thresholds
+from measured

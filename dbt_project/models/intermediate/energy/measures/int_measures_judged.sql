@@ -1,79 +1,80 @@
 with measures as (
 
-    select * from {{ ref('int_measures_dated') }}
+    select * from {{ ref('int_measures_named') }}
 
 ),
 
-sensors as (
+channels as (
 
-    select * from {{ ref('stg_lora_batiments__sensors') }}
-
-),
-
-measure_information as (
-
-    select * from {{ ref('stg_lora_batiments__measure_information') }}
+    select * from {{ ref('int_channels_with_quantity') }}
 
 ),
 
-declared_names as (
+candidates as (
 
-    select distinct
-        measure_information.deveui,
-        measure_information.measure_name
-    from measure_information
+    select
+        measures.*,
+        channels.channel_id,
+        channels.set_aside_reason as channel_reason,
+        channels.enabled_date,
+        channels.disabled_date,
+        max(
+            case
+                when {{ is_within(
+                    'measures.received_at', 'channels.enabled_date', 'channels.disabled_date'
+                ) }} then channels.step_s
+            end
+        ) over (
+            partition by
+                measures.month_date, measures.received_at,
+                measures.deveui, measures.measure_name
+        ) as frame_step_s
+    from measures
+    left join channels
+        on
+            measures.deveui = channels.deveui
+            and measures.measure_name = channels.measure_name
+
+),
+
+dated as (
+
+    select
+        *,
+        {{ number_of('value_text') }} as measured_value,
+        received_at - history_position * coalesce(frame_step_s, 0) * interval '1' second
+            as measured_at,
+        {{ is_within('measured_at', 'enabled_date', 'disabled_date') }} as is_valid
+    from candidates
+    qualify row_number() over (
+        partition by month_date, deveui, received_at, measure_name, history_position
+        order by is_valid desc, enabled_date desc, channel_id asc, value_text asc
+    ) = 1
 
 )
 
 select
     -- keys
-    measures.frame_id,
-    measures.deveui,
-    measures.measure_name,
-    measures.history_position,
-    measure_information.channel_id,
-    measure_information.measure_nature_id,
-    measure_information.unit_id,
+    deveui,
+    measure_name,
+    history_position,
+    if(is_valid, channel_id, null) as channel_id,
 
     -- attributes
-    measures.value_text,
     case
-        when sensors.deveui is null then 'sensor_not_declared'
-        when declared_names.deveui is null then 'name_not_declared'
-        when not measures.is_dated then 'history_without_step'
-        when measure_information.deveui is null then 'outside_validity'
+        when not is_sensor_declared then 'sensor_not_declared'
+        when channel_id is null then 'name_not_declared'
+        when history_position > 0 and frame_step_s is null then 'history_without_step'
+        when not is_valid then 'outside_validity'
+        when measured_value is null then 'unreadable_value'
+        else channel_reason
     end as set_aside_reason,
-
-    -- measures
-    measures.measured_value,
+    measured_value,
+    if(measured_value is null, value_text, null) as unreadable_text,
 
     -- dates
-    measures.measured_at,
-    measure_information.enabled_date,
-    measures.read_at,
-    measures.month_date
+    measured_at,
+    read_at,
+    month_date
 
-from measures
-left join sensors on measures.deveui = sensors.deveui
-left join declared_names
-    on
-        measures.deveui = declared_names.deveui
-        and measures.measure_name = declared_names.measure_name
--- Valid from the first day on, and no more on the last: [enabled, disabled).
-left join measure_information
-    on
-        measures.deveui = measure_information.deveui
-        and measures.measure_name = measure_information.measure_name
-        and {{ local_date('measures.measured_at') }} >= measure_information.enabled_date
-        and {{ local_date('measures.measured_at') }}
-        < coalesce(measure_information.disabled_date, date '9999-12-31')
-qualify row_number() over (
-    partition by
-        measures.month_date,
-        measures.frame_id,
-        measures.measure_name,
-        measures.history_position
-    order by
-        measure_information.enabled_date desc nulls last,
-        measure_information.channel_id asc
-) = 1
+from dated

@@ -1,6 +1,6 @@
-with leaves as (
+with frames as (
 
-    select * from {{ ref('int_frames_flattened') }}
+    select * from {{ ref('stg_lora_batiments__frames') }}
 
 ),
 
@@ -10,66 +10,71 @@ sensor_paths as (
 
 ),
 
-global_values as (
+leaves as (
+
+    {{ json_leaves(
+        'frames', ['deveui', 'received_at', 'read_at', 'month_date'], 'data_json'
+    ) }}
+
+),
+
+declared as (
 
     select
-        leaves.month_date,
-        leaves.frame_id,
-        {{ joined_in_order('leaves.leaf_text', 'leaves.slot', ':') }} as global_value
+        leaves.*,
+        sensor_paths.path_role,
+        sensor_paths.slot,
+        sensor_paths.name_prefix,
+        sensor_paths.literal_name,
+        sensor_paths.is_sensor_declared,
+        if(path_role = 'measure_name_path', leaves.leaf_text, null) as given_name,
+        if(path_role = 'global_value', leaves.leaf_text, null) as global_value
     from leaves
-    where leaves.path_role = 'global_value'
-    group by leaves.month_date, leaves.frame_id
+    inner join sensor_paths
+        on
+            leaves.deveui = sensor_paths.deveui
+            and leaves.leaf_path = sensor_paths.declared_path
+    where lower(leaves.leaf_text) <> 'null'
+
+),
+
+-- Names and values share a slot and a place: an absent value shifts no name.
+named as (
+
+    select
+        *,
+        {{ joined_in_order('global_value', 'slot', ':') }} over (
+            partition by month_date, deveui, received_at
+        ) as global_values,
+        max(given_name) over (
+            partition by month_date, deveui, received_at, slot, first_position
+        ) as name_at_place,
+        max(if(first_position is null, given_name, null)) over (
+            partition by month_date, deveui, received_at, slot
+        ) as single_name
+    from declared
 
 )
 
 select
     -- keys
-    measures.frame_id,
-    measures.deveui,
+    deveui,
     concat_ws(
-        ':', prefixes.setting, global_values.global_value,
-        coalesce(name_leaves.leaf_text, single_names.leaf_text, literal_names.setting)
+        ':', name_prefix, global_values,
+        coalesce(name_at_place, single_name, literal_name)
     ) as measure_name,
     -- Place in a history array, 0 being the newest value.
-    case
-        when name_leaves.frame_id is null then coalesce(measures.first_position, 0)
-        else coalesce(measures.second_position, 0)
-    end as history_position,
+    coalesce(if(name_at_place is null, first_position, second_position), 0)
+        as history_position,
 
     -- attributes
-    measures.leaf_text as value_text,
+    leaf_text as value_text,
+    is_sensor_declared,
 
     -- dates
-    measures.received_at,
-    measures.read_at,
-    measures.month_date
+    received_at,
+    read_at,
+    month_date
 
-from leaves as measures
--- A name and its value share a slot of the settings and a place in the array, so
--- that an absent value shifts no name.
-left join leaves as name_leaves
-    on
-        measures.month_date = name_leaves.month_date
-        and measures.frame_id = name_leaves.frame_id
-        and measures.slot = name_leaves.slot
-        and measures.first_position = name_leaves.first_position
-        and name_leaves.path_role = 'measure_name_path'
-left join leaves as single_names
-    on
-        measures.month_date = single_names.month_date
-        and measures.frame_id = single_names.frame_id
-        and measures.slot = single_names.slot
-        and single_names.path_role = 'measure_name_path'
-        and single_names.first_position is null
-left join sensor_paths as literal_names
-    on
-        measures.deveui = literal_names.deveui
-        and measures.slot = literal_names.slot
-        and literal_names.path_role = 'measure_name'
-left join global_values
-    on
-        measures.month_date = global_values.month_date
-        and measures.frame_id = global_values.frame_id
-left join sensor_paths as prefixes
-    on measures.deveui = prefixes.deveui and prefixes.path_role = 'name_prefix'
-where measures.path_role = 'measure_value'
+from named
+where path_role = 'measure_value'

@@ -1,12 +1,6 @@
 with measures as (
 
-    select * from {{ ref('int_measures_with_validity') }}
-
-),
-
-meters as (
-
-    select * from {{ ref('stg_patrimoine_bati__meters') }}
+    select * from {{ ref('int_measures_with_meter') }}
 
 ),
 
@@ -19,21 +13,25 @@ declared_indexes as (
 readings as (
 
     select
-        meters.meter_id,
+        measures.meter_id,
         measures.measure_name,
         measures.measured_at,
-        measures.measured_value * measures.kwh_per_unit as index_kwh,
-        measures.flow,
+        case
+            when not measures.is_register_unknown
+                then measures.measured_value * measures.kwh_per_unit
+        end as index_kwh,
+        measures.kwh_per_unit as unit_kwh,
+        if(measures.is_register_unknown, 'consumed', measures.flow) as flow,
         false as is_declared,
-        measures.month_date
+        measures.read_at,
+        measures.history_position
     from measures
-    -- A device reads the meter that stands there: [from, to).
-    inner join meters
-        on
-            measures.deveui = meters.deveui
-            and measures.measured_at >= meters.valid_from_at
-            and coalesce(measures.measured_at < meters.valid_to_at, true)
-    where measures.quantity = 'active_energy'
+    where
+        measures.meter_id is not null and (
+            measures.is_register_unknown
+            or measures.quantity = 'active_energy'
+            and measures.set_aside_reason is null
+        )
 
     union all
 
@@ -42,10 +40,13 @@ readings as (
         declared_indexes.measure_name,
         declared_indexes.measured_at,
         declared_indexes.index_kwh,
+        1 as unit_kwh,
         if(declared_indexes.measure_name like '%EAP_i', 'produced', 'consumed') as flow,
         true as is_declared,
-        {{ local_month('declared_indexes.measured_at') }} as month_date
+        declared_indexes.measured_at as read_at,
+        0 as history_position
     from declared_indexes
+    where declared_indexes.index_kwh is not null
 
 )
 
@@ -60,19 +61,20 @@ select
 
     -- measures
     readings.index_kwh,
+    readings.unit_kwh,
 
     -- dates
     readings.measured_at,
-    readings.month_date
+    {{ local_month('readings.measured_at') }} as month_date
 
 from readings
-where readings.index_kwh is not null
--- What the steward read on the meter wins over what the device sent then.
+-- What the steward read on the meter wins over what the device sent then; where
+-- histories overlap, the latest read wins.
 qualify row_number() over (
-    partition by
-        readings.month_date,
-        readings.meter_id,
-        readings.measure_name,
-        readings.measured_at
-    order by readings.is_declared desc, readings.index_kwh desc
+    partition by readings.meter_id, readings.measure_name, readings.measured_at
+    order by
+        readings.is_declared desc,
+        readings.read_at desc,
+        readings.history_position asc,
+        readings.index_kwh desc
 ) = 1

@@ -1,77 +1,66 @@
 with readings as (
 
-    select * from {{ ref('int_readings_with_previous') }}
+    select * from {{ ref('int_readings_of_meters') }}
 
 ),
 
-meters as (
+neighbours as (
 
-    select * from {{ ref('stg_patrimoine_bati__meters') }}
-
-),
-
-thresholds as (
-
-    select * from {{ ref('int_energy_thresholds_pivoted') }}
+    select
+        *,
+        row_number() over (
+            partition by meter_id, measure_name order by measured_at
+        ) as place,
+        max(index_kwh) over (
+            partition by meter_id, measure_name
+            order by measured_at
+            rows between 3 preceding and 1 preceding
+        ) as before_kwh,
+        max(index_kwh) over (
+            partition by meter_id, measure_name
+            order by measured_at
+            rows between 1 following and 3 following
+        ) as after_kwh
+    from readings
 
 ),
 
 differences as (
 
     select
-        readings.*,
-        meters.building_id,
-        meters.energy,
-        meters.subscribed_power_kva,
-        readings.to_index_kwh - readings.from_index_kwh as difference_kwh,
-        {{ hours_between('readings.from_at', 'readings.to_at') }} as interval_hours
-    from readings
-    inner join meters on readings.meter_id = meters.meter_id
-    where readings.from_at is not null
-
-),
-
-judged as (
-
-    select
-        differences.*,
-        case
-            when differences.difference_kwh < 0 then 'reset'
-            -- The power is subscribed in kVA and read here as kW: the
-            -- highest energy possible.
-            when
-                differences.difference_kwh
-                > differences.subscribed_power_kva
-                * differences.interval_hours
-                * thresholds.power_tolerance_ratio
-                then 'implausible'
-            else 'measured'
-        end as quality
-    from differences
-    cross join thresholds
+        *,
+        lag(measured_at) over register as from_at,
+        index_kwh - lag(index_kwh) over register as difference_kwh,
+        place - lag(place) over register - 1 as outlier_count
+    from neighbours
+    -- A dip of at most three readings that comes back is no reading.
+    where
+        is_declared
+        or not coalesce(index_kwh < before_kwh and after_kwh >= before_kwh, false)
+    window register as (partition by meter_id, measure_name order by measured_at)
 
 )
 
 select
     -- keys
-    judged.meter_id,
-    judged.measure_name,
-    judged.building_id,
+    differences.meter_id,
+    differences.measure_name,
 
     -- attributes
-    judged.energy,
-    judged.flow,
-    judged.quality,
+    differences.flow,
+    differences.is_declared,
 
     -- measures
-    judged.interval_hours,
-    judged.difference_kwh,
-    case when judged.quality = 'measured' then judged.difference_kwh end
-        as consumption_kwh,
+    {{ hours_between('differences.from_at', 'differences.measured_at') }}
+        as interval_hours,
+    differences.difference_kwh,
+    differences.unit_kwh,
+    differences.outlier_count,
 
     -- dates
-    judged.from_at,
-    judged.to_at,
-    judged.month_date
+    differences.from_at,
+    differences.measured_at as to_at,
+    differences.month_date
 
-from judged
+from differences
+where differences.from_at is not null

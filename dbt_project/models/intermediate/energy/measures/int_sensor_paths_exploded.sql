@@ -4,6 +4,12 @@ with parameters as (
 
 ),
 
+sensors as (
+
+    select * from {{ ref('stg_lora_batiments__sensors') }}
+
+),
+
 settings as (
 
     select
@@ -24,33 +30,42 @@ leaves as (
 
     {{ json_leaves('settings', ['deveui'], 'setting') }}
 
+),
+
+prefixes as (
+
+    select
+        leaves.deveui,
+        -- The prefix of the user comes first, then the global names.
+        {{ joined_in_order(
+            'leaves.leaf_text', 'leaves.leaf_path desc, leaves.first_position', ':'
+        ) }} as name_prefix
+    from leaves
+    where leaves.leaf_path in ('prefix', 'global_name') and leaves.leaf_text <> ''
+    group by leaves.deveui
+
 )
 
 select
     -- keys
     leaves.deveui,
     leaves.leaf_path as path_role,
-    coalesce(leaves.first_position, 0) as slot,
+    leaves.first_position as slot,
 
     -- attributes
-    leaves.leaf_text as setting
+    leaves.leaf_text as declared_path,
+    prefixes.name_prefix,
+    literal_names.leaf_text as literal_name,
+    sensors.deveui is not null as is_sensor_declared
 
 from leaves
-
-union all
-
-select
-    -- keys
-    leaves.deveui,
-    'name_prefix' as path_role,
-    0 as slot,
-
-    -- attributes
-    {{ joined_in_order(
-        'leaves.leaf_text', 'leaves.leaf_path desc, leaves.first_position', ':'
-    ) }} as setting
-
-from leaves
--- The prefix of the user comes first, then the global names.
-where leaves.leaf_path in ('prefix', 'global_name') and leaves.leaf_text <> ''
-group by leaves.deveui
+left join sensors on leaves.deveui = sensors.deveui
+left join prefixes on leaves.deveui = prefixes.deveui
+-- A value and its name share a slot of the settings.
+left join leaves as literal_names
+    on
+        leaves.deveui = literal_names.deveui
+        and leaves.first_position = literal_names.first_position
+        and leaves.leaf_path = 'measure_value'
+        and literal_names.leaf_path = 'measure_name'
+where leaves.leaf_path in ('global_value', 'measure_name_path', 'measure_value')
