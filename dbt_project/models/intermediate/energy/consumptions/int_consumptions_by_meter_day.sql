@@ -1,0 +1,82 @@
+with intervals as (
+
+    select * from {{ ref('int_intervals_by_month') }}
+
+),
+
+calendar_days as (
+
+    select * from {{ ref('int_calendar_days') }}
+
+),
+
+laps as (
+
+    select
+        intervals.*,
+        calendar_days.day_date,
+        greatest(intervals.from_at, calendar_days.day_starts_at) as lap_from_at,
+        least(intervals.to_at, calendar_days.day_ends_at) as lap_to_at,
+        intervals.from_at >= calendar_days.day_starts_at as is_first
+    from intervals
+    inner join calendar_days
+        on
+            intervals.month_date = calendar_days.month_date
+            and intervals.from_at < calendar_days.day_ends_at
+            and intervals.to_at > calendar_days.day_starts_at
+
+),
+
+shared as (
+
+    select
+        laps.*,
+        laps.consumption_kwh * {{ hours_between('laps.lap_from_at', 'laps.lap_to_at') }}
+        / nullif(laps.piece_hours, 0) as lap_kwh,
+        -- Registers take turns with the tariff period: an hour counts once for all.
+        case when laps.is_covering then greatest(0, {{ hours_between(
+            'greatest(laps.lap_from_at, max(case when laps.is_covering then '
+            ~ 'laps.lap_to_at end) over earlier)', 'laps.lap_to_at'
+        ) }}) end as covered_hours
+    from laps
+    window earlier as (
+        partition by laps.month_date, laps.day_date, laps.meter_id, laps.flow
+        order by laps.lap_from_at, laps.lap_to_at, laps.measure_name
+        rows between unbounded preceding and 1 preceding
+    )
+
+)
+
+select
+    -- keys
+    shared.meter_id,
+    shared.building_id,
+    shared.energy,
+    shared.day_date,
+
+    -- attributes
+    coalesce(bool_or(shared.is_apportioned), false) as is_apportioned,
+
+    -- measures
+    -- Sums are rounded, so that a rebuild gives the same rows whatever the order.
+    round(sum(shared.lap_kwh) filter (where shared.flow = 'consumed'), 6)
+        as consumption_kwh,
+    round(sum(shared.lap_kwh) filter (where shared.flow = 'produced'), 6)
+        as produced_kwh,
+    round(sum(shared.lap_kwh) filter (
+        where shared.flow = 'consumed' and shared.is_apportioned
+    ), 6) as apportioned_kwh,
+    round(coalesce(
+        sum(shared.covered_hours) filter (where shared.flow = 'consumed'),
+        sum(shared.covered_hours), 0
+    ), 6) as covered_hours,
+    -- Counted on the day on which it begins.
+    count(*) filter (where shared.is_first and shared.quality = 'reset') as reset_count,
+    count(*) filter (where shared.is_first and shared.quality = 'implausible')
+        as implausible_count,
+
+    -- dates
+    shared.month_date
+
+from shared
+group by all
