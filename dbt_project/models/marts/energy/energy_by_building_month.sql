@@ -76,5 +76,5 @@ select
     round(emissions.emissions_kgco2e, 1) as emissions_kgco2e
 
 from consumptions
-inner join changes using (building_id, month_date, energy)
-inner join emissions using (building_id, month_date, energy)
+inner join changes using (building_id, month_date, energy) -- noqa: ST07
+inner join emissions using (building_id, month_date, energy) -- noqa: ST07

@@ -25,7 +25,8 @@ select
 
     -- measures
     {{ hours_between('months.day_starts_at', 'months.day_ends_at') }} as day_hours,
-    {{ hours_between('months.month_starts_at', 'months.month_ends_at') }} as month_hours,
+    {{ hours_between('months.month_starts_at', 'months.month_ends_at') }}
+        as month_hours,
     count(*) over (partition by months.month_date) as month_day_count,
 
     -- dates

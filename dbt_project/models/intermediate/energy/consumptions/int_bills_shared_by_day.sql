@@ -32,9 +32,8 @@ select
 
     -- attributes
     case
-        -- What does not heat, or whose weather is not known, is the same every day.
         when
-            buildings.heating_energy is distinct from bill_days.energy
+            coalesce(buildings.heating_energy, '') <> bill_days.energy
             or bill_days.bill_degree_days is null
             or signatures.refusal_reason = 'negative_slope'
             then 'time'
@@ -51,16 +50,15 @@ select
     bill_days.is_conversion_verified,
 
     -- measures
-    -- What a day without cold weighs, and what a degree-day adds.
     case apportionment_method
         when 'signature' then greatest(signatures.base_kwh_per_day, 0)
-        when 'degree_days' then 0
-        else 1
+        when 'time' then 1
+        else 0
     end as base_weight,
     case apportionment_method
         when 'signature' then signatures.slope_kwh_per_degree_day
-        when 'degree_days' then 1
-        else 0
+        when 'time' then 0
+        else 1
     end as slope_weight,
     bill_days.billed_kwh
     * (base_weight + slope_weight * coalesce(bill_days.professional_degree_days, 0))

@@ -36,10 +36,11 @@ select
 
 from source_months
 cross join thresholds
-window sources as (
-    partition by
-        source_months.month_date, source_months.building_id, source_months.energy
-)
+window
+    sources as (
+        partition by
+            source_months.month_date, source_months.building_id, source_months.energy
+    )
 -- What is metered all month is not counted a second time from its bills; what is not
 -- gives way to bills that tell more.
 qualify row_number() over (

@@ -33,7 +33,6 @@ shared as (
         laps.*,
         laps.consumption_kwh * {{ hours_between('laps.lap_from_at', 'laps.lap_to_at') }}
         / nullif(laps.piece_hours, 0) as lap_kwh,
-        -- Registers take turns with the tariff period: an hour counts once for all.
         case when laps.is_covering then greatest(0, {{ hours_between(
             'greatest(laps.lap_from_at, max(case when laps.is_covering then '
             ~ 'laps.lap_to_at end) over earlier)', 'laps.lap_to_at'
@@ -58,7 +57,6 @@ select
     coalesce(bool_or(shared.is_apportioned), false) as is_apportioned,
 
     -- measures
-    -- Sums are rounded, so that a rebuild gives the same rows whatever the order.
     round(sum(shared.lap_kwh) filter (where shared.flow = 'consumed'), 6)
         as consumption_kwh,
     round(sum(shared.lap_kwh) filter (where shared.flow = 'produced'), 6)

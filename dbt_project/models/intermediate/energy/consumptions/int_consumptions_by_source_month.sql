@@ -75,6 +75,6 @@ select
 
 from days
 full outer join expected_months
-    using (building_id, energy, consumption_source, month_date)
+    using (building_id, energy, consumption_source, month_date) -- noqa: ST07
 inner join calendar_days on month_date = calendar_days.day_date
 group by building_id, energy, consumption_source, month_date

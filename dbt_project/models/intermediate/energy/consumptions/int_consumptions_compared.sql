@@ -44,7 +44,7 @@ chosen as (
 past as (
 
     select * from chosen
-    where extract(year from chosen.day_date) = {{ reference_year() }}
+    where extract(year from day_date) = {{ reference_year() }}
 
 )
 

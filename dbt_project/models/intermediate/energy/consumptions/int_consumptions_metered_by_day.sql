@@ -51,5 +51,8 @@ inner join expected
         and meter_days.energy = expected.energy
         and meter_days.day_date = expected.day_date
         and expected.consumption_source = 'meter'
-group by meter_days.building_id, meter_days.energy, meter_days.day_date,
+group by
+    meter_days.building_id,
+    meter_days.energy,
+    meter_days.day_date,
     meter_days.month_date

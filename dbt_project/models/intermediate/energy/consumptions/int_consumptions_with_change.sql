@@ -60,8 +60,10 @@ select
     month_date,
 
     -- measures
-    case when slope is not null
-        then base * known_day_count + slope * known_degree_days end as expected_kwh,
+    case
+        when slope is not null
+            then base * known_day_count + slope * known_degree_days
+    end as expected_kwh,
     expected_kwh - known_kwh as avoided_kwh,
     day_count as compared_day_count,
     case when day_count is not null then compared_kwh / nullif(past_kwh, 0) - 1 end

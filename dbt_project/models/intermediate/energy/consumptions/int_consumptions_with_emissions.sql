@@ -68,12 +68,9 @@ left join emission_factors
             consumptions.month_date < emission_factors.valid_to
             or emission_factors.valid_to is null
         )
-        and (
-            buildings.heat_network = emission_factors.heat_network
-            or emission_factors.heat_network is null
-        )
--- The factor of the very network wins over the mean of networks, the newest over the
--- older.
+        and coalesce(emission_factors.heat_network, buildings.heat_network)
+        is not distinct from buildings.heat_network
+-- The network's own factor wins over the mean, the newest over the older.
 qualify row_number() over (
     partition by consumptions.month_date, consumptions.building_id, consumptions.energy
     order by

@@ -25,14 +25,12 @@ fits as (
         count(*) as day_count,
         count(distinct period_date) as period_count,
         avg(kwh_per_day) as mean_kwh,
-        regr_sxx(kwh_per_day, degree_days_per_day) as sxx,
+        round(regr_sxx(kwh_per_day, degree_days_per_day), 6) as sxx,
         nullif(round(regr_syy(kwh_per_day, degree_days_per_day), 6), 0) as syy,
         -- Through periods of one weather no line can be drawn.
-        case when max(degree_days_per_day) > min(degree_days_per_day)
-            then round(regr_slope(kwh_per_day, degree_days_per_day), 6) end as slope,
+        round(regr_sxy(kwh_per_day, degree_days_per_day) / nullif(sxx, 0), 6) as slope,
         round(mean_kwh - slope * avg(degree_days_per_day), 6) as base,
-        case when slope is not null
-            then round(coalesce(slope * slope * sxx / syy, 1), 6) end as r2,
+        round(coalesce(slope * slope * sxx / syy, slope - slope + 1), 6) as r2,
         greatest(coalesce(syy, 0) - slope * slope * sxx, 0)
         / nullif(greatest(period_count - 2, 0), 0) as variance
     -- One row a day, so that a period weighs by its days.
@@ -52,7 +50,7 @@ select
         when fits.period_count < thresholds.signature_period_count
             then 'too_few_periods'
         when fits.slope is null then 'same_weather_every_period'
-        when buildings.heating_energy is distinct from fits.energy
+        when coalesce(buildings.heating_energy, '') <> fits.energy
             then 'not_heating_energy'
         when fits.slope < 0 then 'negative_slope'
         when fits.r2 < thresholds.signature_r2 then 'weak_fit'
@@ -63,8 +61,10 @@ select
     fits.base as base_kwh_per_day,
     fits.r2,
     round(sqrt(fits.variance / nullif(fits.sxx, 0)), 6) as slope_standard_error,
-    round(sqrt(fits.variance * fits.period_count / fits.day_count)
-    / nullif(fits.mean_kwh, 0), 6) as cvrmse,
+    round(
+        sqrt(fits.variance * fits.period_count / fits.day_count)
+        / nullif(fits.mean_kwh, 0), 6
+    ) as cvrmse,
     fits.day_count,
     fits.period_count
 

@@ -42,9 +42,10 @@ from metered
 inner join calendar_days on metered.day_date = calendar_days.day_date
 inner join degree_days on metered.day_date = degree_days.day_date
 where extract(year from metered.day_date) = {{ reference_year() }} and metered.is_known
-window period as (
-    partition by metered.building_id, metered.energy, metered.month_date
-)
+window
+    period as (
+        partition by metered.building_id, metered.energy, metered.month_date
+    )
 qualify count(*) over period * 2 > calendar_days.month_day_count
 
 union all
