@@ -66,13 +66,15 @@ select
     end as expected_kwh,
     expected_kwh - known_kwh as avoided_kwh,
     day_count as compared_day_count,
-    case when day_count is not null then compared_kwh / nullif(past_kwh, 0) - 1 end
-        as change_share,
+    case
+        when day_count is not null
+            then round(compared_kwh / nullif(past_kwh, 0) - 1, 6)
+    end as change_share,
     -- On both sides as cold as the reference climate is in as many days.
     compared_kwh
     - slope * (compared_degree_days - degree_days_per_day * day_count) as now_kwh,
     past_kwh
     - slope * (past_degree_days - degree_days_per_day * day_count) as then_kwh,
-    now_kwh / nullif(then_kwh, 0) - 1 as corrected_change_share
+    round(now_kwh / nullif(then_kwh, 0) - 1, 6) as corrected_change_share
 
 from comparable

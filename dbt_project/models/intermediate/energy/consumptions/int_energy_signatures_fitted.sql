@@ -30,8 +30,8 @@ fits as (
         -- Through periods of one weather no line can be drawn.
         round(regr_sxy(kwh_per_day, degree_days_per_day) / nullif(sxx, 0), 6) as slope,
         round(mean_kwh - slope * avg(degree_days_per_day), 6) as base,
-        round(coalesce(slope * slope * sxx / syy, slope - slope + 1), 6) as r2,
-        greatest(coalesce(syy, 0) - slope * slope * sxx, 0)
+        round(coalesce(slope * slope * sxx / syy, 0 * slope + 1), 6) as r2,
+        abs(coalesce(syy, 0) - slope * slope * sxx)
         / nullif(greatest(period_count - 2, 0), 0) as variance
     -- One row a day, so that a period weighs by its days.
     from signature_days
