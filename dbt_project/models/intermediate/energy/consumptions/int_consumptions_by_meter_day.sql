@@ -36,7 +36,7 @@ shared as (
         case when laps.is_covering then greatest(0, {{ hours_between(
             'greatest(laps.lap_from_at, max(case when laps.is_covering then '
             ~ 'laps.lap_to_at end) over earlier)', 'laps.lap_to_at'
-        ) }}) end as covered_hours
+        ) }}) else 0 end as covered_hours
     from laps
     window earlier as (
         partition by laps.month_date, laps.day_date, laps.meter_id, laps.flow

@@ -30,7 +30,7 @@ select
     -- A silent meter counts as well: its hours are missing.
     count(meter_days.consumption_kwh) > 0
     and sum(meter_days.covered_hours)
-    >= max(thresholds.known_day_share * expected.expected_hours) as is_known,
+    >= max(thresholds.known_day_share * coalesce(expected.expected_hours, 24)) as is_known,
 
     -- measures
     round(sum(meter_days.consumption_kwh), 6) as consumption_kwh,
@@ -45,7 +45,7 @@ select
 
 from meter_days
 cross join thresholds
-inner join expected
+left join expected
     on
         meter_days.building_id = expected.building_id
         and meter_days.energy = expected.energy
