@@ -30,7 +30,8 @@ select
     -- A silent meter counts as well: its hours are missing.
     count(meter_days.consumption_kwh) > 0
     and sum(meter_days.covered_hours)
-    >= max(thresholds.known_day_share * coalesce(expected.expected_hours, 24)) as is_known,
+    >= max(thresholds.known_day_share * coalesce(expected.expected_hours, 24))
+        as is_known,
 
     -- measures
     round(sum(meter_days.consumption_kwh), 6) as consumption_kwh,

@@ -25,12 +25,13 @@ fits as (
         count(*) as day_count,
         count(distinct period_date) as period_count,
         avg(kwh_per_day) as mean_kwh,
-        round(regr_sxx(kwh_per_day, degree_days_per_day), 6) as sxx,
+        regr_sxx(kwh_per_day, degree_days_per_day) as total_sxx,
+        case when total_sxx > 0.000001 then total_sxx end as sxx,
         nullif(round(regr_syy(kwh_per_day, degree_days_per_day), 6), 0) as syy,
         -- Through periods of one weather no line can be drawn.
-        round(regr_sxy(kwh_per_day, degree_days_per_day) / nullif(sxx, 0), 6) as slope,
-        round(mean_kwh - slope * avg(degree_days_per_day), 6) as base,
-        round(coalesce(slope * slope * sxx / syy, 0 * slope + 1), 6) as r2,
+        regr_sxy(kwh_per_day, degree_days_per_day) / nullif(sxx, 0) as slope,
+        mean_kwh - slope * avg(degree_days_per_day) as base,
+        coalesce(slope * slope * sxx / syy, 0 * slope + 1) as r2,
         abs(coalesce(syy, 0) - slope * slope * sxx)
         / nullif(greatest(period_count - 2, 0), 0) as variance
     -- One row a day, so that a period weighs by its days.
@@ -57,9 +58,9 @@ select
     end as refusal_reason,
 
     -- measures
-    fits.slope as slope_kwh_per_degree_day,
-    fits.base as base_kwh_per_day,
-    fits.r2,
+    round(fits.slope, 6) as slope_kwh_per_degree_day,
+    round(fits.base, 6) as base_kwh_per_day,
+    round(fits.r2, 6) as r2,
     round(sqrt(fits.variance / nullif(fits.sxx, 0)), 6) as slope_standard_error,
     round(
         sqrt(fits.variance * fits.period_count / fits.day_count)
