@@ -31,6 +31,7 @@ DATASETS = {
     "buildings": "batiments-publics",
     "meters": "compteurs-batiments-publics",
     "declared_indexes": "index-releves-compteurs",
+    "contracts": "contrats-energie-batiments-publics",
     "bills": "factures-energie-batiments-publics",
 }
 
@@ -234,7 +235,7 @@ def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain)
     assert not [name for name in touched if name.startswith("stg_")]
 
     # Changed SQL: a model and what stands on it, nothing before it.
-    asked = f"select building_id, month_date, energy, consumption_kwh_per_m2 from {MART} order by all"
+    asked = f"select building_id, month_date, energy, consumption_kwh_pci_per_m2 from {MART} order by all"
     old, model = chain.read(asked), chain.project / "models/marts/energy/energy_by_building_month.sql"
     text, told = model.read_text(encoding="utf-8"), "/ nullif(buildings.floor_area_m2, 0)"
     assert told in text
@@ -256,7 +257,7 @@ def test_an_erased_row_is_gone_from_staging_marts_and_a_rebuild(chain: Chain) ->
         chain.run()
     # A building, with all that names it: erasing it alone would leave meters of no building, which dbt's tests refuse.
     journal = Journal(chain.lake)
-    for table, key in (("meters", "meter_id"), ("bills", "bill_id"), ("buildings", "building_id")):
+    for table, key in (("meters", "meter_id"), ("contracts", "contract_id"), ("bills", "bill_id"), ("buildings", "building_id")):
         found = chain.read(f"select {key} from staging.stg_patrimoine_bati__{table} where building_id = 'BAT-00002'")
         assert found
         journal.append("erase", brick="patrimoine_bati", table=table, keys=[{key: value} for (value,) in found])

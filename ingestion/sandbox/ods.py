@@ -19,14 +19,17 @@ from ingestion.sandbox.world import IN_PLACE, World
 _DATASETS: dict[str, tuple[str, str, dict[str, str]]] = {
     "batiments-publics": ("buildings", "Bâtiments publics (données fictives)", {
         "building_id": "text", "name": "text", "use": "text", "floor_area_m2": "double", "commune_code": "text",
-        "longitude": "double", "latitude": "double", "heating_energy": "text", "heat_network": "text"}),
+        "longitude": "double", "latitude": "double", "heating_energy": "text", "heat_network": "text",
+        "operator": "text", "is_publishable": "boolean"}),
     "compteurs-batiments-publics": ("meters", "Compteurs des bâtiments publics (données fictives)", {
         "meter_id": "text", "building_id": "text", "deveui": "text", "energy": "text", "subscribed_power_kva": "double",
         "valid_from": "datetime", "valid_to": "datetime"}),
     "index-releves-compteurs": ("declared_indexes", "Index relevés des compteurs (données fictives)", {
         "meter_id": "text", "measure_name": "text", "read_on": "datetime", "index_kwh": "double"}),
+    "contrats-energie-batiments-publics": ("contracts", "Contrats d'énergie des bâtiments publics (données fictives)", {
+        "contract_id": "text", "building_id": "text", "energy": "text", "valid_from": "date", "valid_to": "date"}),
     "factures-energie-batiments-publics": ("bills", "Factures d'énergie des bâtiments publics (données fictives)", {
-        "bill_id": "text", "building_id": "text", "energy": "text", "from_date": "date", "to_date": "date",
+        "bill_id": "text", "building_id": "text", "contract_id": "text", "energy": "text", "from_date": "date", "to_date": "date",
         "quantity": "double", "unit": "text", "updated_at": "datetime"}),
 }  # fmt: skip
 _JSON = "application/json; charset=utf-8"
@@ -102,7 +105,7 @@ class ExploreApi:
 
         source, _, fields = _DATASETS[name]
         if name not in self.tables:
-            types = {"text": pa.string(), "double": pa.float64(), "date": pa.date32()}
+            types = {"text": pa.string(), "double": pa.float64(), "date": pa.date32(), "boolean": pa.bool_()}
             types["datetime"] = pa.timestamp("ms", "UTC")
             schema = pa.schema({field: types[kind] for field, kind in fields.items()})
             self.tables[name] = pa.Table.from_pylist(getattr(self.world, source), schema=schema)

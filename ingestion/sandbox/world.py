@@ -215,6 +215,11 @@ class World:
             if one.planted in ("photovoltaic", "comma_decimals"):
                 extra = {"peak_kw": round(float(self.kwp[i]), 1)} if one.planted == "photovoltaic" else {}
                 add(one.planted, i, epoch_hour(IN_PLACE), None, extra)
+        for i, (one, (per_day, per_degree_day)) in enumerate(zip(self.types, self.heating, strict=True)):
+            if one.heating != "electricity":
+                told = {"base_kwh_per_day": round(per_day, 3), "slope_kwh_per_degree_day": round(per_degree_day, 4)}
+                add("heating", i, epoch_hour(FIRST_DAY), None, {"energy": one.heating, **told})
+                found[-1] |= {"brick": "patrimoine_bati", "meter_id": None, "deveui": None}
         for bill in self.all_bills:
             if bill["corrected_at"] and bill["corrected_at"] <= self.now:
                 where = {"building_id": bill["building_id"], "meter_id": None, "deveui": None}
@@ -352,8 +357,31 @@ class World:
                 "longitude": round(float(commune["longitude"]) + float(east), 5),
                 "latitude": round(float(commune["latitude"]) + float(north), 5),
                 "heating_energy": kind.heating, "heat_network": network,
+                "operator": self.operator(i), "is_publishable": i % 12 != 8,  # a technical centre is not shown
             })  # fmt: skip
         return rows
+
+    def operator(self, i: int) -> str:
+        """Who runs a building: one pool in two is delegated to an enterprise, offices are the metropole's."""
+        kind = self.types[i].use
+        return "enterprise" if kind == "pool" and i // 12 % 2 else "epci" if kind == "offices" else "commune"
+
+    @cached_property
+    def contracts(self) -> list[dict[str, Any]]:
+        """Rows of `contrats-energie-batiments-publics`: one a building that is not heated by electricity."""
+        return [
+            {"contract_id": f"CTR-{i + 1:05d}", "building_id": self.building_ids[i], "energy": kind.heating,
+             "valid_from": FIRST_DAY.replace(day=15 if i % 12 == 2 else 1), "valid_to": None}
+            for i, kind in enumerate(self.types) if kind.heating != "electricity"
+        ]  # fmt: skip
+
+    @cached_property
+    def heating(self) -> list[tuple[float, float]]:
+        """What each building burns as it is billed, but electricity: kWh a day without cold, kWh a degree-day."""
+        per_day = [0.35 if kind.use == "pool" else 0.015 for kind in self.types]
+        per_degree_day = 0.032 + 0.016 * self.draw("envel", self.index)
+        factor = [1.11 if kind.heating == "gas" else 1.0 for kind in self.types]
+        return [(float(m * a * f), float(m * b * f)) for m, a, b, f in zip(self.area, per_day, per_degree_day, factor, strict=True)]
 
     @cached_property
     def meters(self) -> list[dict[str, Any]]:
@@ -383,17 +411,22 @@ class World:
 
     @cached_property
     def all_bills(self) -> list[dict[str, Any]]:
-        """Every bill issued by `until` as first issued, with its correction: a x days + b x degree-days + noise."""
+        """Every bill issued by `until` as first issued, with its correction: a x days + b x degree-days + noise.
+
+        Degree-days are those of energy contracts (professional method), which the signature is fitted on.
+        """
         days = (self.until - FIRST_DAY).days + 1
         weather = self.daily_weather(FIRST_DAY, days)
-        degree_days = np.concatenate([[0], np.clip(18 - (weather["tn"] + weather["tx"]) / 2, 0, None).cumsum()])
+        low, high = weather["tn"], weather["tx"]
+        across = (18 - low) * (0.08 + 0.42 * (18 - low) / np.maximum(high - low, 0.1))
+        of_day = np.where(high < 18, 18 - (low + high) / 2, np.where(low >= 18, 0, across))
+        degree_days = np.concatenate([[0], of_day.cumsum()])
         rows: list[dict[str, Any]] = []
         for i, kind in enumerate(self.types):
             if kind.heating == "electricity":
                 continue
-            unit, factor = {"gas": ("kWh_pcs", 1.11), "heat_network": ("MWh", 0.001)}.get(kind.heating, ("kWh", 1.0))
-            per_day = float(self.area[i]) * (0.35 if kind.use == "pool" else 0.015)
-            per_degree_day = float(self.area[i]) * (0.032 + 0.016 * float(self.draw("envel", i)))
+            unit, factor = {"gas": ("kWh_pcs", 1.0), "heat_network": ("MWh", 0.001)}.get(kind.heating, ("kWh", 1.0))
+            per_day, per_degree_day = self.heating[i]
             start = FIRST_DAY.replace(day=15 if i % 12 == 2 else 1)
             while (end := (start + dt.timedelta(days=32)).replace(day=start.day)) <= self.until:
                 a, b = (start - FIRST_DAY).days, (end - FIRST_DAY).days
@@ -406,7 +439,7 @@ class World:
                 if issued <= self.now:
                     rows.append({
                         "bill_id": f"FAC-{i + 1:05d}-{start:%Y%m}", "building_id": self.building_ids[i],
-                        "energy": kind.heating, "from_date": start, "to_date": end,
+                        "contract_id": f"CTR-{i + 1:05d}", "energy": kind.heating, "from_date": start, "to_date": end,
                         "quantity": round(amount * (1.3 if corrected else 1), 3), "unit": unit, "updated_at": issued,
                         "corrected_at": issued + dt.timedelta(days=20 + round(later * 25)) if corrected else None,
                         "corrected": round(amount, 3),

@@ -1,6 +1,12 @@
 with consumptions as (
 
-    select * from {{ ref('int_consumptions_with_correction') }}
+    select * from {{ ref('int_consumptions_with_signature') }}
+
+),
+
+changes as (
+
+    select * from {{ ref('int_consumptions_with_change') }}
 
 ),
 
@@ -8,63 +14,67 @@ emissions as (
 
     select * from {{ ref('int_consumptions_with_emissions') }}
 
-),
-
-buildings as (
-
-    select * from {{ ref('stg_patrimoine_bati__buildings') }}
-
 )
 
 select
     -- keys
-    consumptions.building_id,
-    consumptions.month_date,
-    consumptions.energy,
-    buildings.commune_code,
+    building_id,
+    month_date,
+    energy,
+    emissions.commune_code,
 
     -- attributes
-    buildings.building_name,
-    buildings.building_use,
+    emissions.building_name,
+    emissions.building_use,
+    emissions.operator,
+    emissions.is_publishable,
     consumptions.consumption_source,
     consumptions.apportionment_method,
     consumptions.is_apportioned,
+    consumptions.is_conversion_verified,
     consumptions.correction_refusal_reason,
+    emissions.is_energy_known,
     emissions.factor_source,
     emissions.factor_vintage,
     emissions.factor_basis,
-    coalesce(emissions.is_factor_verified, false) as is_factor_verified,
+    emissions.is_factor_verified,
+    emissions.emissions_refusal_reason,
 
-    -- measures
-    buildings.floor_area_m2,
-    buildings.longitude,
-    buildings.latitude,
-    consumptions.consumption_kwh,
-    emissions.consumption_kwh_pci,
-    consumptions.produced_kwh,
-    consumptions.apportioned_kwh,
-    consumptions.completeness_share,
+    -- measures, rounded here, once, to what they mean
+    emissions.floor_area_m2,
+    emissions.longitude,
+    emissions.latitude,
+    round(consumptions.consumption_kwh, 1) as consumption_kwh,
+    round(emissions.consumption_kwh_pci, 1) as consumption_kwh_pci,
+    round(consumptions.produced_kwh, 1) as produced_kwh,
+    round(consumptions.apportioned_kwh, 1) as apportioned_kwh,
+    round(consumptions.completeness_share, 4) as completeness_share,
     consumptions.reset_count,
+    consumptions.outlier_count,
     consumptions.implausible_count,
-    consumptions.consumption_kwh
-    / nullif(buildings.floor_area_m2, 0) as consumption_kwh_per_m2,
-    consumptions.meteo_degree_days,
-    consumptions.professional_degree_days,
+    round(emissions.consumption_kwh_pci / nullif(emissions.floor_area_m2, 0), 2)
+        as consumption_kwh_pci_per_m2,
+    round(consumptions.meteo_degree_days, 1) as meteo_degree_days,
+    round(consumptions.professional_degree_days, 1) as professional_degree_days,
     consumptions.reference_degree_days,
-    consumptions.slope_kwh_per_degree_day as signature_slope_kwh_per_degree_day,
-    consumptions.intercept_kwh as signature_intercept_kwh,
-    consumptions.r2 as signature_r2,
-    consumptions.month_count as signature_month_count,
-    consumptions.corrected_kwh,
-    consumptions.reference_year_kwh,
-    consumptions.change_share,
+    round(consumptions.slope_kwh_per_degree_day, 3)
+        as signature_slope_kwh_per_degree_day,
+    round(consumptions.slope_standard_error, 3) as signature_slope_standard_error,
+    round(consumptions.base_kwh_per_day, 2) as signature_base_kwh_per_day,
+    round(consumptions.r2, 4) as signature_r2,
+    round(consumptions.cvrmse, 4) as signature_cvrmse,
+    consumptions.signature_day_count,
+    consumptions.signature_period_count,
+    round(consumptions.corrected_kwh, 1) as corrected_kwh,
+    round(changes.expected_kwh, 1) as expected_kwh,
+    round(changes.avoided_kwh, 1) as avoided_kwh,
+    round(consumptions.reference_year_kwh, 1) as reference_year_kwh,
+    changes.compared_day_count,
+    round(changes.change_share, 4) as change_share,
+    round(changes.corrected_change_share, 4) as corrected_change_share,
     emissions.kgco2e_per_kwh as factor_kgco2e_per_kwh,
-    emissions.emissions_kgco2e
+    round(emissions.emissions_kgco2e, 1) as emissions_kgco2e
 
 from consumptions
-left join emissions
-    on
-        consumptions.building_id = emissions.building_id
-        and consumptions.energy = emissions.energy
-        and consumptions.month_date = emissions.month_date
-left join buildings on consumptions.building_id = buildings.building_id
+inner join changes using (building_id, month_date, energy) -- noqa: ST07
+inner join emissions using (building_id, month_date, energy) -- noqa: ST07

@@ -8,6 +8,11 @@ select
     -- keys
     bills.bill_id,
     bills.building_id,
+    -- Without a contract, the bills of a building and energy are those of one.
+    coalesce(
+        nullif(trim(bills.contract_id), ''),
+        concat(bills.building_id, ':', trim(bills.energy))
+    ) as contract_id,
 
     -- attributes
     trim(bills.energy) as energy,

@@ -14,6 +14,8 @@ select
     trim(buildings.use) as building_use,
     trim(buildings.heating_energy) as heating_energy,
     nullif(trim(buildings.heat_network), '') as heat_network,
+    nullif(trim(buildings.operator), '') as operator, -- noqa: RF04
+    coalesce(buildings.is_publishable, false) as is_publishable,
 
     -- measures
     buildings.floor_area_m2,

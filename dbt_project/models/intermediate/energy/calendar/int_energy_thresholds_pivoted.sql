@@ -25,8 +25,14 @@ select
         where energy_thresholds.threshold_code = 'complete_month_share'
     ) as complete_month_share,
     max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'signature_month_count'
-    ) as signature_month_count,
+        where energy_thresholds.threshold_code = 'known_day_share'
+    ) as known_day_share,
+    max(energy_thresholds.threshold_value) filter (
+        where energy_thresholds.threshold_code = 'signature_day_count'
+    ) as signature_day_count,
+    max(energy_thresholds.threshold_value) filter (
+        where energy_thresholds.threshold_code = 'signature_period_count'
+    ) as signature_period_count,
     max(energy_thresholds.threshold_value) filter (
         where energy_thresholds.threshold_code = 'signature_r2'
     ) as signature_r2,

@@ -4,12 +4,6 @@ with bills as (
 
 ),
 
-energies as (
-
-    select * from {{ ref('energies') }}
-
-),
-
 energy_units as (
 
     select * from {{ ref('energy_units') }}
@@ -31,25 +25,35 @@ degree_days as (
 select
     -- keys
     bills.bill_id,
+    bills.contract_id,
     bills.building_id,
+    bills.energy,
     calendar_days.day_date,
 
     -- attributes
-    bills.energy,
     case when energy_units.unit is null then 'unknown_unit' else 'billed' end
         as quality,
-    -- Heat follows the weather, when it was cold and the weather of each day is known.
-    coalesce(energies.is_for_heating_only, false)
-    and count(degree_days.day_date) over bill = count(*) over bill
-    and sum(degree_days.professional_degree_days) over bill > 0 as is_by_degree_days,
+    coalesce(energy_units.is_definition, true)
+    or energy_units.verified_on is not null as is_conversion_verified,
+    -- Two bills of a contract on one day: a correction, which says nothing of the day.
+    count(*) over (partition by bills.contract_id, calendar_days.day_date) > 1
+        as is_overlapped,
+    count(*) over (partition by bills.bill_id, calendar_days.month_date)
+    < count(*) over bill as is_apportioned,
 
     -- measures
     bills.quantity * energy_units.kwh_per_unit as billed_kwh,
     degree_days.professional_degree_days,
-    round(sum(degree_days.professional_degree_days) over bill, 6) as bill_degree_days,
+    -- Known when the weather of each day is.
+    case
+        when count(degree_days.day_date) over bill = count(*) over bill
+            then round(sum(degree_days.professional_degree_days) over bill, 6)
+    end as bill_degree_days,
     count(*) over bill as bill_day_count,
+    calendar_days.day_hours,
 
     -- dates
+    bills.from_date,
     calendar_days.month_date
 
 from bills
@@ -58,6 +62,11 @@ inner join calendar_days
         bills.from_date <= calendar_days.day_date
         and bills.to_date > calendar_days.day_date
 left join degree_days on calendar_days.day_date = degree_days.day_date
-left join energies on bills.energy = energies.energy
-left join energy_units on bills.unit = energy_units.unit
+left join energy_units
+    on
+        bills.unit = energy_units.unit
+        and (
+            bills.energy = energy_units.energy
+            or energy_units.energy is null
+        )
 window bill as (partition by bills.bill_id)

@@ -1,75 +1,58 @@
-with meter_months as (
+with source_months as (
 
-    select * from {{ ref('int_consumptions_by_meter_month') }}
-
-),
-
-meters as (
-
-    select * from {{ ref('stg_patrimoine_bati__meters') }}
+    select * from {{ ref('int_consumptions_by_source_month') }}
 
 ),
 
-calendar_days as (
+thresholds as (
 
-    select * from {{ ref('int_calendar_days') }}
-
-),
-
-expected_meters as (
-
-    select distinct
-        meter_months.building_id,
-        meter_months.energy,
-        meter_months.month_date,
-        meters.meter_id,
-        {{ hours_between(
-            'greatest(meters.valid_from_at, calendar_days.month_starts_at)',
-            'least(meters.valid_to_at, calendar_days.month_ends_at)'
-        ) }} as expected_hours
-    from meter_months
-    inner join calendar_days on meter_months.month_date = calendar_days.day_date
-    -- A silent meter counts as well: its hours are missing.
-    inner join meters
-        on
-            meter_months.building_id = meters.building_id
-            and meter_months.energy = meters.energy
-            and calendar_days.month_ends_at > meters.valid_from_at
-            and (
-                calendar_days.month_starts_at < meters.valid_to_at
-                or meters.valid_to_at is null
-            )
+    select * from {{ ref('int_energy_thresholds_pivoted') }}
 
 )
 
 select
     -- keys
-    expected_meters.building_id,
-    expected_meters.energy,
-    expected_meters.month_date,
+    source_months.building_id,
+    source_months.energy,
+    source_months.month_date,
 
     -- attributes
-    coalesce(bool_or(meter_months.is_apportioned), false) as is_apportioned,
+    source_months.consumption_source,
+    source_months.apportionment_method,
+    source_months.is_apportioned,
+    source_months.is_conversion_verified,
 
     -- measures
-    round(sum(meter_months.consumption_kwh), 6) as consumption_kwh,
-    round(sum(meter_months.produced_kwh), 6) as produced_kwh,
-    round(coalesce(sum(meter_months.apportioned_kwh), 0), 6) as apportioned_kwh,
-    round(
-        least(
-            1,
-            coalesce(sum(meter_months.covered_hours), 0)
-            / nullif(sum(expected_meters.expected_hours), 0)
-        ), 6
-    ) as completeness_share,
-    count(*) as meter_count,
-    cast(coalesce(sum(meter_months.reset_count), 0) as bigint) as reset_count,
-    cast(coalesce(sum(meter_months.implausible_count), 0) as bigint)
-        as implausible_count
+    source_months.consumption_kwh,
+    max(source_months.produced_kwh) over sources as produced_kwh,
+    source_months.apportioned_kwh,
+    source_months.completeness_share,
+    max(source_months.reset_count) over sources as reset_count,
+    max(source_months.outlier_count) over sources as outlier_count,
+    max(source_months.implausible_count) over sources as implausible_count,
 
-from expected_meters
-left join meter_months
-    on
-        expected_meters.meter_id = meter_months.meter_id
-        and expected_meters.month_date = meter_months.month_date
-group by all
+    -- dates
+    source_months.first_known_date,
+    source_months.last_known_date
+
+from source_months
+cross join thresholds
+window
+    sources as (
+        partition by
+            source_months.month_date, source_months.building_id, source_months.energy
+    )
+-- What is metered all month is not counted a second time from its bills; what is not
+-- gives way to bills that tell more.
+qualify row_number() over (
+    partition by
+        source_months.month_date, source_months.building_id, source_months.energy
+    order by
+        coalesce(
+            source_months.consumption_source = 'meter'
+            and source_months.completeness_share >= thresholds.complete_month_share,
+            false
+        ) desc,
+        source_months.completeness_share desc,
+        source_months.consumption_source desc
+) = 1

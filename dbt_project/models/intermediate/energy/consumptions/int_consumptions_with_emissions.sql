@@ -1,6 +1,6 @@
 with consumptions as (
 
-    select * from {{ ref('int_consumptions_united') }}
+    select * from {{ ref('int_consumptions_by_building_month') }}
 
 ),
 
@@ -28,22 +28,37 @@ select
     consumptions.energy,
     consumptions.month_date,
 
+    buildings.commune_code,
+
     -- attributes
+    buildings.building_name,
+    buildings.building_use,
+    buildings.operator,
+    coalesce(buildings.is_publishable, false) as is_publishable,
+    energies.energy is not null as is_energy_known,
     emission_factors.basis as factor_basis,
     emission_factors.source as factor_source,
     cast(emission_factors.vintage as string) as factor_vintage,
     emission_factors.verified_on is not null as is_factor_verified,
+    case
+        when energies.energy is null then 'unknown_energy'
+        when emission_factors.kgco2e_per_kwh is null then 'no_factor'
+        when consumptions.consumption_kwh is null then 'no_consumption'
+    end as emissions_refusal_reason,
 
     -- measures
-    consumptions.consumption_kwh / energies.pcs_per_pci as consumption_kwh_pci,
+    buildings.floor_area_m2,
+    buildings.longitude,
+    buildings.latitude,
+    consumptions.consumption_kwh / nullif(energies.pcs_per_pci, 0)
+        as consumption_kwh_pci,
     emission_factors.kgco2e_per_kwh,
     -- Factors are per kWh PCI, bills of gas in kWh PCS.
-    consumptions.consumption_kwh
-    / energies.pcs_per_pci
-    * emission_factors.kgco2e_per_kwh as emissions_kgco2e
+    consumption_kwh_pci * emission_factors.kgco2e_per_kwh as emissions_kgco2e
 
 from consumptions
-inner join energies on consumptions.energy = energies.energy
+-- An energy that no seed names keeps its row, without kWh PCI nor emissions.
+left join energies on consumptions.energy = energies.energy
 left join buildings on consumptions.building_id = buildings.building_id
 left join emission_factors
     on
@@ -53,12 +68,9 @@ left join emission_factors
             consumptions.month_date < emission_factors.valid_to
             or emission_factors.valid_to is null
         )
-        and (
-            buildings.heat_network = emission_factors.heat_network
-            or emission_factors.heat_network is null
-        )
--- The factor of the very network wins over the mean of networks, the newest over the
--- older.
+        and coalesce(emission_factors.heat_network, buildings.heat_network)
+        is not distinct from buildings.heat_network
+-- The network's own factor wins over the mean, the newest over the older.
 qualify row_number() over (
     partition by consumptions.month_date, consumptions.building_id, consumptions.energy
     order by

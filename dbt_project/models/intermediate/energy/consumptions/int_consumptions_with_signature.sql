@@ -1,6 +1,6 @@
 with consumptions as (
 
-    select * from {{ ref('int_consumptions_united') }}
+    select * from {{ ref('int_consumptions_judged') }}
 
 ),
 
@@ -14,12 +14,6 @@ signatures as (
 
     select * from {{ ref('int_energy_signatures_fitted') }}
 
-),
-
-thresholds as (
-
-    select * from {{ ref('int_energy_thresholds_pivoted') }}
-
 )
 
 select
@@ -32,17 +26,16 @@ select
     consumptions.consumption_source,
     consumptions.apportionment_method,
     consumptions.is_apportioned,
-    case
-        when consumptions.consumption_kwh is null then 'no_consumption'
-        when consumptions.completeness_share < thresholds.complete_month_share
-            then 'incomplete_month'
-        when signatures.building_id is null then 'no_reference_month'
-        when signatures.refusal_reason is not null then signatures.refusal_reason
-        when
-            degree_days.month_date is null
-            or degree_days.day_count < degree_days.expected_day_count
-            then 'incomplete_weather'
-    end as correction_refusal_reason,
+    consumptions.is_conversion_verified,
+    coalesce(
+        consumptions.month_refusal_reason,
+        case when signatures.building_id is null then 'no_reference_period' end,
+        signatures.refusal_reason,
+        case
+            when degree_days.day_count = degree_days.expected_day_count then null
+            else 'incomplete_weather'
+        end
+    ) as correction_refusal_reason,
 
     -- measures
     consumptions.consumption_kwh,
@@ -50,14 +43,28 @@ select
     consumptions.apportioned_kwh,
     consumptions.completeness_share,
     consumptions.reset_count,
+    consumptions.outlier_count,
     consumptions.implausible_count,
+    consumptions.reference_year_kwh,
     degree_days.meteo_degree_days,
     degree_days.professional_degree_days,
     degree_days.reference_degree_days,
     signatures.slope_kwh_per_degree_day,
-    signatures.intercept_kwh,
+    signatures.slope_standard_error,
+    signatures.base_kwh_per_day,
     signatures.r2,
-    coalesce(signatures.month_count, 0) as month_count
+    signatures.cvrmse,
+    coalesce(signatures.day_count, 0) as signature_day_count,
+    coalesce(signatures.period_count, 0) as signature_period_count,
+    case
+        when correction_refusal_reason is null
+            then
+                consumptions.consumption_kwh
+                - signatures.slope_kwh_per_degree_day * (
+                    degree_days.professional_degree_days
+                    - degree_days.reference_degree_days
+                )
+    end as corrected_kwh
 
 from consumptions
 left join degree_days on consumptions.month_date = degree_days.month_date
@@ -65,4 +72,3 @@ left join signatures
     on
         consumptions.building_id = signatures.building_id
         and consumptions.energy = signatures.energy
-cross join thresholds

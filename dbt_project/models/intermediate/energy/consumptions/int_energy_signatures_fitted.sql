@@ -1,12 +1,12 @@
-with consumptions as (
+with signature_days as (
 
-    select * from {{ ref('int_consumptions_united') }}
+    select * from {{ ref('int_signature_days') }}
 
 ),
 
-degree_days as (
+buildings as (
 
-    select * from {{ ref('int_months_with_degree_days') }}
+    select * from {{ ref('stg_patrimoine_bati__buildings') }}
 
 ),
 
@@ -19,34 +19,24 @@ thresholds as (
 fits as (
 
     select
-        consumptions.building_id,
-        consumptions.energy,
-        -- Through months of one weather no line can be drawn.
-        case
-            when
-                max(degree_days.professional_degree_days)
-                > min(degree_days.professional_degree_days)
-                then round(regr_slope(
-                    consumptions.consumption_kwh, degree_days.professional_degree_days
-                ), 6)
-        end as slope_kwh_per_degree_day,
-        round(regr_intercept(
-            consumptions.consumption_kwh, degree_days.professional_degree_days
-        ), 6)
-            as intercept_kwh,
-        round(regr_r2(
-            consumptions.consumption_kwh, degree_days.professional_degree_days
-        ), 6) as r2,
-        count(*) as month_count
-    from consumptions
-    inner join degree_days on consumptions.month_date = degree_days.month_date
-    cross join thresholds
-    where
-        extract(year from consumptions.month_date) = {{ reference_year() }}
-        and consumptions.consumption_kwh is not null
-        and consumptions.completeness_share >= thresholds.complete_month_share
-        and degree_days.day_count = degree_days.expected_day_count
-    group by consumptions.building_id, consumptions.energy
+        building_id,
+        energy,
+        consumption_source,
+        count(*) as day_count,
+        count(distinct period_date) as period_count,
+        avg(kwh_per_day) as mean_kwh,
+        regr_sxx(kwh_per_day, degree_days_per_day) as total_sxx,
+        case when total_sxx > 0.000001 then total_sxx end as sxx,
+        nullif(round(regr_syy(kwh_per_day, degree_days_per_day), 6), 0) as syy,
+        -- Through periods of one weather no line can be drawn.
+        regr_sxy(kwh_per_day, degree_days_per_day) / nullif(sxx, 0) as slope,
+        mean_kwh - slope * avg(degree_days_per_day) as base,
+        coalesce(slope * slope * sxx / syy, 0 * slope + 1) as r2,
+        abs(coalesce(syy, 0) - slope * slope * sxx)
+        / nullif(greatest(period_count - 2, 0), 0) as variance
+    -- One row a day, so that a period weighs by its days.
+    from signature_days
+    group by building_id, energy, consumption_source
 
 )
 
@@ -57,17 +47,35 @@ select
 
     -- attributes
     case
-        when fits.month_count < thresholds.signature_month_count then 'too_few_months'
-        when fits.slope_kwh_per_degree_day is null then 'same_weather_every_month'
-        when fits.slope_kwh_per_degree_day < 0 then 'negative_slope'
+        when fits.day_count < thresholds.signature_day_count then 'too_few_days'
+        when fits.period_count < thresholds.signature_period_count
+            then 'too_few_periods'
+        when fits.slope is null then 'same_weather_every_period'
+        when coalesce(buildings.heating_energy, '') <> fits.energy
+            then 'not_heating_energy'
+        when fits.slope < 0 then 'negative_slope'
         when fits.r2 < thresholds.signature_r2 then 'weak_fit'
     end as refusal_reason,
 
     -- measures
-    fits.slope_kwh_per_degree_day,
-    fits.intercept_kwh,
-    fits.r2,
-    fits.month_count
+    round(fits.slope, 6) as slope_kwh_per_degree_day,
+    round(fits.base, 6) as base_kwh_per_day,
+    round(fits.r2, 6) as r2,
+    round(sqrt(fits.variance / nullif(fits.sxx, 0)), 6) as slope_standard_error,
+    round(
+        sqrt(fits.variance * fits.period_count / fits.day_count)
+        / nullif(fits.mean_kwh, 0), 6
+    ) as cvrmse,
+    fits.day_count,
+    fits.period_count
 
 from fits
 cross join thresholds
+left join buildings on fits.building_id = buildings.building_id
+-- The meters' fit where they were read long enough, the bills' else.
+qualify row_number() over (
+    partition by fits.building_id, fits.energy
+    order by
+        least(fits.day_count, thresholds.signature_day_count) desc,
+        fits.consumption_source desc
+) = 1

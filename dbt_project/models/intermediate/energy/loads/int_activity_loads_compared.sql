@@ -20,8 +20,7 @@ loads_with_fit as (
 
     select
         loads.*,
-        -- The signature is monthly: 28 days take 28 / 30.4 of its constant part.
-        signatures.intercept_kwh * 28 / 30.4
+        signatures.base_kwh_per_day * 28
         + signatures.slope_kwh_per_degree_day * loads.professional_degree_days
             as fit_kwh
     from loads
@@ -30,7 +29,7 @@ loads_with_fit as (
             loads.building_id = signatures.building_id
             and signatures.energy = 'electricity'
             and signatures.refusal_reason is null
-            and signatures.intercept_kwh > 0
+            and signatures.base_kwh_per_day > 0
 
 )
 
