@@ -21,6 +21,7 @@ from test_incremental import Chain, _as_files
 
 from flows import steps
 from ingestion.brick import PROJECT
+from ingestion.journal import Journal
 
 SEED = 20240229
 FIRST, LAST = dt.date(2023, 12, 20), dt.date(2025, 3, 10)
@@ -524,3 +525,9 @@ def test_odd_meters_say_what_they_are_worth(built: tuple[Oracle, Chain]) -> None
     told = "select meter_id, measure_name, measure_count, set_aside_reason from marts.measures_set_aside_by_device_month"
     found = chain.read(f"{told} where is_register_unknown")
     assert found == [("M12", "PTCOUR1:HPX:EAP_s", len(oracle.unknown["M12", "PTCOUR1:HPX:EAP_s"]), "nature_not_known")]
+    published = steps.publish(chain.lake, Journal(chain.lake), "r").entry
+    assert (
+        published
+        and published["marts"]["measures_set_aside_by_device_month"]["row_count"]
+        == chain.read("select count(*) from marts.measures_set_aside_by_device_month")[0][0]
+    )

@@ -76,3 +76,4 @@ select
     piece_month_date as month_date
 
 from measured
+order by meter_id, measure_name, to_at

@@ -18,13 +18,11 @@ candidates as (
         channels.set_aside_reason as channel_reason,
         channels.enabled_date,
         channels.disabled_date,
-        max(
-            case
-                when {{ is_within(
-                    'measures.received_at', 'channels.enabled_date', 'channels.disabled_date'
-                ) }} then channels.step_s
-            end
-        ) over (
+        max(if(
+            {{ is_within(
+                'measures.received_at', 'channels.enabled_date', 'channels.disabled_date'
+            ) }}, channels.step_s, null
+        )) over (
             partition by
                 measures.month_date, measures.received_at,
                 measures.deveui, measures.measure_name
@@ -78,3 +76,5 @@ select
     month_date
 
 from dated
+-- Rows of one measure that follow each other take half the room.
+order by deveui, measure_name, measured_at
