@@ -65,7 +65,10 @@ select
     round(sum(past.consumption_kwh), 6) as past_kwh,
     round(sum(chosen.degree_days) filter (where past.day_date is not null), 6)
         as compared_degree_days,
-    round(sum(past.degree_days), 6) as past_degree_days
+    case
+        when count(past.degree_days) = count(past.day_date)
+            then round(sum(past.degree_days), 6)
+    end as past_degree_days
 
 from chosen
 left join past

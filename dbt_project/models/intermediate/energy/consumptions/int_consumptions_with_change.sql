@@ -75,6 +75,6 @@ select
     - slope * (compared_degree_days - degree_days_per_day * day_count) as now_kwh,
     past_kwh
     - slope * (past_degree_days - degree_days_per_day * day_count) as then_kwh,
-    round(now_kwh / nullif(then_kwh, 0) - 1, 6) as corrected_change_share
+    round(now_kwh / nullif(greatest(then_kwh, 0), 0) - 1, 6) as corrected_change_share
 
 from comparable

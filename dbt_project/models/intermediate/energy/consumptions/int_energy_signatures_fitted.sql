@@ -25,16 +25,15 @@ fits as (
         count(*) as day_count,
         count(distinct period_date) as period_count,
         avg(kwh_per_day) as mean_kwh,
+        -- Through periods of one weather no line can be drawn.
         regr_sxx(kwh_per_day, degree_days_per_day) as total_sxx,
         case when total_sxx > 0.000001 then total_sxx end as sxx,
         nullif(round(regr_syy(kwh_per_day, degree_days_per_day), 6), 0) as syy,
-        -- Through periods of one weather no line can be drawn.
         regr_sxy(kwh_per_day, degree_days_per_day) / nullif(sxx, 0) as slope,
         mean_kwh - slope * avg(degree_days_per_day) as base,
         coalesce(slope * slope * sxx / syy, 0 * slope + 1) as r2,
         abs(coalesce(syy, 0) - slope * slope * sxx)
         / nullif(greatest(period_count - 2, 0), 0) as variance
-    -- One row a day, so that a period weighs by its days.
     from signature_days
     group by building_id, energy, consumption_source
 
