@@ -1,79 +1,64 @@
-with night_loads as (
+with loads as (
 
-    select * from {{ ref('int_night_loads_compared') }}
-
-),
-
-activity_loads as (
-
-    select * from {{ ref('int_activity_loads_persisted') }}
+    select * from {{ ref('int_loads_compared') }}
 
 ),
 
-missing_meters as (
+meters as (
 
-    select * from {{ ref('int_meters_missing_by_day') }}
+    select * from {{ ref('int_meters_expected_by_day') }}
 
 ),
 
-anomalies as (
+thresholds as (
+
+    select * from {{ ref('int_energy_thresholds_pivoted') }}
+
+),
+
+nights as (
 
     select
-        building_id,
-        day_date,
-        month_date,
+        loads.building_id,
+        loads.day_date,
+        loads.month_date,
         'night_base_load' as anomaly_kind,
-        night_load_kw as observed_value,
-        expected_kw as expected_value,
-        threshold_ratio,
-        reference_window
-    from night_loads
-    where is_anomaly
+        'kW' as value_unit,
+        loads.load_kw as observed_value,
+        loads.expected_kw as expected_value,
+        loads.threshold_kw / nullif(loads.expected_kw, 0) as threshold_ratio
+    from loads
+    cross join thresholds
+    where
+        loads.window_code = 'night'
+        and loads.load_kw >= loads.threshold_kw
+        and loads.above_day_count >= thresholds.night_persistence_count
 
-    union all
+),
+
+drifts as (
 
     select
-        building_id,
-        day_date,
-        month_date,
+        loads.building_id,
+        loads.day_date,
+        loads.month_date,
         'drift' as anomaly_kind,
-        observed_kw as observed_value,
-        expected_kw as expected_value,
-        threshold_ratio,
-        'same_4_weeks_one_year_before' as reference_window
-    from activity_loads
-    where is_anomaly
-
-    union all
-
-    select
-        building_id,
-        day_date,
-        month_date,
-        'missing_meter' as anomaly_kind,
-        reporting_meter_count as observed_value,
-        expected_meter_count as expected_value,
-        1 as threshold_ratio,
-        'same_day' as reference_window
-    from missing_meters
+        'kW' as value_unit,
+        loads.four_week_load_kw as observed_value,
+        loads.four_week_expected_kw as expected_value,
+        greatest(
+            thresholds.drift_ratio,
+            1 + thresholds.load_noise_ratio * sqrt(loads.four_week_noise_squared / loads.day_count)
+            / nullif(loads.four_week_expected_kw, 0)
+        ) as threshold_ratio
+    from loads
+    cross join thresholds
+    where
+        loads.window_code = 'core'
+        and loads.day_count >= thresholds.drift_day_count
+        and sqrt(loads.four_week_noise_squared) <= 0.2 * loads.four_week_expected_kw
 
 )
-
-select
-    -- keys
-    building_id,
-    day_date,
-    anomaly_kind,
-    month_date,
-
-    -- attributes
-    case when anomaly_kind = 'missing_meter' then 'meter' else 'kW' end as value_unit,
-    reference_window,
-
-    -- measures
-    cast(observed_value as double) as observed_value,
-    cast(expected_value as double) as expected_value,
-    cast(observed_value / nullif(expected_value, 0) as double) as observed_ratio,
-    cast(threshold_ratio as double) as threshold_ratio
-
-from anomalies
+select * from nights union all select * from drifts where observed_value >= threshold_ratio * expected_value
+union all select building_id, day_date, month_date, 'missing_meter', 'meter', count(*), 0, 1 from meters where is_missing group by all
+union all select building_id, day_date, month_date, 'frozen_index', 'day', max(still_day_count), 0, 1 from meters where is_frozen group by all

@@ -1,3 +1,27 @@
+{% set threshold_codes = [
+    'covered_interval_hours',
+    'power_tolerance_ratio',
+    'complete_month_share',
+    'signature_month_count',
+    'signature_r2',
+    'load_interval_hours',
+    'load_window_share',
+    'night_load_ratio',
+    'night_load_excess_kw',
+    'night_persistence_count',
+    'load_noise_ratio',
+    'load_reference_day_count',
+    'load_cold_day_count',
+    'load_slope_r2',
+    'load_margin_c',
+    'drift_ratio',
+    'drift_day_count',
+    'reporting_share',
+    'edge_day_count',
+    'frozen_day_count',
+    'frozen_known_day_count',
+    'frozen_moving_share',
+] %}
 with energy_thresholds as (
 
     select * from {{ ref('energy_thresholds') }}
@@ -6,54 +30,13 @@ with energy_thresholds as (
 
 select
     -- measures
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'covered_interval_hours'
-    ) as covered_interval_hours,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'power_tolerance_ratio'
-    ) as power_tolerance_ratio,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'complete_month_share'
-    ) as complete_month_share,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'signature_month_count'
-    ) as signature_month_count,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'signature_r2'
-    ) as signature_r2,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'load_interval_hours'
-    ) as load_interval_hours,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'load_window_share'
-    ) as load_window_share,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'night_load_ratio'
-    ) as night_load_ratio,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'night_load_excess_kw'
-    ) as night_load_excess_kw,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'night_persistence_count'
-    ) as night_persistence_count,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'night_reference_week_count'
-    ) as night_reference_week_count,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'drift_ratio'
-    ) as drift_ratio,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'drift_day_count'
-    ) as drift_day_count,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'drift_persistence_count'
-    ) as drift_persistence_count,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'drift_activity_share'
-    ) as drift_activity_share,
-    max(energy_thresholds.threshold_value) filter (
-        where energy_thresholds.threshold_code = 'reporting_share'
-    ) as reporting_share
-
+    {% for threshold_code in threshold_codes %}
+    max(
+        case
+            when energy_thresholds.threshold_code = '{{ threshold_code }}'
+                then energy_thresholds.threshold_value
+        end
+    ) as {{ threshold_code }}{{ ',' if not loop.last }}
+    {% endfor %}
 from energy_thresholds
 where energy_thresholds.valid_to is null
