@@ -1,6 +1,6 @@
 with loads as (
 
-    select * from {{ ref('int_loads_compared') }}
+    select * from {{ ref('int_loads_judged') }}
 
 ),
 
@@ -10,55 +10,71 @@ meters as (
 
 ),
 
-thresholds as (
-
-    select * from {{ ref('int_energy_thresholds_pivoted') }}
-
-),
-
-nights as (
+anomalies as (
 
     select
-        loads.building_id,
-        loads.day_date,
-        loads.month_date,
-        'night_base_load' as anomaly_kind,
+        building_id,
+        day_date,
+        if(is_high_at_night, 'night_base_load', 'drift') as anomaly_kind,
         'kW' as value_unit,
-        loads.load_kw as observed_value,
-        loads.expected_kw as expected_value,
-        loads.threshold_kw / nullif(loads.expected_kw, 0) as threshold_ratio
+        'first_12_of_24_months_before' as reference_window,
+        if(is_high_at_night, load_kw, mean_kw) as observed_value,
+        if(is_high_at_night, expected_kw, mean_expected_kw) as expected_value,
+        if(is_high_at_night, threshold_kw, drift_threshold_kw) as threshold_value,
+        excess_kwh
     from loads
-    cross join thresholds
-    where
-        loads.window_code = 'night'
-        and loads.load_kw >= loads.threshold_kw
-        and loads.above_day_count >= thresholds.night_persistence_count
+    where is_high_at_night or is_drifting
 
-),
-
-drifts as (
+    union all
 
     select
-        loads.building_id,
-        loads.day_date,
-        loads.month_date,
-        'drift' as anomaly_kind,
-        'kW' as value_unit,
-        loads.four_week_load_kw as observed_value,
-        loads.four_week_expected_kw as expected_value,
-        greatest(
-            thresholds.drift_ratio,
-            1 + thresholds.load_noise_ratio * sqrt(loads.four_week_noise_squared / loads.day_count)
-            / nullif(loads.four_week_expected_kw, 0)
-        ) as threshold_ratio
-    from loads
-    cross join thresholds
-    where
-        loads.window_code = 'core'
-        and loads.day_count >= thresholds.drift_day_count
-        and sqrt(loads.four_week_noise_squared) <= 0.2 * loads.four_week_expected_kw
+        building_id,
+        day_date,
+        'missing_meter' as anomaly_kind,
+        'meter' as value_unit,
+        'same_day' as reference_window,
+        count(case when not is_missing then 1 end) as observed_value,
+        count(*) as expected_value,
+        count(*) as threshold_value,
+        null as excess_kwh
+    from meters
+    group by building_id, day_date
+    having bool_or(is_missing)
+
+    union all
+
+    select
+        building_id,
+        day_date,
+        'frozen_index' as anomaly_kind,
+        'day' as value_unit,
+        'days_before' as reference_window,
+        max(still_day_count) as observed_value,
+        1 as expected_value,
+        max(frozen_day_count) as threshold_value,
+        null as excess_kwh
+    from meters
+    where is_frozen
+    group by building_id, day_date
 
 )
-select * from nights union all select * from drifts where observed_value >= threshold_ratio * expected_value
-union all select building_id, day_date, month_date, 'missing_meter', 'meter', count(*), 0, 1 from meters where is_missing group by all
-union all select building_id, day_date, month_date, 'frozen_index', 'day', max(still_day_count), 0, 1 from meters where is_frozen group by all
+
+select
+    -- keys
+    building_id,
+    day_date,
+    anomaly_kind,
+    cast(date_trunc('month', day_date) as date) as month_date,
+
+    -- attributes
+    value_unit,
+    reference_window,
+
+    -- measures
+    cast(observed_value as double) as observed_value,
+    cast(expected_value as double) as expected_value,
+    cast(observed_value / nullif(expected_value, 0) as double) as observed_ratio,
+    cast(threshold_value / nullif(expected_value, 0) as double) as threshold_ratio,
+    cast(excess_kwh as double) as excess_kwh
+
+from anomalies

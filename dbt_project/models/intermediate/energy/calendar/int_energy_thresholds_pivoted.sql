@@ -1,4 +1,4 @@
-{% set threshold_codes = [
+{% set codes = [
     'covered_interval_hours',
     'power_tolerance_ratio',
     'complete_month_share',
@@ -11,11 +11,11 @@
     'night_persistence_count',
     'load_noise_ratio',
     'load_reference_day_count',
-    'load_cold_day_count',
     'load_slope_r2',
     'load_margin_c',
     'drift_ratio',
     'drift_day_count',
+    'drift_noise_share',
     'reporting_share',
     'edge_day_count',
     'frozen_day_count',
@@ -29,14 +29,11 @@ with energy_thresholds as (
 )
 
 select
-    -- measures
-    {% for threshold_code in threshold_codes %}
-    max(
-        case
-            when energy_thresholds.threshold_code = '{{ threshold_code }}'
-                then energy_thresholds.threshold_value
-        end
-    ) as {{ threshold_code }}{{ ',' if not loop.last }}
-    {% endfor %}
+-- measures
+{% for code in codes %}
+    max(energy_thresholds.threshold_value) filter (
+        where energy_thresholds.threshold_code = '{{ code }}'
+    ) as {{ code }}{{ ',' if not loop.last }}
+{% endfor %}
 from energy_thresholds
 where energy_thresholds.valid_to is null

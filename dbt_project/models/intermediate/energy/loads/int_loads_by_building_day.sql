@@ -30,12 +30,12 @@ loads as (
         meter_days.month_date,
         meter_days.window_code,
         count(*) as meter_count,
-        round(sum(meter_days.consumption_kwh / meter_days.covered_hours), 6) as load_kw
+        round(sum(meter_days.consumption_kwh / nullif(meter_days.covered_hours, 0)), 6)
+            as load_kw
     from meter_days
     cross join thresholds
     where
-        meter_days.covered_hours > 0
-        and meter_days.covered_hours
+        meter_days.covered_hours
         >= thresholds.load_window_share * meter_days.window_hours
     group by all
 
@@ -46,12 +46,10 @@ expected as (
     select
         expected_meters.building_id,
         expected_meters.day_date,
-        expected_meters.month_date,
         count(*) as meter_count
     from expected_meters
     where expected_meters.energy = 'electricity'
-    group by all
-    -- What a frozen index gives is no load.
+    group by expected_meters.building_id, expected_meters.day_date
     having not bool_or(expected_meters.is_frozen)
 
 )
@@ -61,8 +59,6 @@ select
     loads.building_id,
     loads.day_date,
     loads.window_code,
-
-    -- attributes
     windows.day_kind,
 
     -- measures
@@ -73,15 +69,13 @@ select
     loads.month_date
 
 from loads
--- A day on which a meter is missing is not compared with days on which it is there.
+-- A day without one of its meters is not compared with days on which it is there.
 inner join expected
     on
         loads.building_id = expected.building_id
         and loads.day_date = expected.day_date
-        and loads.month_date = expected.month_date
         and loads.meter_count >= expected.meter_count
 inner join windows
     on
         loads.day_date = windows.day_date
-        and loads.month_date = windows.month_date
         and loads.window_code = windows.window_code

@@ -16,11 +16,15 @@ thresholds as (
 
 ),
 
-expected as (
+compared as (
 
     select
         loads.*,
         fits.noise_kw,
+        thresholds.night_load_ratio,
+        greatest(
+            thresholds.night_load_excess_kw, thresholds.load_noise_ratio * fits.noise_kw
+        ) as least_excess_kw,
         greatest(0, fits.base_kw + fits.slope_kw_per_c * greatest(
             0, fits.threshold_c - loads.temperature_c
         )) as expected_kw
@@ -38,20 +42,6 @@ expected as (
         between fits.temperature_min_c - thresholds.load_margin_c
         and fits.temperature_max_c + thresholds.load_margin_c
 
-),
-
-judged as (
-
-    select
-        expected.*,
-        greatest(
-            thresholds.night_load_ratio * expected.expected_kw,
-            expected.expected_kw + thresholds.night_load_excess_kw,
-            expected.expected_kw + thresholds.load_noise_ratio * expected.noise_kw
-        ) as threshold_kw
-    from expected
-    cross join thresholds
-
 )
 
 select
@@ -63,26 +53,12 @@ select
     -- measures
     load_kw,
     round(expected_kw, 6) as expected_kw,
-    round(threshold_kw, 6) as threshold_kw,
-    count(case when load_kw >= threshold_kw then 1 end) over seven_days
-        as above_day_count,
-    count(*) over four_weeks as day_count,
-    round(avg(load_kw) over four_weeks, 6) as four_week_load_kw,
-    round(avg(expected_kw) over four_weeks, 6) as four_week_expected_kw,
-    round(avg(noise_kw * noise_kw) over four_weeks, 6) as four_week_noise_squared,
+    round(
+        greatest(night_load_ratio * expected_kw, expected_kw + least_excess_kw), 6
+    ) as threshold_kw,
+    round(noise_kw * noise_kw, 6) as noise_squared,
 
     -- dates
     month_date
 
-from judged
-window
-    seven_days as (
-        partition by building_id, window_code
-        order by cast(day_date as timestamp)
-        range between interval '6' day preceding and current row
-    ),
-    four_weeks as (
-        partition by building_id, window_code
-        order by cast(day_date as timestamp)
-        range between interval '27' day preceding and current row
-    )
+from compared

@@ -22,7 +22,13 @@ select
     colder.window_code,
     colder.day_kind,
     colder.threshold_c,
-    colder.month_date,
+    concat_ws(
+        ' ',
+        colder.building_id,
+        colder.window_code,
+        colder.day_kind,
+        cast(colder.threshold_c as string)
+    ) as series_code,
 
     -- measures
     cast(
@@ -30,19 +36,16 @@ select
         + extract(month from colder.month_date) as bigint
     ) as month_number,
     count(*) as day_count,
-    count(case when colder.degrees > 0 then 1 end) as cold_day_count,
     min(colder.temperature_c) as temperature_min_c,
     max(colder.temperature_c) as temperature_max_c,
     round(sum(colder.degrees), 6) as degrees,
     round(sum(colder.load_kw), 6) as load_kw,
     round(sum(colder.degrees * colder.degrees), 6) as degrees_squared,
     round(sum(colder.degrees * colder.load_kw), 6) as degrees_by_load,
-    round(sum(colder.load_kw * colder.load_kw), 6) as load_squared
+    round(sum(colder.load_kw * colder.load_kw), 6) as load_squared,
+
+    -- dates
+    colder.month_date
 
 from colder
-group by
-    colder.building_id,
-    colder.window_code,
-    colder.day_kind,
-    colder.threshold_c,
-    colder.month_date
+group by all

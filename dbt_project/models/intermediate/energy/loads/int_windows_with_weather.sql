@@ -28,8 +28,8 @@ temperatures as (
     inner join hourly
         on
             windows.month_date = hourly.month_date
-            and hourly.observed_at >= windows.starts_at
-            and hourly.observed_at < windows.ends_at
+            and windows.starts_at <= hourly.observed_at
+            and windows.ends_at > hourly.observed_at
     where
         hourly.station_id = {{ reference_station() }}
         and hourly.temperature_c is not null
