@@ -69,7 +69,6 @@ select
     loads.month_date
 
 from loads
--- A day without one of its meters is not compared with days on which it is there.
 inner join expected
     on
         loads.building_id = expected.building_id

@@ -59,12 +59,13 @@ select
 
     -- measures
     sums.threshold_c,
-    if(sums.explained > thresholds.load_slope_r2 * sums.syy, sums.sxy / sums.sxx, 0)
-        as slope_kw_per_c,
-    sums.mean_kw - slope_kw_per_c * sums.mean_degrees as base_kw,
-    sqrt(
+    round(if(
+        sums.explained > thresholds.load_slope_r2 * sums.syy, sums.sxy / sums.sxx, 0
+    ), 6) as slope_kw_per_c,
+    round(sums.mean_kw - slope_kw_per_c * sums.mean_degrees, 6) as base_kw,
+    round(sqrt(
         greatest(0, sums.syy - slope_kw_per_c * sums.sxy) / (sums.day_count - 2)
-    ) as noise_kw,
+    ), 6) as noise_kw,
     sums.temperature_min_c,
     sums.temperature_max_c
 
