@@ -30,12 +30,12 @@ loads as (
         meter_days.month_date,
         meter_days.window_code,
         count(*) as meter_count,
-        round(sum(meter_days.consumption_kwh / nullif(meter_days.covered_hours, 0)), 6)
-            as load_kw
+        round(sum(meter_days.consumption_kwh / meter_days.covered_hours), 6) as load_kw
     from meter_days
     cross join thresholds
     where
-        meter_days.covered_hours
+        meter_days.covered_hours > 0
+        and meter_days.covered_hours
         >= thresholds.load_window_share * meter_days.window_hours
     group by all
 
