@@ -71,6 +71,15 @@ class Maker:
             for station, tn, tx in [*seen, ("35228001", low - 9, high)]:
                 self.case["weather"].append({"NUM_POSTE": station, "AAAAMMJJ": day, "TN": tn, "TX": tx})
 
+        draw, start = random.Random(SEED), dt.datetime(2023, 12, 1, tzinfo=dt.UTC)
+        for i in range((LAST - dt.date(2023, 12, 1)).days * 24):  # some hours have no temperature, and some are absent
+            moment, luck = start + HOUR * i, draw.random()
+            warmth = round(self.mean.get(moment.date(), 9) - 3 * math.cos((moment.hour - 3) / 12 * math.pi) + draw.gauss(0, 0.5), 1)
+            for station, shift in ((TERRITORY["reference_station"], 0), ("35228001", 20)):
+                if luck > 0.02:
+                    value = None if luck < 0.04 else warmth + shift
+                    self.case["hourly"].append({"NUM_POSTE": station, "at": moment.isoformat(), "T": value})
+
     def referentials(self) -> None:
         kinds = ["kgco2e_per_kwh", "vintage", "basis", "source", "valid_from", "valid_to", "verified_on"]
         for energy, network, *values in (
@@ -228,7 +237,11 @@ class Maker:
         change = local("2024-10-10T06:00").isoformat()  # a swap that nobody declared, at the instant of a reading
         meter("M8", "B8", "d8", 30, "gas", since=local("2024-08-14T12:00").isoformat(), until=change)
         meter("M8-B", "B8", "d8", 30, "gas", since=change, until=local("2024-11-20T09:00").isoformat())
-        index = self.counter(3, 3, 0, {})
+        count, stuck, freed = self.counter(3, 3, 0, {}), local("2024-09-20T09:00"), local("2024-09-27T09:00")
+
+        def index(moment: dt.datetime) -> float:  # frozen for a week, then it catches up
+            return count(stuck if stuck <= moment < freed else moment)
+
         for i in range(110 * 4):
             moment = local("2024-08-14T00:00") + HOUR * 6 * i
             self.send("d8", moment, {"PTCOUR1": "BASE", "EAP_s": [index(moment), index(moment - HOUR)]})
@@ -303,7 +316,9 @@ def lay(case: Case, drops: Path, seeds: Path) -> None:
         ]
         table(drops / f"meteo_stations/QUOT/Q_35_{years}_RR-T-Vent.csv.gz", days, ";")
         hours = [
-            {"NUM_POSTE": "35228001", **place, "AAAAMMJJHH": f"{2024 + is_new}010{n}12", "RR1": 0.0, "T": 5.0, "U": 80} for n in (1, 2)
+            {"NUM_POSTE": row["NUM_POSTE"], **place, "AAAAMMJJHH": f"{moment:%Y%m%d%H}", "RR1": 0.0, "T": row["T"], "U": 80}
+            for row in case["hourly"]
+            if ((moment := dt.datetime.fromisoformat(row["at"])).year > 2024) == is_new
         ]
         table(drops / f"meteo_stations/HOR/H_35_{years.replace('1950', '2020')}.csv.gz", hours, ";")
     table(drops / "insee_cog/cog_communes.csv", [{**row, "REG": "53", "DEP": "35", "COMPARENT": ""} for row in case["communes"]])
@@ -369,7 +384,7 @@ def test_marts_are_those_of_the_oracle(built: tuple[Oracle, Chain]) -> None:
     oracle, chain = built
     months, anomalies = oracle.by_building(), oracle.anomalies()
     assert len(months) > 150
-    assert {kind for _, _, kind in anomalies} == {"night_base_load", "drift", "missing_meter"}
+    assert {kind for _, _, kind in anomalies} == {"night_base_load", "drift", "missing_meter", "frozen_index"}
     told = differences(chain, MONTHS, months)
     told += differences(chain, COMMUNES, oracle.by_commune())
     told += differences(chain, ANOMALIES, anomalies)

@@ -75,5 +75,5 @@ where sums.day_count >= thresholds.load_reference_day_count
 -- The outside temperature below which it heats is the one that explains the most.
 qualify row_number() over (
     partition by sums.building_id, sums.window_code, sums.day_kind, sums.month_date
-    order by round(sums.explained, 6) desc, sums.threshold_c
+    order by round(sums.explained, 4) desc, sums.threshold_c
 ) = 1
