@@ -71,10 +71,10 @@ select
     reference_window,
 
     -- measures
-    cast(observed_value as double) as observed_value,
-    cast(expected_value as double) as expected_value,
-    cast(observed_value / nullif(expected_value, 0) as double) as observed_ratio,
-    cast(threshold_value / nullif(expected_value, 0) as double) as threshold_ratio,
-    cast(excess_kwh as double) as excess_kwh
+    round(cast(observed_value as double), 3) as observed_value,
+    round(cast(expected_value as double), 3) as expected_value,
+    round(observed_value / nullif(expected_value, 0), 3) as observed_ratio,
+    round(threshold_value / nullif(expected_value, 0), 3) as threshold_ratio,
+    round(cast(excess_kwh as double), 1) as excess_kwh
 
 from anomalies
