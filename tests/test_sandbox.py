@@ -279,6 +279,49 @@ def test_the_drift_the_gap_the_swap_and_the_reset_are_where_the_key_says(world: 
     assert 1.10 < years[1] / years[0] < 1.30
 
 
+def test_a_frozen_index_stands_still_from_the_day_to_the_day_that_the_key_says(world: World, tree: LoraTree) -> None:
+    frozen = [each for each in world.planted if each["kind"] == "frozen_index"]
+    assert len(frozen) == 2
+    lost = world.freezes[1:]
+    for fault in frozen:
+        start, end = (dt.datetime.fromisoformat(fault[name]) for name in ("from", "to"))
+        i = tree.deveuis.index(fault["deveui"])
+        for register, readings in enumerate(indexes(tree, fault["deveui"], days(str(start.date() - dt.timedelta(days=3)), 27)).values()):
+            still = {value for at, value in readings.items() if start <= at < end}
+            assert len(still) == 1
+            before = max(value for at, value in readings.items() if at < start)
+            after = min(value for at, value in readings.items() if at >= end)
+            assert 0 <= still.pop() - before <= 60
+            counted = 0 if lost[1][register, i] else (end - start).days * 24 * world.area[i] * 0.0015 / 3
+            assert after - before >= counted
+    worlds = [World(seed=seed) for seed in range(6)]
+    assert {bool(other.freezes[2][:, i].any()) for other in worlds for i in (0, 3)} == {True, False}
+
+
+def test_no_device_keeps_to_the_second_and_some_speak_once_a_day(tree: LoraTree) -> None:
+    deveui = tree.deveuis[tree.kinds.index("base_scalar")]
+    readings = indexes(tree, deveui, days("2024-03-01", 60))
+    assert set(readings) == {"BASE"}
+    steps = [(b - a).total_seconds() - 86400 for a, b in zip(sorted(readings["BASE"]), sorted(readings["BASE"])[1:], strict=False)]
+    assert 50 < len(steps) < 60 and all(abs(step % 86400 - 86400 * (step % 86400 > 43200)) < 41 for step in steps)
+    assert max(steps) > 10 and len(set(steps)) > 20
+
+
+def test_consumptions_are_those_of_such_buildings(world: World) -> None:
+    """By m2 and year, in wide limits that a slip of a unit leaves; offices in all 110 to 230, as a survey of real ones."""
+    electricity = world.energy(24 * 365 * 54 + 24 * 14, 24 * 366)[:2].sum(axis=(0, 2)) / world.area
+    heat = {row["building_id"]: 365 * row["base_kwh_per_day"] + 1950 * row["slope_kwh_per_degree_day"]
+            for row in world.signatures if "base_kwh_per_day" in row}  # fmt: skip
+    for i, kind in enumerate(world.types):
+        low, high = (250, 400) if kind.use == "pool" else (70, 150) if kind.heating == "electricity" else (20, 75)
+        assert low < electricity[i] < high, (kind, electricity[i])
+        if kind.heating != "electricity":
+            low, high = (170, 260) if kind.use == "pool" else (60, 110)
+            warmth = heat[world.building_ids[i]] / world.area[i]
+            assert low < warmth < high, (kind, warmth)
+            assert kind.use != "offices" or 110 < warmth + electricity[i] < 230
+
+
 def test_registers_move_only_in_their_own_hours_even_when_clocks_change(world: World, tree: LoraTree) -> None:
     device = tree.deveuis[tree.kinds.index("two")]
     for change in ("2024-03-31", "2024-10-27"):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ingestion.sandbox.world import (
     FIRST_DAY,
+    FROZEN_DAYS,
     GAP_DAYS,
     HISTORY,
     IN_PLACE,
@@ -22,7 +23,7 @@ from ingestion.sandbox.world import (
     local_hours,
 )
 
-_SLOTS = {"base": (-1,), "two": (2, 19), "scalar": (2, 8, 14, 19), "temp": (-1,), "temp_scalar": (4, 16)}
+_SLOTS = {"base": (-1,), "base_scalar": (5,), "two": (2, 19), "scalar": (2, 8, 14, 19), "temp": (-1,), "temp_scalar": (4, 16)}
 """Hours UTC, from midnight of the local day, at which a device of that kind speaks; 2 is off-peak, 8 to 19 is not."""
 _LEVELS, _PATTERN = ("year", "month", "day"), "year=%Y/month=%m/day=%d"
 _CACHE_BYTES = 96_000_000
@@ -83,23 +84,26 @@ class LoraTree:
         """
         world, meter = self.world, self.who < self.world.size
         first = epoch_hour(day) - 48
-        # Devices of single values keep to the second: their readings are a day apart, never a little more.
-        wander = np.array([40 * (not self.kinds[i].endswith("scalar")) for i in self.who])
-        jitter = world.draw("jitter", self.who, self.hour, day.toordinal()) * wander
+        # No device keeps to the second: readings are a day apart, 20 seconds more or less.
+        jitter = world.draw("jitter", self.who, self.hour, day.toordinal()) * 40 - 20
         offset = 600 + world.draw("offset", self.who) * 1700
         instants = (epoch_hour(day) + self.hour) * 3600 + (offset + jitter).astype(np.int64)
         when = instants[:, None] / 3600 - np.arange(HISTORY)
         left, part = np.divmod(when - first, 1)
         column = left.astype(np.int64)
         counted = world.counted(day - dt.timedelta(days=2), 3) + world.first_index[:, :, None]
-        kinds = np.array([self.kinds[i] != "base" for i in self.who])
+        kinds = np.array([not self.kinds[i].startswith("base") for i in self.who])
         off_peak = (kinds & (self.hour == 2)).astype(int)[:, None]
         i = np.where(meter, self.who, 0)[:, None]
         values = np.zeros((2, len(self.who), HISTORY))
         changed, _, fall = world.events
+        frozen, held, lost = world.freezes
         for channel in (0, 1):
-            register = counted[channel * 2 + off_peak, i, column], counted[channel * 2 + off_peak, i, column + 1]
-            values[channel] = register[0] * (1 - part) + register[1] * part
+            kept = channel * 2 + off_peak, i
+            values[channel] = counted[(*kept, column)] * (1 - part) + counted[(*kept, column + 1)] * part
+            stuck = (when >= frozen[i]) & (when < frozen[i] + FROZEN_DAYS * 24)
+            values[channel] = np.where(stuck, held[kept] + world.first_index[kept], values[channel])
+            values[channel] -= np.where(when >= frozen[i] + FROZEN_DAYS * 24, lost[kept], 0)
         values[0] -= np.where((when >= changed[i]) & (off_peak == 0), fall[i], 0)
         outside = world.weather(np.arange(first, first + 73))["t"][column]
         thermometer = np.where(meter, 0, self.who - world.size)[:, None]
@@ -144,7 +148,7 @@ class LoraTree:
             shown = slice(0, 1 if kind == "temp_scalar" else HISTORY)
             channels = (",".join(f"{value:.1f}" for value in values[shown]) for values in (first, second))
             return _STATUS % (local.toordinal() % 8, *channels)
-        period = "BASE" if kind == "base" else "HCE" if hour == 2 else "HPE"
+        period = "BASE" if kind.startswith("base") else "HCE" if hour == 2 else "HPE"
         if world.types[i].planted == "comma_decimals":
             first_text = [f'"{value:.1f}kWh"'.replace(".", ",") for value in first]
         else:
@@ -152,10 +156,10 @@ class LoraTree:
         texts = {"EAP_s": first_text}
         if kind == "scalar" or world.kwp[i] > 0:
             texts["EAP_i"] = [f'"{int(value)}kWh"' for value in second]
-        parts = [f'"{k}":{v[0] if kind == "scalar" else "[" + ",".join(v) + "]"}' for k, v in texts.items()]
+        parts = [f'"{k}":{v[0] if kind.endswith("scalar") else "[" + ",".join(v) + "]"}' for k, v in texts.items()]
         start = local.replace(day=1)
         return (
-            f'{{"ADS":{41436020000 + i},"MESURES1":"{"BT 4 SUP36" if kind != "base" else "BT INF36"}",'
+            f'{{"ADS":{41436020000 + i},"MESURES1":"{"BT INF36" if kind.startswith("base") else "BT 4 SUP36"}",'
             f'"DATE":"{local:%d/%m/%y %H:%M:%S}","PTCOUR1":"{period}","DebP":"{start:%d/%m/%y} 02:00:00",'
             + ",".join(parts)
             + f',"PS":"{world.power[i]:.0f}kVA"}}'
@@ -215,7 +219,7 @@ class LoraTree:
             names = ["EAP_s", "EAP_i"] if injects else ["EAP_s"]
             rows = [("1", "1", "temperature 1"), ("2", "1", "temperature 2")]
             if meter:
-                periods = ("BASE",) if kind == "base" else ("HPE", "HCE")
+                periods = ("BASE",) if kind.startswith("base") else ("HPE", "HCE")
                 pairs = [(p, k, name) for p in periods for k, name in enumerate(names)]
                 rows = [(str(natures[p][k]), "2", f"PTCOUR1:{p}:{name}") for p, k, name in pairs]
             measures += [f"{i * 10 + k + 1},{deveui},{IN_PLACE},,{','.join(row)},{step}" for k, row in enumerate(rows)]

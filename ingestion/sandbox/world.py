@@ -23,7 +23,9 @@ HISTORY = 24
 """Elements of a history array, one an hour, newest first."""
 RATES = {"late": 0.005, "duplicate": 0.005, "malformed": 0.0015, "corrected_bill": 0.04}
 """Share of frames late by 1 or 2 days, sent twice, unreadable; share of bills corrected later."""
-DRIFT_PER_MONTH, LEAK_FACTOR, GAP_DAYS = 0.02, 2.0, 7
+DRIFT_PER_MONTH, LEAK_FACTOR, GAP_DAYS, FROZEN_DAYS = 0.02, 2.0, 7, 21
+HEATING_BELOW, HEATING_EMPTY, HEATING_PRESENT = 16.5, 1.2, 1.0
+"""Electric heating: the outside temperature (°C) below which it runs, W/m2 a degree at all hours, and more when in use."""
 PLANTED_EVERY = 4
 """One block of 12 buildings in four holds the planted faults, the first block always."""
 
@@ -59,21 +61,21 @@ class Archetype(NamedTuple):
 
 
 ARCHETYPES = (
-    Archetype("school", "École", 2400, 2.0, 9, "gas", "base", None, "35238"),
+    Archetype("school", "École", 2400, 2.0, 9, "gas", "base", "frozen_index", "35238"),
     Archetype("school", "École", 3100, 2.2, 9, "heat_network", "base", "night_leak", "35238"),
     Archetype("gymnasium", "Gymnase", 1900, 1.8, 14, "gas", "base", "meter_swap", "35047"),
-    Archetype("pool", "Piscine", 3600, 22.0, 16, "gas", "two", None, "35051"),
+    Archetype("pool", "Piscine", 3600, 22.0, 16, "gas", "two", "frozen_index", "35051"),
     Archetype("offices", "Bureaux", 5200, 3.5, 12, "heat_network", "two", "photovoltaic", "35238"),
     Archetype("library", "Bibliothèque", 1500, 2.5, 12, "electricity", "base", None, "35024"),
     Archetype("nursery", "Crèche", 900, 2.5, 10, "electricity", "base", None, "35281"),
     Archetype("cultural", "Centre culturel", 2700, 3.0, 11, "gas", "base", "drift", "35210"),
     Archetype("technical", "Centre technique", 1400, 3.0, 8, "fuel_oil", "base", "meter_reset", "35240"),
-    Archetype("school", "École", 1300, 2.0, 9, "wood", "base", "gap", "35208"),
+    Archetype("school", "École", 1300, 2.0, 9, "wood", "base_scalar", "gap", "35208"),
     Archetype("offices", "Mairie", 1700, 3.0, 11, "gas", "scalar", None, "35278"),
     Archetype("gymnasium", "Gymnase", 1600, 1.8, 13, "electricity", "base", "comma_decimals", "35334"),
 )
 _FAULTS = {"night_leak": "2025-02-10", "meter_swap": "2024-10-08T07:30", "drift": "2024-09-01",
-           "meter_reset": "2025-05-14T10:00", "gap": "2024-11-11"}  # fmt: skip
+           "meter_reset": "2025-05-14T10:00", "gap": "2024-11-11", "frozen_index": "2025-01-15T09:00"}  # fmt: skip
 STATIONS = (
     ("35281001", "RENNES-ST JACQUES", 48.0688, -1.7340, 36, 0.0),
     ("35228001", "DINARD", 48.5848, -2.0763, 65, -0.6),
@@ -186,7 +188,8 @@ class World:
         hours = {}
         for kind, text in _FAULTS.items():
             start = dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp() / 3600
-            shift = (self.draw("shift", self.index) * 60).astype(int) * 24 * (self.index >= 12)
+            moves = (self.index >= 12) | (kind == "frozen_index")
+            shift = (self.draw("shift", self.index) * 60).astype(int) * 24 * moves
             has = [t.planted == kind and i // 12 % PLANTED_EVERY == 0 for i, t in enumerate(self.types)]
             hours[kind] = np.where(has, start + shift, np.inf)
         return hours
@@ -199,6 +202,7 @@ class World:
             "night_leak": {"night_base_factor": LEAK_FACTOR, "local_hours": [22, 6]},
             "drift": {"rise_per_month": DRIFT_PER_MONTH, "month_days": 30.4375, "months_at_most": 24},
             "gap": {"folder_days": GAP_DAYS},
+            "frozen_index": {"days": FROZEN_DAYS},
         }
 
         def add(kind: str, i: int, start: float, end: float | None, extra: dict[str, Any]) -> None:
@@ -208,18 +212,14 @@ class World:
 
         for kind, hours in self.fault_hours.items():
             for i in np.flatnonzero(hours <= now).tolist():
-                end = hours[i] + GAP_DAYS * 24 if kind == "gap" else None
+                lasts = {"gap": GAP_DAYS, "frozen_index": FROZEN_DAYS}.get(kind)
+                end = hours[i] + lasts * 24 if lasts else None
                 fall = {"index_before_kwh": float(self.events[1][i]), "index_after_kwh": self.restart(i)}
                 add(kind, i, hours[i], end, params.get(kind, fall))
         for i, one in enumerate(self.types):
             if one.planted in ("photovoltaic", "comma_decimals"):
                 extra = {"peak_kw": round(float(self.kwp[i]), 1)} if one.planted == "photovoltaic" else {}
                 add(one.planted, i, epoch_hour(IN_PLACE), None, extra)
-        for i, (one, (per_day, per_degree_day)) in enumerate(zip(self.types, self.heating, strict=True)):
-            if one.heating != "electricity":
-                told = {"base_kwh_per_day": round(per_day, 3), "slope_kwh_per_degree_day": round(per_degree_day, 4)}
-                add("heating", i, epoch_hour(FIRST_DAY), None, {"energy": one.heating, **told})
-                found[-1] |= {"brick": "patrimoine_bati", "meter_id": None, "deveui": None}
         for bill in self.all_bills:
             if bill["corrected_at"] and bill["corrected_at"] <= self.now:
                 where = {"building_id": bill["building_id"], "meter_id": None, "deveui": None}
@@ -286,14 +286,14 @@ class World:
         base, active = (np.array([kind[field] for kind in self.types], float)[:, None] for field in (3, 4))
         leak = hours >= self.fault_hours["night_leak"][:, None]
         watts = base * (1 + (LEAK_FACTOR - 1) * (leak & night)) + active * presence
-        cold = np.clip(16.5 - weather["t"], 0, None)
-        watts = watts + self.electric[:, None] * cold * (1.2 + 1.0 * (presence > 0))
+        cold = np.clip(HEATING_BELOW - weather["t"], 0, None)
+        watts = watts + self.electric[:, None] * cold * (HEATING_EMPTY + HEATING_PRESENT * (presence > 0))
         months = np.clip((hours - self.fault_hours["drift"][:, None]) / (30.4375 * 24), 0, 24)
         noise = 1 + 0.16 * (self.draw("hour", who, hours) - 0.5) + 0.14 * (self.draw("day", who, clock // 24) - 0.5)
         load = self.area[:, None] * watts / 1000 * noise * (1 + DRIFT_PER_MONTH) ** months
         sun = self.kwp[:, None] * weather["sun"] * (1 - 0.75 * weather["cloud"]) * 0.9
         parts = np.stack([np.clip(load - sun, 0, None), np.clip(sun - load, 0, None)])
-        off = night & np.array([kind.kind != "base" for kind in self.types])[:, None]
+        off = night & np.array([not kind.kind.startswith("base") for kind in self.types])[:, None]
         return np.stack([parts[0] * ~off, parts[0] * off, parts[1] * ~off, parts[1] * off])
 
     @cached_property
@@ -317,7 +317,7 @@ class World:
     def first_index(self) -> NDArray[np.float64]:
         """Index of each register on the day the meter was put in place."""
         most = np.array([90_000, 40_000, 20_000, 900])[:, None]
-        has = np.stack([np.ones(self.size), [k.kind != "base" for k in self.types], self.kwp > 0, self.kwp > 0])
+        has = np.stack([np.ones(self.size), [not k.kind.startswith("base") for k in self.types], self.kwp > 0, self.kwp > 0])
         return np.floor(self.draw("first", np.arange(4)[:, None], self.index) * most) * has
 
     def restart(self, i: int) -> float:
@@ -335,6 +335,26 @@ class World:
             before[i] = math.floor(self.first_index[0, i] + np.interp(hour, np.arange(25), counted))
             fall[i] = before[i] - self.restart(i)
         return when, before, fall
+
+    @cached_property
+    def freezes(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Of each meter: the hour at which it freezes (infinite: never), its registers then, what they lose by it.
+
+        They are kWh counted since IN_PLACE. A reader that was stuck catches up; one that missed pulses does not.
+        """
+        start, now = self.fault_hours["frozen_index"], self.now.timestamp() / 3600
+        held, lost = (np.zeros((4, self.size)) for _ in range(2))
+        caught_up = self.draw("caught", self.index) < 0.5
+        for i in np.flatnonzero(start <= now).tolist():
+            held[:, i] = self.counted_at(start[i])[:, i]
+            if start[i] + FROZEN_DAYS * 24 <= now and not caught_up[i]:
+                lost[:, i] = self.counted_at(start[i] + FROZEN_DAYS * 24)[:, i] - held[:, i]
+        return start, held, lost
+
+    def counted_at(self, hour: float) -> NDArray[np.float64]:
+        """Energy counted since IN_PLACE at a whole hour since 1970, kWh: 4 registers x meter."""
+        day, rest = divmod(int(hour), 24)
+        return self.counted(dt.date(1970, 1, 1) + dt.timedelta(days=day), 1)[:, :, rest]
 
     # -- the department's tables ----------------------------------------------------------------------------------
 
@@ -376,14 +396,6 @@ class World:
         ]  # fmt: skip
 
     @cached_property
-    def heating(self) -> list[tuple[float, float]]:
-        """What each building burns as it is billed, but electricity: kWh a day without cold, kWh a degree-day."""
-        per_day = [0.35 if kind.use == "pool" else 0.015 for kind in self.types]
-        per_degree_day = 0.032 + 0.016 * self.draw("envel", self.index)
-        factor = [1.11 if kind.heating == "gas" else 1.0 for kind in self.types]
-        return [(float(m * a * f), float(m * b * f)) for m, a, b, f in zip(self.area, per_day, per_degree_day, factor, strict=True)]
-
-    @cached_property
     def meters(self) -> list[dict[str, Any]]:
         """Rows of `compteurs-batiments-publics`: one a meter, a second one where a swap was declared."""
         rows: list[dict[str, Any]] = []
@@ -410,6 +422,26 @@ class World:
         return rows
 
     @cached_property
+    def signatures(self) -> list[dict[str, Any]]:
+        """What heats each building, for the key file: kWh a day without heating, and kWh more for each degree-day.
+
+        They are kWh PCI of the energy that is billed. A meter of a building heated by electricity follows the hours
+        below `threshold_c` instead: W for each degree, when nobody is there and when somebody is.
+        """
+        found: list[dict[str, Any]] = []
+        for i, kind in enumerate(self.types):
+            told = {"building_id": self.building_ids[i], "energy": kind.heating}
+            if kind.heating == "electricity":
+                watts = [float(self.area[i]) * each for each in (HEATING_EMPTY, HEATING_EMPTY + HEATING_PRESENT)]
+                power = {"watts_per_degree_empty": watts[0], "watts_per_degree_present": watts[1]}
+                found.append(told | power | {"threshold_c": HEATING_BELOW})
+                continue
+            per_day = float(self.area[i]) * (0.35 if kind.use == "pool" else 0.015)
+            per_degree_day = float(self.area[i]) * (0.032 + 0.016 * float(self.draw("envel", i)))
+            found.append(told | {"base_kwh_per_day": per_day, "slope_kwh_per_degree_day": per_degree_day})
+        return found
+
+    @cached_property
     def all_bills(self) -> list[dict[str, Any]]:
         """Every bill issued by `until` as first issued, with its correction: a x days + b x degree-days + noise.
 
@@ -425,8 +457,8 @@ class World:
         for i, kind in enumerate(self.types):
             if kind.heating == "electricity":
                 continue
-            unit, factor = {"gas": ("kWh_pcs", 1.0), "heat_network": ("MWh", 0.001)}.get(kind.heating, ("kWh", 1.0))
-            per_day, per_degree_day = self.heating[i]
+            unit, factor = {"gas": ("kWh_pcs", 1.11), "heat_network": ("MWh", 0.001)}.get(kind.heating, ("kWh", 1.0))
+            per_day, per_degree_day = (self.signatures[i][name] for name in ("base_kwh_per_day", "slope_kwh_per_degree_day"))
             start = FIRST_DAY.replace(day=15 if i % 12 == 2 else 1)
             while (end := (start + dt.timedelta(days=32)).replace(day=start.day)) <= self.until:
                 a, b = (start - FIRST_DAY).days, (end - FIRST_DAY).days

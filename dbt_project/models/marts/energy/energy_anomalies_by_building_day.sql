@@ -1,18 +1,12 @@
-with night_loads as (
+with loads as (
 
-    select * from {{ ref('int_night_loads_compared') }}
-
-),
-
-activity_loads as (
-
-    select * from {{ ref('int_activity_loads_persisted') }}
+    select * from {{ ref('int_loads_judged') }}
 
 ),
 
-missing_meters as (
+meters as (
 
-    select * from {{ ref('int_meters_missing_by_day') }}
+    select * from {{ ref('int_meters_judged_by_day') }}
 
 ),
 
@@ -21,41 +15,47 @@ anomalies as (
     select
         building_id,
         day_date,
-        month_date,
-        'night_base_load' as anomaly_kind,
-        night_load_kw as observed_value,
-        expected_kw as expected_value,
-        threshold_ratio,
-        reference_window
-    from night_loads
-    where is_anomaly
+        if(is_high_at_night, 'night_base_load', 'drift') as anomaly_kind,
+        'kW' as value_unit,
+        'first_12_of_24_months_before' as reference_window,
+        if(is_high_at_night, load_kw, mean_kw) as observed_value,
+        if(is_high_at_night, expected_kw, mean_expected_kw) as expected_value,
+        if(is_high_at_night, threshold_kw, drift_threshold_kw) as threshold_value,
+        excess_kwh
+    from loads
+    where is_high_at_night or is_drifting
 
     union all
 
     select
         building_id,
         day_date,
-        month_date,
-        'drift' as anomaly_kind,
-        observed_kw as observed_value,
-        expected_kw as expected_value,
-        threshold_ratio,
-        'same_4_weeks_one_year_before' as reference_window
-    from activity_loads
-    where is_anomaly
-
-    union all
-
-    select
-        building_id,
-        day_date,
-        month_date,
         'missing_meter' as anomaly_kind,
-        reporting_meter_count as observed_value,
-        expected_meter_count as expected_value,
-        1 as threshold_ratio,
-        'same_day' as reference_window
-    from missing_meters
+        'meter' as value_unit,
+        'same_day' as reference_window,
+        count(case when not is_missing then 1 end) as observed_value,
+        count(*) as expected_value,
+        count(*) as threshold_value,
+        null as excess_kwh
+    from meters
+    group by building_id, day_date
+    having bool_or(is_missing)
+
+    union all
+
+    select
+        building_id,
+        day_date,
+        'frozen_index' as anomaly_kind,
+        'day' as value_unit,
+        'days_before' as reference_window,
+        max(still_day_count) as observed_value,
+        1 as expected_value,
+        max(still_alarm_day_count) as threshold_value,
+        null as excess_kwh
+    from meters
+    where is_frozen
+    group by building_id, day_date
 
 )
 
@@ -64,16 +64,17 @@ select
     building_id,
     day_date,
     anomaly_kind,
-    month_date,
+    cast(date_trunc('month', day_date) as date) as month_date,
 
     -- attributes
-    case when anomaly_kind = 'missing_meter' then 'meter' else 'kW' end as value_unit,
+    value_unit,
     reference_window,
 
     -- measures
-    cast(observed_value as double) as observed_value,
-    cast(expected_value as double) as expected_value,
-    cast(observed_value / nullif(expected_value, 0) as double) as observed_ratio,
-    cast(threshold_ratio as double) as threshold_ratio
+    round(cast(observed_value as double), 3) as observed_value,
+    round(cast(expected_value as double), 3) as expected_value,
+    round(observed_value / nullif(expected_value, 0), 3) as observed_ratio,
+    round(threshold_value / nullif(expected_value, 0), 3) as threshold_ratio,
+    round(cast(excess_kwh as double), 1) as excess_kwh
 
 from anomalies

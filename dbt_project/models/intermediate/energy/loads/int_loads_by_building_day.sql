@@ -4,9 +4,15 @@ with meter_days as (
 
 ),
 
-meters as (
+expected_meters as (
 
-    select * from {{ ref('stg_patrimoine_bati__meters') }}
+    select * from {{ ref('int_meters_judged_by_day') }}
+
+),
+
+windows as (
+
+    select * from {{ ref('int_windows_with_weather') }}
 
 ),
 
@@ -38,20 +44,13 @@ loads as (
 expected as (
 
     select
-        loads.building_id,
-        loads.day_date,
-        loads.window_code,
+        expected_meters.building_id,
+        expected_meters.day_date,
         count(*) as meter_count
-    from loads
-    inner join meters
-        on
-            loads.building_id = meters.building_id
-            and meters.energy = 'electricity'
-            and meters.deveui is not null
-            and {{ local_date('meters.valid_from_at') }} < loads.day_date
-            and coalesce({{ local_date('meters.valid_to_at') }}, date '9999-12-31')
-            > loads.day_date
-    group by all
+    from expected_meters
+    where expected_meters.energy = 'electricity'
+    group by expected_meters.building_id, expected_meters.day_date
+    having not bool_or(expected_meters.is_frozen)
 
 )
 
@@ -59,21 +58,23 @@ select
     -- keys
     loads.building_id,
     loads.day_date,
+    loads.window_code,
+    windows.day_kind,
 
     -- measures
-    max(loads.load_kw) filter (where loads.window_code = 'day') as day_load_kw,
-    max(loads.load_kw) filter (where loads.window_code = 'night') as night_load_kw,
-    max(loads.load_kw) filter (where loads.window_code = 'core') as core_load_kw,
+    loads.load_kw,
+    windows.temperature_c,
 
     -- dates
     loads.month_date
 
 from loads
--- A day on which a meter is missing is not compared with days on which it is there.
 inner join expected
     on
         loads.building_id = expected.building_id
         and loads.day_date = expected.day_date
-        and loads.window_code = expected.window_code
         and loads.meter_count >= expected.meter_count
-group by all
+inner join windows
+    on
+        loads.day_date = windows.day_date
+        and loads.window_code = windows.window_code
