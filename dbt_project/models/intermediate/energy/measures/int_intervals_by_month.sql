@@ -42,8 +42,8 @@ measured as (
         {{ hours_between('piece_from_at', 'piece_to_at') }} as piece_hours,
         if(quality = 'measured', difference_kwh, null) as interval_kwh
     from pieces
-    -- A register that is not known says nothing of the months without it.
-    where quality <> 'unknown_register' or is_short
+    -- A register that is not known says nothing of the months without a reading.
+    where piece_from_at = from_at or piece_to_at = to_at or difference_kwh is not null
 
 )
 
