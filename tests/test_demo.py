@@ -73,16 +73,34 @@ def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str
     assert found == replica.read(told.format("dev.marts"))
 
 
+@pytest.mark.parametrize("mart", ["energy_by_building_month", "public_buildings_energy_by_commune_month"])
+@pytest.mark.parametrize(("energy", "is_known"), [("propane", True), ("peat", False)])
+def test_a_bill_without_factor_flags_its_row_and_withholds_nothing(
+    ran: tuple[Path, str], tmp_path: Path, mart: str, energy: str, is_known: bool
+) -> None:
+    from expectations.gate import judge_mart
+
+    folder, _ = ran
+    good = next((folder / "files").glob(f"*/{mart}.parquet"))
+    columns = [row[0] for row in duckdb.sql(f"describe from '{good}'").fetchall()]
+    bill = f"'{energy}' as energy, {is_known} as is_energy_known, null as emissions_kgco2e, false as is_factor_verified"
+    bill += "" if is_known else ", null as consumption_kwh_pci, null as consumption_kwh_pci_per_m2"
+    rows = f"from '{good}' union all by name (select * replace ({bill}) from '{good}' limit 5)"
+    duckdb.sql(f"copy ({rows}) to '{tmp_path / 'more.parquet'}'")
+    key = ["building_id" if mart.startswith("energy") else "commune_code", "month_date", "energy"]
+    assert judge_mart(Lake(str(folder)), mart, [str(tmp_path / "more.parquet")], columns, key, None)[0] == []
+
+
 @pytest.mark.parametrize(
     ("mart", "fault", "told"),
     [
-        ("energy_by_building_month", "consumption_kwh_per_m2 * 1000 as consumption_kwh_per_m2", "kWh per m2"),
+        ("energy_by_building_month", "consumption_kwh_pci_per_m2 * 1000 as consumption_kwh_pci_per_m2", "kWh PCI per m2"),
         ("energy_by_building_month", "completeness_share / 4 as completeness_share", "less than half of their month"),
         ("energy_by_building_month", "10.0 as change_share", "fourfold"),
         ("energy_by_building_month", "null::double as emissions_kgco2e", "lacks its factor"),
         ("energy_anomalies_by_building_day", "'odd' as anomaly_kind", "no name that readers know"),
         ("energy_anomalies_by_building_day", "null::double as observed_value", "no evidence"),
-        ("public_buildings_energy_by_commune_month", "consumption_kwh * 1.0 as consumption_kwh_per_inhabitant", "per inhabitant"),
+        ("public_buildings_energy_by_commune_month", "consumption_kwh_pci_per_m2 * 1000 as consumption_kwh_pci_per_m2", "kWh PCI per m2"),
         ("public_buildings_energy_by_commune_month", "'Rennes' as commune_code", "no INSEE code"),
     ],
 )  # fmt: skip

@@ -61,9 +61,13 @@ select
     judged.outlier_count,
     judged.implausible_count,
     -- Of the reference year, where it may be compared.
-    max(judged.consumption_kwh) filter (
-        where judged.month_refusal_reason is null
-        and extract(year from judged.month_date) = {{ reference_year() }}
+    max(
+        case
+            when
+                judged.month_refusal_reason is null
+                and extract(year from judged.month_date) = {{ reference_year() }}
+                then judged.consumption_kwh
+        end
     ) over (
         partition by
             judged.building_id, judged.energy, extract(month from judged.month_date)
