@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,6 @@ from pydantic import Field, ValidationError
 
 from ingestion.connectors import Strict
 
-# From what anybody may see to what few may.
-CLASSES = ("open", "partner", "internal", "restricted")
 NUMBERS = re.compile(r"(tiny|small|big|huge|u)?int(eger)?\b|double|float|real|decimal|numeric|long|short", re.IGNORECASE)
 TEXTS = {"mart": ("label", "description", "decision"), "column": ("label", "description")}  # said in each language
 TOLD = ("unit", "nature", "components", "aggregate", "weight", "codes")  # what readers are told of a column, beside its words
@@ -122,6 +121,35 @@ def labels_of(node: Mapping[str, Any], languages: Sequence[str], licences: Itera
         "grain": list(meta.get("grain", ())),
         "columns": columns,
     }
+
+
+def metadata_of(labels: Mapping[str, Any]) -> dict[str, str]:
+    """Write what readers are told of a mart as texts by key: `label_fr`, `description_fr`, ..., `licences`, and `columns` as JSON."""
+    told = {f"{field}_{language}": text for field in ("label", "description") for language, text in labels.get(field, {}).items()}
+    if licences := labels.get("licences"):
+        told["licences"] = ", ".join(licences)
+    if columns := labels.get("columns"):
+        told["columns"] = json.dumps(columns, ensure_ascii=False)
+    return told
+
+
+def comments_of(labels: Mapping[str, Any]) -> tuple[str | None, dict[str, str]]:
+    """Write what readers are told of a mart as the comment of its table, and of each column: a line by language, then what it is."""
+    of_table = _lines(labels)
+    if licences := labels.get("licences"):
+        of_table.append(f"licence: {', '.join(licences)}")
+    of_columns = {}
+    for name, told in labels.get("columns", {}).items():
+        more = {key: told[key] for key in TOLD if told.get(key)}
+        texts = [f"{key}: {', '.join(value) if isinstance(value, list) else value}" for key, value in more.items()]
+        of_columns[name] = "\n".join([*_lines(told), *(["; ".join(texts)] if texts else [])])
+    return "\n".join(of_table) or None, {name: text for name, text in of_columns.items() if text}
+
+
+def _lines(told: Mapping[str, Any]) -> list[str]:
+    label, description = told.get("label", {}), told.get("description", {})
+    both = {language: (label.get(language), description.get(language)) for language in {**label, **description}}
+    return [f"{language}: {'. '.join(text.rstrip('.') for text in texts if text)}." for language, texts in both.items()]
 
 
 def read_codes(path: Path, languages: Iterable[str]) -> tuple[dict[str, dict[str, Words]], list[str]]:

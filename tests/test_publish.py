@@ -23,7 +23,8 @@ from redistribution import publish as out
 from redistribution.publish import Mart
 from redistribution.verify import published_faults
 
-MART = Mart("energy_by_month", "marts.energy_by_month", "open", {"b": "open"}, ("building_id",), {"fr": "Énergie", "en": "Energy"})
+LABELS = {"label": {"fr": "Énergie", "en": "Energy"}}
+MART = Mart("energy_by_month", "marts.energy_by_month", "open", {"b": "open"}, ("building_id",), LABELS)
 
 
 @pytest.fixture
@@ -495,9 +496,78 @@ def test_a_mart_that_gains_a_position_or_a_label_is_published_again(lake: Lake) 
     run(lake, "r1", [Mart(*told)])
     entry = run(lake, "r2", [Mart(*told, position=("longitude", "latitude"))])
     assert entry is not None and "geometry" in entry["marts"]["buildings"]["columns"]
-    entry = run(lake, "r3", [Mart(*told, labels={"fr": "Bâtiments", "en": "Buildings"}, position=("longitude", "latitude"))])
+    labels = {"label": {"fr": "Bâtiments", "en": "Buildings"}}
+    entry = run(lake, "r3", [Mart(*told, labels=labels, position=("longitude", "latitude"))])
     assert entry is not None and next(iter(entry["marts"]["buildings"]["files"].values())).endswith("/r2.parquet"), "its file is the same"
-    assert run(lake, "r4", [Mart(*told, labels={"fr": "Bâtiments", "en": "Buildings"}, position=("longitude", "latitude"))]) is None
+    assert run(lake, "r4", [Mart(*told, labels=labels, position=("longitude", "latitude"))]) is None
+
+
+def told(lake: Lake) -> tuple[list[tuple], list[tuple]]:
+    """Give the comments that a reader of the catalogue sees: of the table, of its columns."""
+    of = "where database_name = 'lake' and table_name = 'energy_by_month'"
+    tables, columns = f"select comment from duckdb_tables() {of}", f"select column_name, comment from duckdb_columns() {of} order by 1"
+    return read(lake, tables), read(lake, columns)
+
+
+def test_labels_reach_the_readers_of_tables_columns_files_and_publications(lake: Lake) -> None:
+    import pyarrow.parquet
+
+    kwh = {"label": {"fr": "Consommation", "en": "Consumption"}, "description": {"fr": "D'un mois.", "en": "Of a month."}, "unit": "kWh"}
+    labels = {
+        **LABELS, "description": {"fr": "Un mois.", "en": "A month."}, "licences": ["etalab-2.0", "odbl"],
+        "columns": {"kwh": {**kwh, "nature": "measured", "aggregate": "sum"}},
+    }  # fmt: skip
+    mart = dataclasses.replace(MART, labels=labels)
+    fill(lake, rows(4))
+    entry = run(lake, "r1", [mart])
+    assert entry is not None and list(entry["labels"].values()) == [labels]
+    of_table = "fr: Énergie. Un mois.\nen: Energy. A month.\nlicence: etalab-2.0, odbl"
+    of_kwh = "fr: Consommation. D'un mois.\nen: Consumption. Of a month.\nunit: kWh; nature: measured; aggregate: sum"
+    assert told(lake) == ([(of_table,)], [("building_id", None), ("kwh", of_kwh)])
+    path = lake.path("files/open/energy_by_month.parquet")
+    metadata = {k.decode(): v.decode() for k, v in pyarrow.parquet.read_schema(path).metadata.items()}
+    assert (metadata["label_fr"], metadata["description_en"], metadata["licences"]) == ("Énergie", "A month.", "etalab-2.0, odbl")
+    assert json.loads(metadata["columns"])["kwh"]["unit"] == "kWh" and metadata["access_class"] == "open"
+    by_duckdb = dict(duckdb.sql(f"select decode(key), decode(value) from parquet_kv_metadata('{path}')").fetchall())
+    assert {name: by_duckdb[name] for name in ("label_fr", "label_en", "columns")} == {
+        name: metadata[name] for name in ("label_fr", "label_en", "columns")
+    }
+    said = read(lake, "select label_fr, label_en, description_fr, licences, columns from lake.publications")
+    assert said[0][:4] == ("Énergie", "Energy", "Un mois.", "etalab-2.0, odbl") and json.loads(said[0][4]) == labels["columns"]
+
+    # Another label alone: the same file, other comments; a language more: columns more.
+    mart = dataclasses.replace(MART, labels={**labels, "label": {"fr": "Les énergies", "en": "Energies", "br": "Energiezh"}})
+    files = set(lake.names("marts/open/energy_by_month"))
+    entry = run(lake, "r2", [mart])
+    assert entry is not None and len(entry["labels"]) == 1
+    assert set(lake.names("marts/open/energy_by_month")) == files, "no file is written for a label"
+    assert told(lake)[0][0][0].startswith("fr: Les énergies. Un mois.\nen: Energies. A month.\nbr: Energiezh.")
+    assert read(lake, "select label_br from lake.publications order by seq") == [(None,), ("Energiezh",)]
+    fill(lake, rows(5))
+    entry = run(lake, "r3", [mart])
+    assert entry is not None and entry["labels"] == {}, "what was told once is not told again"
+
+    # A column without a label any more; then all of it again from the journal.
+    run(lake, "r4", [dataclasses.replace(mart, labels={**mart.labels, "columns": {}})])
+    assert told(lake)[1] == [("building_id", None), ("kwh", None)]
+    run(lake, "r5", [mart])
+    before = told(lake), read(lake, "from lake.publications order by seq")
+    out.catalogue(lake, "open").unlink()
+    out.follow(lake, Journal(lake), is_rebuild=True)
+    assert (told(lake), read(lake, "from lake.publications order by seq")) == before
+
+
+def test_a_catalogue_of_before_labels_had_columns_gains_them(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(lake, rows(4))
+    with monkeypatch.context() as patch:
+        patch.setattr(Mart, "labels_digest", {"fr": "Énergie d'avant", "en": "Energy of before"})
+        patch.setattr(out, "metadata_of", lambda _: {})
+        run(lake, "r1")
+    assert [name for name, *_ in read(lake, "describe lake.publications")][-1] == "published_at"
+    assert told(lake)[0] == [("fr: Énergie d'avant.\nen: Energy of before.",)]
+    run(lake, "r2")
+    assert told(lake)[0] == [("fr: Énergie.\nen: Energy.",)]
+    assert read(lake, "select label_fr from lake.publications order by seq") == [(None,), ("Énergie",)]
 
 
 def test_a_stable_name_leaves_no_other_link(lake: Lake) -> None:
