@@ -148,7 +148,7 @@ def comments_of(labels: Mapping[str, Any]) -> tuple[str | None, dict[str, str]]:
 
 def _lines(told: Mapping[str, Any]) -> list[str]:
     label, description = told.get("label", {}), told.get("description", {})
-    both = {language: (label.get(language), description.get(language)) for language in {**label, **description}}
+    both = {language: (label.get(language), description.get(language)) for language in sorted({**label, **description})}
     return [f"{language}: {'. '.join(text.rstrip('.') for text in texts if text)}." for language, texts in both.items()]
 
 

@@ -521,8 +521,8 @@ def test_labels_reach_the_readers_of_tables_columns_files_and_publications(lake:
     fill(lake, rows(4))
     entry = run(lake, "r1", [mart])
     assert entry is not None and list(entry["labels"].values()) == [labels]
-    of_table = "fr: Énergie. Un mois.\nen: Energy. A month.\nlicence: etalab-2.0, odbl"
-    of_kwh = "fr: Consommation. D'un mois.\nen: Consumption. Of a month.\nunit: kWh; nature: measured; aggregate: sum"
+    of_table = "en: Energy. A month.\nfr: Énergie. Un mois.\nlicence: etalab-2.0, odbl"
+    of_kwh = "en: Consumption. Of a month.\nfr: Consommation. D'un mois.\nunit: kWh; nature: measured; aggregate: sum"
     assert told(lake) == ([(of_table,)], [("building_id", None), ("kwh", of_kwh)])
     path = lake.path("files/open/energy_by_month.parquet")
     metadata = {k.decode(): v.decode() for k, v in pyarrow.parquet.read_schema(path).metadata.items()}
@@ -541,7 +541,7 @@ def test_labels_reach_the_readers_of_tables_columns_files_and_publications(lake:
     entry = run(lake, "r2", [mart])
     assert entry is not None and len(entry["labels"]) == 1
     assert set(lake.names("marts/open/energy_by_month")) == files, "no file is written for a label"
-    assert told(lake)[0][0][0].startswith("fr: Les énergies. Un mois.\nen: Energies. A month.\nbr: Energiezh.")
+    assert told(lake)[0][0][0].startswith("br: Energiezh.\nen: Energies. A month.\nfr: Les énergies. Un mois.")
     assert read(lake, "select label_br from lake.publications order by seq") == [(None,), ("Energiezh",)]
     fill(lake, rows(5))
     entry = run(lake, "r3", [mart])
@@ -559,14 +559,21 @@ def test_labels_reach_the_readers_of_tables_columns_files_and_publications(lake:
 
 def test_a_catalogue_of_before_labels_had_columns_gains_them(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(lake, rows(4))
+    append = Journal.append
+
+    def old(journal: Journal, kind: str, **body: Any) -> int:
+        body.pop("labels")
+        body["marts"]["energy_by_month"]["labels"] = {"fr": "Énergie d'avant", "en": "Energy of before"}
+        return append(journal, kind, **body)
+
     with monkeypatch.context() as patch:
-        patch.setattr(Mart, "labels_digest", {"fr": "Énergie d'avant", "en": "Energy of before"})
+        patch.setattr(Journal, "append", old)
         patch.setattr(out, "metadata_of", lambda _: {})
         run(lake, "r1")
     assert [name for name, *_ in read(lake, "describe lake.publications")][-1] == "published_at"
-    assert told(lake)[0] == [("fr: Énergie d'avant.\nen: Energy of before.",)]
+    assert told(lake)[0] == [("en: Energy of before.\nfr: Énergie d'avant.",)]
     run(lake, "r2")
-    assert told(lake)[0] == [("fr: Énergie.\nen: Energy.",)]
+    assert told(lake)[0] == [("en: Energy.\nfr: Énergie.",)]
     assert read(lake, "select label_fr from lake.publications order by seq") == [(None,), ("Énergie",)]
 
 
