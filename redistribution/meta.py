@@ -123,6 +123,11 @@ def labels_of(node: Mapping[str, Any], languages: Sequence[str], licences: Itera
     }
 
 
+def summed_of(node: Mapping[str, Any]) -> list[str]:
+    """Name the columns of a mart that may be summed."""
+    return [name for name, column in node["columns"].items() if column_meta(column).get("aggregate") == "sum"]
+
+
 def metadata_of(labels: Mapping[str, Any]) -> dict[str, str]:
     """Write what readers are told of a mart as texts by key: `label_fr`, `description_fr`, ..., `licences`, and `columns` as JSON."""
     told = {f"{field}_{language}": text for field in ("label", "description") for language, text in labels.get(field, {}).items()}

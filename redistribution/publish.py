@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from expectations.gate import Figures
 from ingestion.brick import read_territory
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
-from redistribution.meta import comments_of, is_mart, labels_of, metadata_of
+from redistribution.meta import comments_of, is_mart, labels_of, metadata_of, summed_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,8 +32,8 @@ PUBLICATIONS = "seq bigint, mart varchar, verdict varchar, row_count bigint, rea
 
 RETRACTED = "is_retracted"  # marks a mart taken away from a class that may not see it any more, with all that it was there
 
-# (lake, mart, files, columns, key, profile of the last publication) -> (why it is withheld, its profile).
-Judge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None], tuple[list[str], dict[str, Any]]]
+# (lake, mart, files, columns, key, profile of the last publication, what it says of its figures) -> (why it is withheld, its profile).
+Judge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None, Figures], tuple[list[str], dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Mart:
 
     `sources` are the bricks that it is made of, with their class; `files_by` the column of which each value has a file of its
     own, its unit: only units whose rows differ are written and replaced; `lineage` are the nodes of dbt that it is made of,
-    itself included; `labels` is what readers are told of it, in each language (`redistribution.meta.labels_of`).
+    itself included; `figures` what it says of them, by which its gate judges; `labels` is what readers are told of it, in each
+    language (`redistribution.meta.labels_of`).
     """
 
     name: str
@@ -53,6 +55,7 @@ class Mart:
     declassified_because: str | None = None
     position: tuple[str, str] | None = None
     files_by: str | None = None
+    figures: Figures = field(default_factory=Figures)
     lineage: frozenset[str] = frozenset()
 
     @property
@@ -72,7 +75,7 @@ class Mart:
 
     def judged_by(self, expectations: str) -> str:
         """Sum up what its gate judges by, apart from its content: its expectations, its grain, its class and that of its sources."""
-        told = [expectations, self.key, self.access_class, self.source_class, self.declassified_because]
+        told = [expectations, self.key, self.access_class, self.source_class, self.declassified_because, self.figures]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def fault(self, units: Iterable[str]) -> str | None:
@@ -124,6 +127,7 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
                 declassified_because=meta.get("declassified_because"),
                 position=(position[0], position[1]) if position else None,
                 files_by=files_by,
+                figures=Figures(node["config"].get("partition"), meta.get("completeness"), tuple(summed_of(node))),
                 lineage=frozenset(made_of),
             )
         )
@@ -151,8 +155,7 @@ def publish(
         follow(lake, journal)
         lake.begin("publish", run_id)
         last, already, labels = _held(lake, journal), still_withheld(journal), _labels(journal)
-        connection = lake.connect()
-        _attach_warehouse(connection, lake)
+        connection = _attached(lake)
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
         for mart in marts:
@@ -176,7 +179,7 @@ def publish(
             written = {unit: work / f"{mart.name}-{unit}.parquet" for unit in digests if unit not in kept}
             columns = [*(_write(connection, mart, unit, file) for unit, file in written.items()), before["columns"] if before else []][0]
             judged = [*map(str, written.values()), *map(lake.path, kept.values())]
-            reasons, profile = judge(lake, mart.name, judged, columns, list(mart.key), before.get("profile") if before else None)
+            reasons, profile = judge(lake, mart.name, judged, columns, list(mart.key), (before or {}).get("profile"), mart.figures)
             why = _accepted_because(journal, mart.name, record) if reasons else None
             if reasons and why is None:
                 withheld[mart.name] = {**record, "reasons": reasons, "is_judged": True}
@@ -192,7 +195,7 @@ def publish(
         withdrawn = {name: {"class": (already | last)[name]["class"], "row_count": 0} for name in sorted(gone)}
         if not (published or news or withdrawn):
             return None
-        said = {record["labels"] for record in [*published.values(), *withheld.values()]} - labels.keys()
+        said = {record["labels"] for record in (published | withheld).values()} - labels.keys()
         new = {mart.labels_digest: mart.labels for mart in marts if mart.labels_digest in said}
         told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn, "labels": new}
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
@@ -287,15 +290,18 @@ def _retractions(journal: Journal) -> dict[tuple[str, str], int]:
     }
 
 
-def _attach_warehouse(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+def _attached(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """Give a connection that reads the warehouse."""
     import duckdb
 
+    connection = lake.connect()
     path = lake.state_path("warehouse.duckdb")
     try:
         connection.execute(f"attach {literal(str(path))} as warehouse (read_only)")
     except duckdb.IOException as error:
         mend = "close what has it open for writing" if "lock" in str(error) else "orchestra rebuild"
         raise LakeError(f"{path} cannot be read ({error}). Mend: {mend}") from error
+    return connection
 
 
 def last_published(journal: Journal) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from expectations.gate import Figures
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 from redistribution import publish as out
@@ -167,6 +168,7 @@ def test_killed_between_the_entry_and_the_catalogue_the_next_run_ends_the_public
     script = """
 import os, signal, sys
 from ingestion.lake import Lake, LakeError
+from expectations.gate import Figures
 from ingestion.journal import Journal
 from redistribution import publish as out
 sys.path.insert(0, 'tests')
@@ -589,6 +591,7 @@ def test_a_stable_name_leaves_no_other_link(lake: Lake) -> None:
 
 LIMITED = """
 import resource, sys
+from expectations.gate import Figures
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from redistribution import publish as out
@@ -817,3 +820,40 @@ def test_what_cannot_be_judged_withholds_a_mart_even_as_a_warning(lake: Lake, mo
     path.write_text("expectations: [{type: expect_column_values_to_be_unique, kwargs: {column: gone}}]")
     (fault,) = [f for f in faults_of_suites({}, {"energy_by_month": {"building_id": "varchar"}}) if "energy_by_month" in f]
     assert 'The column "gone"' in fault
+
+
+FIGURES = Figures("month_date", "completeness_share", ("kwh",))
+
+
+def months(count: int, kwh: str = "10.0", share: str = "1.0") -> str:
+    """Give a row by building and month: `kwh` and `completeness_share` are SQL of the month `m` and the building `b`."""
+    return (
+        f"select b::varchar as building_id, (date '2025-01-01' + to_months(m::int))::date as month_date, ({kwh})::double as kwh, "
+        f"({share})::double as completeness_share from range({count}) as t (m), range(4) as u (b)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ({"count": 5, "share": "if(m = 4, 0.1, 1.0)"}, None),  # a month that begins is not whole, and says nothing of the others
+        ({"count": 5, "share": "if(m < 3, 0.8, 1.0)"}, "mean completeness_share of the periods published: 0.80, 1.00 before"),
+        ({"count": 5, "share": "1.2"}, "completeness_share is not between 0 and 1"),
+        ({"count": 5, "kwh": "if(m = 4, 1000.0, 10.0)"}, None),
+        ({"count": 5, "kwh": "if(m = 0, 10000.0, 10.0)"}, "sum of kwh over the periods published: 40,080, 120 before (at least 60"),
+        ({"count": 5, "kwh": "0.01"}, "sum of kwh over the periods published: 0, 120 before"),
+        ({"count": 5, "kwh": "if(m = 4, 'nan'::double, 10.0)"}, "figures that are no number, or infinite: 4"),
+    ],
+)
+def test_a_mart_is_judged_by_what_it_says_of_its_figures(lake: Lake, then: dict, told: str | None) -> None:
+    mart = Mart("loads", "marts.loads", "open", {"b": "open"}, ("building_id", "month_date"), figures=FIGURES)
+    fill(lake, months(4, share="if(m = 3, 0.5, 1.0)"), "loads")
+    entry = judged(lake, "r1", [mart])
+    assert entry is not None and entry["marts"]["loads"]["profile"]["settled"] == {
+        "until": "2025-04-01", "completeness": 1.0, "sums": {"kwh": 120.0},
+    }  # fmt: skip
+    fill(lake, months(**then), "loads")
+    entry = judged(lake, "r2", [mart])
+    assert entry is not None
+    reasons = entry["withheld"].get("loads", {}).get("reasons", [])
+    assert not reasons if told is None else any(told in reason for reason in reasons), reasons
