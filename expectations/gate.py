@@ -44,6 +44,8 @@ LANDED = {
 }
 MART = {
     "volume": (0.9, 10.0),  # rows, as multiples of the last publication's
+    "completeness": 0.1,  # by how much the mean completeness of what was published may fall
+    "sums": (0.5, 10.0),  # what sums, of what was published, as multiples of what it was
     "filled": 20,
 }
 
@@ -79,6 +81,14 @@ class LandedSuite(Strict):
     """What is asked of a load (`landed/<brick>.yml`), by table."""
 
     tables: dict[str, Suite] = Field(default={})
+
+
+class Figures(NamedTuple):
+    """What a mart says of its figures: the column of its periods, the one that says how whole a row is, those that sum."""
+
+    period: str | None = None
+    completeness: str | None = None
+    sums: tuple[str, ...] = ()
 
 
 _Model = TypeVar("_Model", Suite, LandedSuite)
@@ -146,12 +156,12 @@ def judge_load(lake: Lake, journal: Journal, brick: Brick, staged: Staged, read_
 
 
 def judge_mart(
-    lake: Lake, mart: str, files: list[str], columns: list[str], key: list[str], before: dict[str, Any] | None
+    lake: Lake, mart: str, files: list[str], columns: list[str], key: list[str], before: dict[str, Any] | None, told: Figures | None = None
 ) -> tuple[list[str], dict[str, Any]]:
     """Judge the files of a mart before readers see them; give why it is withheld, and its profile, which holds the warnings.
 
-    `before` is the profile of the last publication, None for a first one. Raises LakeError for an expectations file that
-    cannot be used.
+    `before` is the profile of the last publication, None for a first one; `told` what the mart says of its figures. Raises
+    LakeError for an expectations file that cannot be used.
     """
     suite = _read(Suite, f"marts/{mart}.yml")
     tolerated = suite.tolerated(MART)
@@ -172,7 +182,58 @@ def judge_mart(
             )
         if before:
             figures += _filled(profile, [before], tolerated["filled"])
+        figures += _of_figures(connection, rows, profile, before or {}, told or Figures(), tolerated)
         return _judge(connection, _sets(mart, rows, profile, figures, suite), is_private=False), profile
+
+
+def _of_figures(
+    connection: duckdb.DuckDBPyConnection,
+    rows: str,
+    profile: dict[str, Any],
+    before: dict[str, Any],
+    told: Figures,
+    tolerated: dict[str, Any],
+) -> list[_Figure]:
+    """Give the figures of a mart by which it is judged: a completeness is a share, and no figure without an end is held.
+
+    Of the periods that the last publication held, less the last one, which was open: its completeness has not fallen, its sums
+    are of the same order. The profile notes the same of this one.
+    """
+    columns = connection.execute(f"select column_name, column_type from (describe select * from {rows})").fetchall()
+    names = [name for name, _ in columns]
+    floats = " + ".join(f"count(*) filter (where not isfinite({quoted(name)}))" for name, kind in columns if kind in ("DOUBLE", "FLOAT"))
+    endless = connection.execute(f"select {floats or '0'} from {rows}").fetchall()[0][0]
+    figures = [_Figure(endless, None, 0, f"figures that are no number, or infinite: {endless}")]
+    period = quoted(told.period) if told.period and told.period in names else "null"
+    completeness = quoted(told.completeness) if told.completeness and told.completeness in names else None
+    whole = f"avg({completeness})" if completeness else "null"
+    sums = [name for name in told.sums if name in names]
+    held = [(literal(name), quoted(name)) for name in sums]
+    summed = ", ".join(f"{name}: coalesce(sum({of}) filter (where isfinite({of}::double)), 0)" for name, of in held)
+
+    def of(until: str | None) -> tuple[float | None, dict[str, float]]:
+        where = f"where {period}::varchar < {literal(until)}" if until else ""
+        share, totals = connection.execute(f"select {whole}, {f'{{{summed}}}' if sums else 'null'} from {rows} {where}").fetchall()[0]
+        return share, {name: float(total) for name, total in (totals or {}).items()}
+
+    until = connection.execute(f"select max({period})::varchar from {rows}").fetchall()[0][0]
+    share, totals = of(until)
+    profile["settled"] = {"until": until, "completeness": share, "sums": totals}
+    if completeness:
+        extreme = f"coalesce(max(greatest({completeness} - 1, -{completeness})), 0)"
+        beyond = connection.execute(f"select {extreme} from {rows}").fetchall()[0][0]
+        figures.append(_Figure(beyond, None, 1e-9, f"{told.completeness} is not between 0 and 1"))
+    settled = before.get("settled", {})
+    share, totals = of(settled.get("until"))
+    if tolerated["completeness"] is not None and share is not None and settled.get("completeness") is not None:
+        fallen = f"mean {told.completeness} of the periods published: {share:.2f}, {settled['completeness']:.2f} before"
+        figures.append(_Figure(share, settled["completeness"] - tolerated["completeness"], None, fallen, default="completeness"))
+    for name, was in settled.get("sums", {}).items():
+        if tolerated["sums"] and name in totals and was > 0:
+            low, high = (times * was for times in tolerated["sums"])
+            moved = f"sum of {name} over the periods published: {totals[name]:,.0f}, {was:,.0f} before"
+            figures.append(_Figure(totals[name], low, high, moved, default="sums"))
+    return figures
 
 
 def _of_days(table: Table, rows: str, read_at: dt.datetime) -> dict[str, str]:

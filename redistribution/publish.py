@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from expectations.gate import Figures
+from ingestion.brick import read_territory
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
+from redistribution.meta import comments_of, is_mart, labels_of, metadata_of, summed_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,8 +33,8 @@ PUBLICATIONS = "seq bigint, mart varchar, verdict varchar, row_count bigint, rea
 
 RETRACTED = "is_retracted"  # marks a mart taken away from a class that may not see it any more, with all that it was there
 
-# (lake, mart, files, columns, key, profile of the last publication) -> (why it is withheld, its profile).
-Judge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None], tuple[list[str], dict[str, Any]]]
+# (lake, mart, files, columns, key, profile of the last publication, what it says of its figures) -> (why it is withheld, its profile).
+Judge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None, Figures], tuple[list[str], dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Mart:
 
     `sources` are the bricks that it is made of, with their class; `files_by` the column of which each value has a file of its
     own, its unit: only units whose rows differ are written and replaced; `lineage` are the nodes of dbt that it is made of,
-    itself included.
+    itself included; `figures` what it says of them, by which its gate judges; `labels` is what readers are told of it, in each
+    language (`redistribution.meta.labels_of`).
     """
 
     name: str
@@ -48,11 +52,17 @@ class Mart:
     access_class: str
     sources: dict[str, str]
     key: tuple[str, ...]
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
     declassified_because: str | None = None
     position: tuple[str, str] | None = None
     files_by: str | None = None
+    figures: Figures = field(default_factory=Figures)
     lineage: frozenset[str] = frozenset()
+
+    @property
+    def labels_digest(self) -> str:
+        """Sum up what readers are told of it: a publication says it once, and is referred to until it differs."""
+        return hashlib.sha256(json.dumps(self.labels, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def source_class(self) -> str:
@@ -67,7 +77,7 @@ class Mart:
 
     def judged_by(self, expectations: str) -> str:
         """Sum up what its gate judges by, apart from its content: its expectations, its grain, its class and that of its sources."""
-        told = [expectations, self.key, self.access_class, self.source_class, self.declassified_because]
+        told = [expectations, self.key, self.access_class, self.source_class, self.declassified_because, self.figures]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def fault(self, units: Iterable[str], columns: Iterable[str]) -> str | None:
@@ -95,7 +105,7 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
 
     `classes` are those of the bricks today, by name: the manifest may be older than they are.
     """
-    nodes = manifest["nodes"]
+    nodes, languages = manifest["nodes"], read_territory().languages
 
     def lineage(node_id: str, seen: set[str]) -> set[str]:
         seen.add(node_id)
@@ -106,10 +116,10 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
 
     marts = []
     for node in nodes.values():
-        if node["resource_type"] != "model" or node["fqn"][1] != "marts":
+        if not is_mart(node):
             continue
         meta = node["config"]["meta"]
-        if missing := {"grain", "label_fr", "label_en", "access_class"} - set(meta):
+        if missing := {"grain", "access_class", *(f"label_{language}" for language in languages)} - set(meta):
             raise LakeError(f"mart {node['name']}: its YAML lacks {', '.join(sorted(missing))} under config.meta")
         if (files_by := meta.get("files_by")) and files_by not in node["columns"]:
             raise LakeError(f"mart {node['name']}: `files_by: {files_by}` is not one of its columns: {', '.join(node['columns'])}")
@@ -123,10 +133,11 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
                 access_class=meta["access_class"],
                 sources={each["source_name"]: classes.get(each["source_name"], each["source_meta"]["access_class"]) for each in sources},
                 key=tuple(meta["grain"]),
-                labels={language: meta[f"label_{language}"] for language in ("fr", "en")},
+                labels=labels_of(node, languages, [each["source_meta"]["licence"] for each in sources]),
                 declassified_because=meta.get("declassified_because"),
                 position=(position[0], position[1]) if position else None,
                 files_by=files_by,
+                figures=Figures(node["config"].get("partition"), meta.get("completeness"), tuple(summed_of(node))),
                 lineage=frozenset(made_of),
             )
         )
@@ -153,13 +164,12 @@ def publish(
         journal.refresh()
         follow(lake, journal)
         lake.begin("publish", run_id)
-        last, already = _held(lake, journal), still_withheld(journal)
-        connection = lake.connect()
-        _attach_warehouse(connection, lake)
+        last, already, labels = _held(lake, journal), still_withheld(journal), _labels(journal)
+        connection = _attached(lake)
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
         for mart in marts:
-            record: dict[str, Any] = {"class": mart.access_class, "digests": {}, "row_count": 0, "labels": mart.labels}
+            record: dict[str, Any] = {"class": mart.access_class, "digests": {}, "row_count": 0, "labels": mart.labels_digest}
             if failed := sorted(mart.lineage & (unreached or {}).keys()):
                 reasons = [f"not built: {(unreached or {})[node]}. Mend: mend it, then orchestra run" for node in failed]
                 withheld[mart.name] = {**record, "reasons": reasons}
@@ -180,7 +190,7 @@ def publish(
             written = {unit: work / f"{mart.name}-{unit}.parquet" for unit in digests if unit not in kept}
             columns = [*(_write(connection, mart, unit, file) for unit, file in written.items()), before["columns"] if before else []][0]
             judged = [*map(str, written.values()), *map(lake.path, kept.values())]
-            reasons, profile = judge(lake, mart.name, judged, columns, list(mart.key), before.get("profile") if before else None)
+            reasons, profile = judge(lake, mart.name, judged, columns, list(mart.key), (before or {}).get("profile"), mart.figures)
             why = _accepted_because(journal, mart.name, record) if reasons else None
             if reasons and why is None:
                 withheld[mart.name] = {**record, "reasons": reasons, "is_judged": True}
@@ -196,7 +206,9 @@ def publish(
         withdrawn = {name: {"class": (already | last)[name]["class"], "row_count": 0} for name in sorted(gone)}
         if not (published or news or withdrawn):
             return None
-        told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn}
+        said = {record["labels"] for record in (published | withheld).values()} - labels.keys()
+        new = {mart.labels_digest: mart.labels for mart in marts if mart.labels_digest in said}
+        told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn, "labels": new}
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
         follow(lake, journal)
         return journal.entries[-1]
@@ -289,15 +301,18 @@ def _retractions(journal: Journal) -> dict[tuple[str, str], int]:
     }
 
 
-def _attach_warehouse(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+def _attached(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """Give a connection that reads the warehouse."""
     import duckdb
 
+    connection = lake.connect()
     path = lake.state_path("warehouse.duckdb")
     try:
         connection.execute(f"attach {literal(str(path))} as warehouse (read_only)")
     except duckdb.IOException as error:
         mend = "close what has it open for writing" if "lock" in str(error) else "orchestra rebuild"
         raise LakeError(f"{path} cannot be read ({error}). Mend: {mend}") from error
+    return connection
 
 
 def last_published(journal: Journal) -> dict[str, Any]:
@@ -319,6 +334,17 @@ def why_withheld(name: str, record: dict[str, Any]) -> str:
     told = "; ".join(record["reasons"])
     mend = f"its models or expectations/marts/{name}.yml; or accept that content: orchestra marts accept {name} --why '...'"
     return f"{told}. Mend: {mend}" if record.get("is_judged") else told
+
+
+def _labels(journal: Journal) -> dict[str, dict[str, Any]]:
+    """Give, by digest, what publications told readers of marts."""
+    return {digest: told for entry in journal.of("publication") for digest, told in entry.get("labels", {}).items()}
+
+
+def labels_told(record: dict[str, Any], labels: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Give what a publication told readers of a mart; of one before labels had a digest, its titles."""
+    of = record.get("labels", {})
+    return labels.get(of, {}) if isinstance(of, str) else {"label": of}
 
 
 def _standing(entries: Iterable[Entry]) -> dict[str, Any]:
@@ -436,14 +462,16 @@ def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, unit: str, file: P
     order = ", ".join(quoted(name) for name in mart.key)
     version = ", geoparquet_version 'BOTH'" if point else ""
     select = f"select *{point} from warehouse.{mart.relation} where {_unit(mart)} = {literal(unit)} order by {order}"
-    connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd{version})")
+    told = {"mart": mart.name, "access_class": mart.access_class, **metadata_of(mart.labels)}
+    metadata = ", ".join(f"{quoted(name)}: {literal(text)}" for name, text in told.items())
+    connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd, kv_metadata {{{metadata}}}{version})")
     return [row[0] for row in connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()]
 
 
 def _follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
     import duckdb
 
-    standing, retracted = followed(lake, access_class), _retractions(journal)
+    standing, retracted, labels = followed(lake, access_class), _retractions(journal), _labels(journal)
     existing = _whole(lake, journal)
     is_retracting = max((seq for (_, of), seq in retracted.items() if of == access_class), default=0) > max(standing.snapshots, default=0)
     why = "holds marts that its class may not see any more" if is_retracting and standing.snapshots else None
@@ -460,7 +488,7 @@ def _follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access
         attach(connection, lake, access_class, is_reader=False)
         for entry in (entry for entry in entries if entry["seq"] > max(standing.snapshots, default=0)):
             gone = {name for (name, of), seq in retracted.items() if of == access_class and seq > entry["seq"]}
-            _commit(connection, lake, entry, access_class, existing, journal.digests[entry["seq"]], gone)
+            _commit(connection, lake, entry, access_class, existing, journal.digests[entry["seq"]], gone, labels)
         _date_snapshots(connection, entries)
         if not is_rebuild:
             _expire(connection)
@@ -495,7 +523,14 @@ def _lost(entries: list[Entry], access_class: str, standing: Followed, existing:
 
 
 def _commit(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, entry: Entry, access_class: str, existing: set[str], digest: str, gone: set[str]
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    entry: Entry,
+    access_class: str,
+    existing: set[str],
+    digest: str,
+    gone: set[str],
+    labels: Mapping[str, dict[str, Any]],
 ) -> None:
     """Make one publication one snapshot of a class: readers see all of it or none, and nothing of the marts that are gone from it."""
     tables = {row[0] for row in connection.execute("select table_name from duckdb_tables() where database_name = 'lake'").fetchall()}
@@ -515,22 +550,49 @@ def _commit(
             connection.execute(f"delete from lake.main.{quoted(name)} where {FILE_NAME} in ({', '.join(map(literal, left))})")
         for file in sorted(set(files) - standing):
             connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {literal(file)})")
+        _comment(connection, name, labels_told(record, labels))
     rows = [
         # Why a mart was withheld may tell values of it.
-        (entry["seq"], name, verdict, record["row_count"], "; ".join([] if name in gone else record.get("reasons", [])),
-         entry["run_id"], entry["at"])
+        {
+            "seq": entry["seq"], "mart": name, "verdict": verdict, "row_count": record["row_count"],
+            "reasons": "; ".join([] if name in gone else record.get("reasons", [])), "run_id": entry["run_id"], "published_at": entry["at"],
+            **metadata_of(labels_told(record, labels)),
+        }
         for verdict in VERDICTS
         for name, record in entry["marts" if verdict == "published" else verdict].items()
         if record["class"] == access_class
     ]  # fmt: skip
-    if rows:
-        values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows))
-        connection.execute(f"insert into lake.main.publications values {values}", [value for row in rows for value in row])
+    _book(connection, rows)
     info = json.dumps({"seq": entry["seq"], "run_id": entry["run_id"], "digest": digest})
     connection.execute(
         f"call lake.set_commit_message('city-orchestra', {literal('run ' + entry['run_id'])}, extra_info => {literal(info)})"
     )
     connection.execute("commit")
+
+
+def _book(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) -> None:
+    """Add rows to the list of publications, and the columns that it lacks: labels, in the languages of today."""
+    table = "lake.main.publications"
+    standing = [name for name, *_ in connection.execute(f"describe {table}").fetchall()]
+    for name in dict.fromkeys(name for row in rows for name in row if name not in standing):
+        connection.execute(f"alter table {table} add column {quoted(name)} varchar")
+    if rows:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        values = ", ".join([f"({', '.join('?' for _ in names)})"] * len(rows))
+        told = [row.get(name) for row in rows for name in names]
+        connection.execute(f"insert into {table} ({', '.join(map(quoted, names))}) values {values}", told)
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, name: str, told: dict[str, Any]) -> None:
+    """Have the table of a mart and its columns say what they are; only what differs is written."""
+    of_table, of_columns = comments_of(told)
+    where = f"database_name = 'lake' and table_name = {literal(name)}"
+    standing = connection.execute(f"select comment from duckdb_tables() where {where}").fetchall()[0][0]
+    if of_table != standing:
+        connection.execute(f"comment on table lake.main.{quoted(name)} is {literal(of_table) if of_table else 'null'}")
+    for column, comment in connection.execute(f"select column_name, comment from duckdb_columns() where {where}").fetchall():
+        if (wanted := of_columns.get(column)) != comment:
+            connection.execute(f"comment on column lake.main.{quoted(name)}.{quoted(column)} is {literal(wanted) if wanted else 'null'}")
 
 
 def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *, is_new: bool) -> set[str]:

@@ -17,6 +17,7 @@ from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.lake import Lake
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
+from redistribution.meta import faults_of_meta, is_mart, read_codes
 
 # What only one engine has, and what ties a model to a run.
 FORBIDDEN = (
@@ -50,8 +51,15 @@ def territory_faults() -> list[str]:
 
 def columns_of_marts(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Give the columns of each mart, by type, as its contract says them."""
-    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model" and node["fqn"][1] == "marts"]
+    models = [node for node in manifest["nodes"].values() if is_mart(node)]
     return {node["name"]: {name: column["data_type"] for name, column in node["columns"].items()} for node in models}
+
+
+def meta_faults(manifest: dict[str, Any]) -> list[str]:
+    """Name what marts do not say of themselves, and the codes without a label in a language of the territory."""
+    languages = read_territory().languages
+    codes, told = read_codes(DBT_PROJECT / "seeds" / "reference" / "code_labels.csv", languages)
+    return [*told, *faults_of_meta(manifest, languages, codes)]
 
 
 def partition_faults(manifest: dict[str, Any]) -> list[str]:
@@ -90,7 +98,7 @@ def main() -> int:
     bouncer = Path(sys.executable).with_name("dbt-bouncer")
     judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=os.environ, check=False).returncode
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    told = [*faults(), *partition_faults(manifest), *faults_of_suites(read_bricks(), columns_of_marts(manifest))]
+    told = [*faults(), *partition_faults(manifest), *meta_faults(manifest), *faults_of_suites(read_bricks(), columns_of_marts(manifest))]
     for fault in told:
         print(fault, file=sys.stderr)
     return 1 if judged or told else 0

@@ -17,13 +17,15 @@ from typing import Any
 import duckdb
 import pytest
 
+from expectations.gate import Figures
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 from redistribution import publish as out
 from redistribution.publish import Mart
 from redistribution.verify import published_faults
 
-MART = Mart("energy_by_month", "marts.energy_by_month", "open", {"b": "open"}, ("building_id",), {"fr": "Énergie", "en": "Energy"})
+LABELS = {"label": {"fr": "Énergie", "en": "Energy"}}
+MART = Mart("energy_by_month", "marts.energy_by_month", "open", {"b": "open"}, ("building_id",), LABELS)
 
 
 @pytest.fixture
@@ -166,6 +168,7 @@ def test_killed_between_the_entry_and_the_catalogue_the_next_run_ends_the_public
     script = """
 import os, signal, sys
 from ingestion.lake import Lake, LakeError
+from expectations.gate import Figures
 from ingestion.journal import Journal
 from redistribution import publish as out
 sys.path.insert(0, 'tests')
@@ -540,9 +543,85 @@ def test_a_mart_that_gains_a_position_or_a_label_is_published_again(lake: Lake) 
     run(lake, "r1", [Mart(*told)])
     entry = run(lake, "r2", [Mart(*told, position=("longitude", "latitude"))])
     assert entry is not None and "geometry" in entry["marts"]["buildings"]["columns"]
-    entry = run(lake, "r3", [Mart(*told, labels={"fr": "Bâtiments", "en": "Buildings"}, position=("longitude", "latitude"))])
+    labels = {"label": {"fr": "Bâtiments", "en": "Buildings"}}
+    entry = run(lake, "r3", [Mart(*told, labels=labels, position=("longitude", "latitude"))])
     assert entry is not None and next(iter(entry["marts"]["buildings"]["files"].values())).endswith("/r2.parquet"), "its file is the same"
-    assert run(lake, "r4", [Mart(*told, labels={"fr": "Bâtiments", "en": "Buildings"}, position=("longitude", "latitude"))]) is None
+    assert run(lake, "r4", [Mart(*told, labels=labels, position=("longitude", "latitude"))]) is None
+
+
+def told(lake: Lake) -> tuple[list[tuple], list[tuple]]:
+    """Give the comments that a reader of the catalogue sees: of the table, of its columns."""
+    of = "where database_name = 'lake' and table_name = 'energy_by_month'"
+    tables, columns = f"select comment from duckdb_tables() {of}", f"select column_name, comment from duckdb_columns() {of} order by 1"
+    return read(lake, tables), read(lake, columns)
+
+
+def test_labels_reach_the_readers_of_tables_columns_files_and_publications(lake: Lake) -> None:
+    import pyarrow.parquet
+
+    kwh = {"label": {"fr": "Consommation", "en": "Consumption"}, "description": {"fr": "D'un mois.", "en": "Of a month."}, "unit": "kWh"}
+    labels = {
+        **LABELS, "description": {"fr": "Un mois.", "en": "A month."}, "licences": ["etalab-2.0", "odbl"],
+        "columns": {"kwh": {**kwh, "nature": "measured", "aggregate": "sum"}},
+    }  # fmt: skip
+    mart = dataclasses.replace(MART, labels=labels)
+    fill(lake, rows(4))
+    entry = run(lake, "r1", [mart])
+    assert entry is not None and list(entry["labels"].values()) == [labels]
+    of_table = "en: Energy. A month.\nfr: Énergie. Un mois.\nlicence: etalab-2.0, odbl"
+    of_kwh = "en: Consumption. Of a month.\nfr: Consommation. D'un mois.\nunit: kWh; nature: measured; aggregate: sum"
+    assert told(lake) == ([(of_table,)], [("building_id", None), ("kwh", of_kwh)])
+    path = lake.path("files/open/energy_by_month.parquet")
+    metadata = {k.decode(): v.decode() for k, v in pyarrow.parquet.read_schema(path).metadata.items()}
+    assert (metadata["label_fr"], metadata["description_en"], metadata["licences"]) == ("Énergie", "A month.", "etalab-2.0, odbl")
+    assert json.loads(metadata["columns"])["kwh"]["unit"] == "kWh" and metadata["access_class"] == "open"
+    by_duckdb = dict(duckdb.sql(f"select decode(key), decode(value) from parquet_kv_metadata('{path}')").fetchall())
+    assert {name: by_duckdb[name] for name in ("label_fr", "label_en", "columns")} == {
+        name: metadata[name] for name in ("label_fr", "label_en", "columns")
+    }
+    said = read(lake, "select label_fr, label_en, description_fr, licences, columns from lake.publications")
+    assert said[0][:4] == ("Énergie", "Energy", "Un mois.", "etalab-2.0, odbl") and json.loads(said[0][4]) == labels["columns"]
+
+    # Another label alone: the same file, other comments; a language more: columns more.
+    mart = dataclasses.replace(MART, labels={**labels, "label": {"fr": "Les énergies", "en": "Energies", "br": "Energiezh"}})
+    files = set(lake.names("marts/open/energy_by_month"))
+    entry = run(lake, "r2", [mart])
+    assert entry is not None and len(entry["labels"]) == 1
+    assert set(lake.names("marts/open/energy_by_month")) == files, "no file is written for a label"
+    assert told(lake)[0][0][0].startswith("br: Energiezh.\nen: Energies. A month.\nfr: Les énergies. Un mois.")
+    assert read(lake, "select label_br from lake.publications order by seq") == [(None,), ("Energiezh",)]
+    fill(lake, rows(5))
+    entry = run(lake, "r3", [mart])
+    assert entry is not None and entry["labels"] == {}, "what was told once is not told again"
+
+    # A column without a label any more; then all of it again from the journal.
+    run(lake, "r4", [dataclasses.replace(mart, labels={**mart.labels, "columns": {}})])
+    assert told(lake)[1] == [("building_id", None), ("kwh", None)]
+    run(lake, "r5", [mart])
+    before = told(lake), read(lake, "from lake.publications order by seq")
+    out.catalogue(lake, "open").unlink()
+    out.follow(lake, Journal(lake), is_rebuild=True)
+    assert (told(lake), read(lake, "from lake.publications order by seq")) == before
+
+
+def test_a_catalogue_of_before_labels_had_columns_gains_them(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(lake, rows(4))
+    append = Journal.append
+
+    def old(journal: Journal, kind: str, **body: Any) -> int:
+        body.pop("labels")
+        body["marts"]["energy_by_month"]["labels"] = {"fr": "Énergie d'avant", "en": "Energy of before"}
+        return append(journal, kind, **body)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", old)
+        patch.setattr(out, "metadata_of", lambda _: {})
+        run(lake, "r1")
+    assert [name for name, *_ in read(lake, "describe lake.publications")][-1] == "published_at"
+    assert told(lake)[0] == [("en: Energy of before.\nfr: Énergie d'avant.",)]
+    run(lake, "r2")
+    assert told(lake)[0] == [("en: Energy.\nfr: Énergie.",)]
+    assert read(lake, "select label_fr from lake.publications order by seq") == [(None,), ("Énergie",)]
 
 
 def test_a_stable_name_leaves_no_other_link(lake: Lake) -> None:
@@ -557,6 +636,7 @@ def test_a_stable_name_leaves_no_other_link(lake: Lake) -> None:
 
 LIMITED = """
 import resource, sys
+from expectations.gate import Figures
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from redistribution import publish as out
@@ -789,3 +869,40 @@ def test_what_cannot_be_judged_withholds_a_mart_even_as_a_warning(lake: Lake, mo
     path.write_text("expectations: [{type: expect_column_values_to_be_unique, kwargs: {column: gone}}]")
     (fault,) = [f for f in faults_of_suites({}, {"energy_by_month": {"building_id": "varchar"}}) if "energy_by_month" in f]
     assert 'The column "gone"' in fault
+
+
+FIGURES = Figures("month_date", "completeness_share", ("kwh",))
+
+
+def months(count: int, kwh: str = "10.0", share: str = "1.0") -> str:
+    """Give a row by building and month: `kwh` and `completeness_share` are SQL of the month `m` and the building `b`."""
+    return (
+        f"select b::varchar as building_id, (date '2025-01-01' + to_months(m::int))::date as month_date, ({kwh})::double as kwh, "
+        f"({share})::double as completeness_share from range({count}) as t (m), range(4) as u (b)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ({"count": 5, "share": "if(m = 4, 0.1, 1.0)"}, None),  # a month that begins is not whole, and says nothing of the others
+        ({"count": 5, "share": "if(m < 3, 0.8, 1.0)"}, "mean completeness_share of the periods published: 0.80, 1.00 before"),
+        ({"count": 5, "share": "1.2"}, "completeness_share is not between 0 and 1"),
+        ({"count": 5, "kwh": "if(m = 4, 1000.0, 10.0)"}, None),
+        ({"count": 5, "kwh": "if(m = 0, 10000.0, 10.0)"}, "sum of kwh over the periods published: 40,080, 120 before (at least 60"),
+        ({"count": 5, "kwh": "0.01"}, "sum of kwh over the periods published: 0, 120 before"),
+        ({"count": 5, "kwh": "if(m = 4, 'nan'::double, 10.0)"}, "figures that are no number, or infinite: 4"),
+    ],
+)
+def test_a_mart_is_judged_by_what_it_says_of_its_figures(lake: Lake, then: dict, told: str | None) -> None:
+    mart = Mart("loads", "marts.loads", "open", {"b": "open"}, ("building_id", "month_date"), figures=FIGURES)
+    fill(lake, months(4, share="if(m = 3, 0.5, 1.0)"), "loads")
+    entry = judged(lake, "r1", [mart])
+    assert entry is not None and entry["marts"]["loads"]["profile"]["settled"] == {
+        "until": "2025-04-01", "completeness": 1.0, "sums": {"kwh": 120.0},
+    }  # fmt: skip
+    fill(lake, months(**then), "loads")
+    entry = judged(lake, "r2", [mart])
+    assert entry is not None
+    reasons = entry["withheld"].get("loads", {}).get("reasons", [])
+    assert not reasons if told is None else any(told in reason for reason in reasons), reasons

@@ -1,0 +1,241 @@
+{#
+    What of a table of small cells may be shown, as a SELECT over `cells`, a relation of one row per cell:
+    its columns, then `is_suppressed`, `<level>_is_suppressed` for each level, and `disclosure_block`.
+
+    `cell` names the columns of a cell's key within its totals; `levels` the columns of the totals that are shown, from the
+    widest to the finest, each the sum of whole parts of the next (a constant first, for a grand total). `contributors` counts
+    who is behind a cell, `largest` is what the largest of them gives to `value`, none where there is no rule of dominance.
+    `measures` are the columns that are NULL where a cell is hidden. `apart` are the columns by which nothing is added up (a
+    year), `thresholds` the relation of the seed, `domain` its row.
+
+    A cell of fewer contributors than the domain asks, or that one of them dominates, is hidden, and with it the smallest of
+    its neighbours until those hidden under a total that is shown are two at least, none of them empty, that together reach the
+    threshold and pass dominance. Where all of a total's parts are not enough, the total is hidden, which is a hidden part of the
+    wider one; a total hidden to protect another one hides all its parts. All that can be subtracted then is a sum of whole
+    blocks, `disclosure_block`: the hidden parts of one total that is shown. None where no total shows them.
+
+    `shown`: what was last published, as this SELECT gave it. What was hidden stays hidden, and what readers know protects nothing.
+#}
+{% macro disclosed(cells, domain, cell, levels, contributors, value, largest, measures, apart=[], thresholds=none, shown=none) -%}
+{%- set key = apart + levels + cell -%}
+with thresholds as (
+
+    select minimum_count, coalesce(dominance_share, 1) as dominance_share
+    from {{ thresholds or ref('disclosure_thresholds') }}
+    where domain = '{{ domain }}' and valid_to is null
+
+),
+
+part_0 as (
+
+    select
+        {% for name in key %}cells.{{ name }}, {% endfor %}
+        cells.{{ contributors }} as part_count,
+        cells.{{ value }} as part_value,
+        {{ 'cells.' ~ largest if largest else 'cast(0 as double)' }} as part_largest,
+        {% if shown -%}
+        coalesce(shown.is_suppressed, false) as was_hidden,
+        coalesce(not shown.is_suppressed, false) as is_known
+        {% for level in levels %}, coalesce(shown.{{ level }}_is_suppressed, false) as {{ level }}_was_hidden,
+        coalesce(not shown.{{ level }}_is_suppressed, false) as {{ level }}_is_known
+        {% endfor %}
+        {%- else -%}
+        false as was_hidden, false as is_known
+        {% for level in levels %}, false as {{ level }}_was_hidden, false as {{ level }}_is_known
+        {% endfor %}
+        {%- endif %}
+    from {{ cells }} as cells
+    {% if shown -%}
+    left join {{ shown }} as shown
+        on {% for name in key %}cells.{{ name }} = shown.{{ name }}{{ ' and ' if not loop.last }}{% endfor %}
+    {%- endif %}
+
+),
+
+{# From the finest total to the widest: which of its parts are hidden, and whether it can be shown. -#}
+{% for depth in range(levels | length) -%}
+{%- set level = levels[levels | length - 1 - depth] -%}
+{%- set total = apart + levels[:levels | length - depth] -%}
+{%- set part = total + (cell if depth == 0 else [levels[levels | length - depth]]) -%}
+judged_{{ depth }} as (
+
+    select
+        part_{{ depth }}.*,
+        part_count > 0 and (
+            was_hidden
+            or {{ 'is_unprotected' if depth else 'false' }}
+            or part_count < thresholds.minimum_count
+            or part_largest > thresholds.dominance_share * part_value
+        ) as is_small,
+        thresholds.minimum_count,
+        thresholds.dominance_share
+    from part_{{ depth }}
+    cross join thresholds
+
+),
+
+{# What a reader knows already protects nothing; beside a part that is newly hidden, nor does what was hidden: its sum is known. -#}
+weighed_{{ depth }} as (
+
+    select
+        *,
+        case
+            when part_count = 0 or is_known then 0
+            when
+                was_hidden and max(case when is_small and not was_hidden then 1 else 0 end)
+                    over (partition by {{ total | join(', ') }}) = 1
+                then 0
+            else 1
+        end as part_weight,
+        sum(case when is_small then 1 else 0 end) over (partition by {{ total | join(', ') }}) as small_count,
+        row_number() over (
+            partition by {{ total | join(', ') }}
+            order by part_count > 0 desc, is_small desc, is_known, part_count, {{ part | join(', ') }}
+        ) as part_rank
+    from judged_{{ depth }}
+
+),
+
+ranked_{{ depth }} as (
+
+    select
+        *
+        {% for name, sum in [
+            ('group_parts', 'sum(part_weight)'), ('group_count', 'sum(part_weight * part_count)'),
+            ('group_value', 'sum(part_weight * part_value)'), ('group_largest', 'max(part_weight * part_largest)'),
+        ] -%}
+        , {{ sum }} over (
+            partition by {{ total | join(', ') }} order by part_rank rows between unbounded preceding and current row
+        ) as {{ name }}
+        {% endfor %}
+    from weighed_{{ depth }}
+
+),
+
+enough_{{ depth }} as (
+
+    select
+        *,
+        min(
+            case
+                when
+                    part_rank >= small_count
+                    and group_parts >= 2
+                    and group_count >= minimum_count
+                    and group_largest <= dominance_share * group_value
+                    then part_rank
+            end
+        ) over (partition by {{ total | join(', ') }}) as last_hidden
+    from ranked_{{ depth }}
+
+),
+
+hidden_{{ depth }} as (
+
+    select
+        *,
+        small_count > 0 and part_count > 0 and part_rank <= coalesce(last_hidden, part_rank) as is_hidden,
+        small_count > 0 and last_hidden is null as is_total_unprotected
+    from enough_{{ depth }}
+
+),
+
+part_{{ depth + 1 }} as (
+
+    select
+        {{ total | join(', ') }},
+        sum(part_count) as part_count,
+        sum(part_value) as part_value,
+        max(part_largest) as part_largest,
+        bool_or({{ level }}_was_hidden) as was_hidden,
+        bool_and({{ level }}_is_known) as is_known,
+        bool_or(is_total_unprotected) as is_unprotected
+        {% for wider in levels[:levels | length - 1 - depth] %}, bool_or({{ wider }}_was_hidden) as {{ wider }}_was_hidden,
+        bool_and({{ wider }}_is_known) as {{ wider }}_is_known
+        {% endfor %}
+    from hidden_{{ depth }}
+    group by {{ total | join(', ') }}
+
+),
+
+{% endfor -%}
+{# The widest totals have no total above: each stands alone. -#}
+hidden_{{ levels | length }} as (
+
+    select
+        part_{{ levels | length }}.*,
+        part_count > 0 and (
+            was_hidden
+            or is_unprotected
+            or part_count < thresholds.minimum_count
+            or part_largest > thresholds.dominance_share * part_value
+        ) as is_hidden
+    from part_{{ levels | length }}
+    cross join thresholds
+
+),
+
+statuses as (
+
+    select
+        {% for name in key %}hidden_0.{{ name }}, {% endfor %}
+        {% for depth in range(1, levels | length + 1) -%}
+        {%- set level = levels[levels | length - depth] -%}
+        {% for wider in range(depth, levels | length + 1) %}hidden_{{ wider }}.is_hidden{{ ' or ' if not loop.last }}{% endfor %} as {{ level }}_is_suppressed,
+        {% endfor -%}
+        hidden_0.part_count > 0
+        and ({% for depth in range(levels | length + 1) %}hidden_{{ depth }}.is_hidden{{ ' or ' if not loop.last }}{% endfor %}) as is_suppressed
+    from hidden_0
+    {% for depth in range(1, levels | length + 1) -%}
+    {%- set total = apart + levels[:levels | length - depth + 1] -%}
+    inner join hidden_{{ depth }}
+        on {% for name in total %}hidden_0.{{ name }} = hidden_{{ depth }}.{{ name }}{{ ' and ' if not loop.last }}{% endfor %}
+    {% endfor %}
+
+)
+
+select
+    {% for name in key %}cells.{{ name }},
+    {% endfor -%}
+    {% for name in measures %}case when not statuses.is_suppressed then cells.{{ name }} end as {{ name }},
+    {% endfor -%}
+    {% for level in levels %}statuses.{{ level }}_is_suppressed,
+    {% endfor -%}
+    statuses.is_suppressed,
+    case
+        when not statuses.is_suppressed then null
+        {% for depth in range(1, levels | length + 1) -%}
+        {%- set total = apart + levels[:levels | length - depth + 1] -%}
+        when not statuses.{{ levels[levels | length - depth] }}_is_suppressed
+            then concat_ws('/', {% for name in total %}cast(cells.{{ name }} as string){{ ', ' if not loop.last }}{% endfor %})
+        {% endfor -%}
+    end as disclosure_block
+from {{ cells }} as cells
+inner join statuses
+    on {% for name in key %}cells.{{ name }} = statuses.{{ name }}{{ ' and ' if not loop.last }}{% endfor %}
+{%- endmacro %}
+
+{#
+    Which totals of another geography may be shown beside, as a SELECT: `zone`, `is_suppressed`. `rows` is what `disclosed` gave,
+    with the column `zone`; totals are sums of whole cells. One that cuts a block, or holds a hidden cell that no shown total
+    holds, would give back a part of it.
+#}
+{% macro disclosed_elsewhere(rows, zone) -%}
+with rows_with_cut as (
+
+    select
+        {{ zone }},
+        is_suppressed and (
+            disclosure_block is null
+            or min({{ zone }}) over (partition by disclosure_block) != max({{ zone }}) over (partition by disclosure_block)
+        ) as is_cut
+    from {{ rows }} as cells
+
+)
+
+select
+    {{ zone }},
+    bool_or(is_cut) as is_suppressed
+from rows_with_cut
+group by {{ zone }}
+{%- endmacro %}

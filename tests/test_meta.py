@@ -1,0 +1,191 @@
+"""What `make check` asks of the YAML of a mart: each rule broken once, and named with the mart, the column and the mend."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from redistribution.meta import faults_of_meta, labels_of, read_codes
+
+MART = """
+name: energy_by_month
+description: One row per month and energy.
+config:
+  meta:
+    label_fr: Énergie
+    label_en: Energy
+    description_fr: Une ligne par mois et énergie.
+    audience: [citizens]
+    access_class: internal
+    reasons_not_open: [It tells a habit.]
+    decision_fr: Choisir.
+    decision_en: Choose.
+    department: Énergie
+    freshness: 3
+    completeness: completeness_share
+    grain: [month_date, energy]
+    questions: [{fr: "Combien ?", en: "How much?", sql: select 1 as value}]
+columns:
+  - {name: month_date, data_type: date, description: Month., config: {meta: {label_fr: Mois, label_en: Month, description_fr: Mois.}}}
+  - {name: energy, data_type: string, description: Energy.,
+     config: {meta: {label_fr: Énergie, label_en: Energy, description_fr: Énergie., codes: energy}}}
+  - {name: area_m2, data_type: double, description: Area.,
+     config: {meta: {label_fr: Surface, label_en: Area, description_fr: Surface., unit: m2, nature: measured, aggregate: none}}}
+  - {name: kwh, data_type: double, description: Energy.,
+     config: {meta: {label_fr: Énergie, label_en: Energy, description_fr: Énergie., unit: kWh, nature: measured, aggregate: sum}}}
+  - {name: kwh_per_m2, data_type: double, description: Energy.,
+     config: {meta: {label_fr: Énergie, label_en: Energy, description_fr: Énergie., unit: kWh/m2, nature: composite,
+                     components: [kwh, area_m2], aggregate: mean, weight: area_m2}}}
+  - {name: completeness_share, data_type: double, description: Share.,
+     config: {meta: {label_fr: Part, label_en: Share, description_fr: Part., unit: share, nature: measured, aggregate: none}}}
+"""
+LANGUAGES = ("fr", "en")
+REQUIRED = ("audience", "department", "freshness", "access_class", "grain", "completeness")
+NAMED = ("completeness", "reference_value", "target_value", "estimated", "files_by")
+CODES = {"energy": {"gas": {}, "wood": {}}}
+Node = dict[str, Any]
+
+
+def node(name: str, parents: list[str], code: str, layer: str = "marts") -> Node:
+    """Give a model of the manifest: a mart as MART says it, or what marts are made of."""
+    told = yaml.safe_load(MART)
+    return {
+        **told, "name": name, "unique_id": name, "resource_type": "model", "fqn": ["p", layer, name], "raw_code": code,
+        "columns": {column["name"]: column for column in told["columns"]}, "depends_on": {"nodes": parents},
+    }  # fmt: skip
+
+
+def manifest(*nodes: Node) -> dict[str, Any]:
+    test = {
+        "unique_id": "test", "resource_type": "test", "fqn": ["p", "t"], "attached_node": "energy_by_month", "column_name": "energy",
+        "test_metadata": {"name": "accepted_values", "kwargs": {"values": ["gas", "wood"]}},
+    }  # fmt: skip
+    return {"nodes": {"test": test, **{each["unique_id"]: each for each in nodes}}}
+
+
+def of_mart(field: str, value: Any = None) -> Callable[[Node], None]:
+    def broken(mart: Node) -> None:
+        mart["config"]["meta"].pop(field, None)
+        if value is not None:
+            mart["config"]["meta"][field] = value
+
+    return broken
+
+
+def of_column(name: str, field: str, value: Any = None) -> Callable[[Node], None]:
+    def broken(mart: Node) -> None:
+        mart["columns"][name]["config"]["meta"].pop(field, None)
+        if value is not None:
+            mart["columns"][name]["config"]["meta"][field] = value
+
+    return broken
+
+
+def no_completeness(mart: Node) -> None:
+    mart["config"]["meta"]["completeness"] = None
+
+
+def open_mart(mart: Node) -> None:
+    mart["config"]["meta"]["access_class"] = "open"
+
+
+def test_a_mart_that_says_all_has_no_fault() -> None:
+    assert faults_of_meta(manifest(node("energy_by_month", [], "kwh")), LANGUAGES, CODES) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        *[
+            (of_mart(field), f"mart energy_by_month: config.meta.{field}: Field required")
+            for field in ("audience", "department", "freshness")
+        ],
+        *[
+            (of_mart(field), f"mart energy_by_month: config.meta.{field}: Field required")
+            for field in ("access_class", "grain", "completeness")
+        ],
+        *[(of_mart(field), f"config.meta.{field} is missing") for field in ("label_fr", "label_en", "description_fr", "decision_en")],
+        (of_mart("reasons_not_open"), "is internal, and does not say why it is not open"),
+        (open_mart, "is open, and says why it is not open"),
+        (of_mart("access_class", "secret"), "config.meta.access_class: Input should be 'open'"),
+        (of_mart("freshness", 0), "config.meta.freshness: Input should be greater than 0"),
+        (of_mart("owner", "me"), "config.meta.owner: Extra inputs are not permitted"),
+        (of_mart("label_de", "Energie"), "config.meta.label_de: Extra inputs are not permitted"),
+        (no_completeness, "completeness is null without a reason"),
+        (of_mart("questions", [{"fr": "Combien ?"}]), "a question has no `en` (Combien ?)"),
+        (of_mart("questions", ["Combien ?"]), "a question has no `fr, en`"),
+        *[
+            (of_mart(of, "absent"), f"column absent: `{of}` names it")
+            for of in ("completeness", "reference_value", "target_value", "estimated")
+        ],
+        (of_mart("grain", ["absent"]), "column absent: `grain` names it"),
+        (of_mart("position", ["x", "y"]), "column x: `position` names it"),
+        (of_column("kwh", "label_en"), "mart energy_by_month, column kwh: config.meta.label_en is missing"),
+        (of_column("month_date", "description_fr"), "column month_date: config.meta.description_fr is missing"),
+        *[(of_column("kwh", field), f"column kwh: is a measure and says no `{field}`") for field in ("unit", "nature", "aggregate")],
+        (of_column("kwh", "nature", "guessed"), "column kwh: config.meta.nature: Input should be 'measured'"),
+        (of_column("kwh", "aggregate", "max"), "column kwh: config.meta.aggregate: Input should be 'sum'"),
+        (of_column("energy", "aggregate", "sum"), "column energy: is no measure, and says how it sums up"),
+        (of_column("kwh_per_m2", "components"), "is a composite without components"),
+        (of_column("kwh", "components", ["area_m2"]), "column kwh: names components, and is measured"),
+        (of_column("kwh_per_m2", "components", ["kwh", "floor"]), "`components` names floor, which is no column"),
+        (of_column("kwh_per_m2", "components", ["kwh_per_m2"]), "`components` names the column itself"),
+        (of_column("kwh_per_m2", "weight"), "is a mean without its weight"),
+        (of_column("kwh_per_m2", "weight", "floor"), "`weight` names floor, which is no column"),
+        (of_column("kwh", "weight", "area_m2"), "names a weight, and its aggregate is sum"),
+        (of_column("energy", "codes"), "holds codes (gas, wood) that have no label"),
+        (of_column("energy", "codes", "fuel"), "`codes: fuel` is no domain of seed code_labels"),
+    ],
+)
+def test_each_rule_is_named_where_it_is_broken(broken: Callable[[Node], None], told: str) -> None:
+    mart = node("energy_by_month", [], "kwh")
+    broken(mart)
+    faults = faults_of_meta(manifest(mart), LANGUAGES, CODES)
+    assert any(told in fault and "Mend: " in fault for fault in faults), faults
+
+
+def test_a_code_without_a_label_is_named() -> None:
+    faults = faults_of_meta(manifest(node("energy_by_month", [], "kwh")), LANGUAGES, {"energy": {"gas": {}}})
+    assert faults == ["mart energy_by_month, column energy: wood has no label in domain energy. Mend: write it in seed code_labels"]
+
+
+def test_languages_are_those_of_the_territory() -> None:
+    mart = node("energy_by_month", [], "kwh")
+    faults = faults_of_meta(manifest(mart), ("fr", "en", "br"), CODES)
+    assert any("config.meta.label_br is missing" in fault for fault in faults)
+    mart["config"]["meta"]["label_br"] = "Energiezh"
+    assert labels_of(mart, ("br",))["label"] == {"br": "Energiezh"}
+
+
+def test_one_name_is_one_metric() -> None:
+    """The same name in two marts: the same unit, the same nature, and a model that both take it from."""
+    shared = node("int_months", [], "select kwh, area_m2, kwh_per_m2, completeness_share", "intermediate")
+    first = node("energy_by_month", ["int_months"], "select kwh, area_m2, kwh_per_m2, completeness_share")
+    second = node("sums_by_year", ["int_months"], "select sum(kwh) as kwh, area_m2, kwh_per_m2, completeness_share")
+    assert faults_of_meta(manifest(shared, first, second), LANGUAGES, CODES) == []
+    assert faults_of_meta(manifest(shared, first, node("sums_by_year", ["energy_by_month"], second["raw_code"])), LANGUAGES, CODES) == []
+    other = copy.deepcopy(second)
+    other["columns"]["kwh"]["config"]["meta"] |= {"unit": "MWh", "nature": "estimated"}
+    faults = faults_of_meta(manifest(shared, first, other), LANGUAGES, CODES)
+    assert [fault.partition(": ")[2].partition(",")[0] for fault in faults] == ["its unit is MWh", "its nature is estimated"]
+    apart = node("int_bills", [], "select area_m2, kwh_per_m2, completeness_share, amount * 10 as kwh", "intermediate")
+    second = node("sums_by_year", ["int_bills", "int_months"], "select int_bills.kwh, area_m2, kwh_per_m2, completeness_share")
+    months = node("int_months", [], "area_m2, kwh_per_m2, completeness_share", "intermediate")
+    faults = faults_of_meta(manifest(months, apart, first, second), LANGUAGES, CODES)
+    assert len(faults) == 1 and "sums_by_year, column kwh: comes from no model that energy_by_month takes it from" in faults[0]
+
+
+def test_the_seed_of_labels_says_each_language_once(tmp_path: Path) -> None:
+    path = tmp_path / "code_labels.csv"
+    path.write_text("domain,code,label_fr,label_en\nenergy,gas,Gaz,Gas\nenergy,wood,Bois,\nenergy,gas,Gaz,Gas\n", encoding="utf-8")
+    codes, faults = read_codes(path, LANGUAGES)
+    assert codes["energy"]["gas"] == {"fr": "Gaz", "en": "Gas"}
+    assert faults == [
+        "code_labels.csv: energy wood has no label_en. Mend: write it",
+        "code_labels.csv: energy gas stands twice. Mend: keep one",
+    ]
