@@ -90,6 +90,17 @@ def test_a_world_is_the_same_every_time_and_changes_with_its_seed(tree: LoraTree
     assert World(seed=36).bills != World().bills
 
 
+def test_bills_are_of_declared_contracts_and_buildings_say_who_runs_them(world: World) -> None:
+    contracts = {row["contract_id"]: row for row in world.contracts}
+    for bill in world.bills:
+        contract = contracts[bill["contract_id"]]
+        assert (contract["building_id"], contract["energy"]) == (bill["building_id"], bill["energy"])
+        assert contract["valid_from"] <= bill["from_date"]
+    many = World(scale=4)
+    assert {row["operator"] for row in many.buildings} == {"commune", "epci", "enterprise"}
+    assert {row["is_publishable"] for row in many.buildings} == {True, False}
+
+
 def test_a_later_until_only_adds(world: World, tree: LoraTree) -> None:
     early = World(until=dt.date(2024, 10, 9))
     before = LoraTree(early)
