@@ -16,6 +16,7 @@
     'drift_ratio',
     'drift_day_count',
     'drift_noise_share',
+    'event_gap_day_count',
     'reporting_share',
     'edge_day_count',
     'frozen_day_count',
