@@ -49,9 +49,9 @@ select
 
     -- measures
     count(*) as anomaly_day_count,
-    avg(numbered.observed_value) as observed_value,
-    avg(numbered.expected_value) as expected_value,
-    sum(numbered.excess_kwh) as excess_kwh,
+    round(avg(numbered.observed_value), 6) as observed_value,
+    round(avg(numbered.expected_value), 6) as expected_value,
+    round(sum(numbered.excess_kwh), 6) as excess_kwh,
     count(numbered.excess_kwh) as excess_day_count,
 
     -- dates
