@@ -58,7 +58,6 @@ def test_a_first_run_tells_all_a_second_finds_nothing_new_and_one_more_day_is_a_
     assert left == "", "something is left running"
 
 
-@pytest.mark.chain
 def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str], tmp_path: Path) -> None:
     """What tests/test_alarms.py scores on ten seeds is what a whole chain tells: held on this one, row by row."""
     folder, _ = ran
@@ -101,6 +100,8 @@ def test_a_bill_without_factor_flags_its_row_and_withholds_nothing(
         ("energy_anomalies_by_building_day", "'odd' as anomaly_kind", "no name that readers know"),
         ("energy_anomalies_by_building_day", "null::double as observed_value", "no evidence"),
         ("public_buildings_energy_by_commune_month", "consumption_kwh_pci_per_m2 * 1000 as consumption_kwh_pci_per_m2", "kWh PCI per m2"),
+        ("energy_alerts_by_event", "'odd' as anomaly_kind", "no name that readers know"),
+        ("energy_alerts_by_event", "start_date - 1 as end_date", "ends before it starts"),
         ("public_buildings_energy_by_commune_month", "'Rennes' as commune_code", "no INSEE code"),
     ],
 )  # fmt: skip
@@ -110,7 +111,10 @@ def test_a_mart_that_makes_no_sense_is_withheld(ran: tuple[Path, str], tmp_path:
     folder, _ = ran
     good = next((folder / "files").glob(f"*/{mart}.parquet"))
     columns = [row[0] for row in duckdb.sql(f"describe from '{good}'").fetchall()]
-    keys = {"energy_anomalies_by_building_day": ["building_id", "day_date", "anomaly_kind"]}
+    keys = {
+        "energy_anomalies_by_building_day": ["building_id", "day_date", "anomaly_kind"],
+        "energy_alerts_by_event": ["building_id", "anomaly_kind", "start_date"],
+    }
     key = keys.get(mart, [columns[0], "month_date", "energy"])
     lake = Lake(str(folder))
     assert judge_mart(lake, mart, [str(good)], columns, key, None)[0] == []

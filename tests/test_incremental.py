@@ -134,7 +134,9 @@ def moved(chain: Chain, instants: tuple[dt.datetime, dt.datetime, dt.datetime], 
         with contextlib.suppress(ValueError):
             frame = json.loads(path.read_text())
             found[dt.datetime.fromisoformat(frame["timestamp"]).replace(tzinfo=None)] = frame
-    start, late, end = instants
+    near, late, far = instants
+    # No device keeps to the second.
+    start, end = (next(each for each in sorted(found) if abs(each - moment) < dt.timedelta(minutes=1)) for moment in (near, far))
     frame = found[start]
     assert not [moment for moment in found if start < moment < end and found[moment]["data"]["PTCOUR1"] == frame["data"]["PTCOUR1"]]
     low, high = (float(found[moment]["data"]["EAP_s"].removesuffix("kWh")) for moment in (start, end))

@@ -21,6 +21,7 @@
     'drift_ratio',
     'drift_day_count',
     'drift_noise_share',
+    'event_gap_day_count',
     'reporting_share',
     'edge_day_count',
     'still_alarm_day_count',

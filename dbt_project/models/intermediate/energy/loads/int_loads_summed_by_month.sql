@@ -38,11 +38,15 @@ select
     count(*) as day_count,
     min(colder.temperature_c) as temperature_min_c,
     max(colder.temperature_c) as temperature_max_c,
-    round(sum(colder.degrees), 6) as degrees,
-    round(sum(colder.load_kw), 6) as load_kw,
-    round(sum(colder.degrees * colder.degrees), 6) as degrees_squared,
-    round(sum(colder.degrees * colder.load_kw), 6) as degrees_by_load,
-    round(sum(colder.load_kw * colder.load_kw), 6) as load_squared,
+    -- Sums of decimals, which are the same in whatever order rows come.
+    cast(sum(cast(colder.degrees as decimal(24, 6))) as double) as degrees,
+    cast(sum(cast(colder.load_kw as decimal(24, 6))) as double) as load_kw,
+    cast(sum(cast(colder.degrees * colder.degrees as decimal(24, 6))) as double)
+        as degrees_squared,
+    cast(sum(cast(colder.degrees * colder.load_kw as decimal(24, 6))) as double)
+        as degrees_by_load,
+    cast(sum(cast(colder.load_kw * colder.load_kw as decimal(24, 6))) as double)
+        as load_squared,
 
     -- dates
     colder.month_date
