@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 
 from benchmarks.measure import Result, Spent, alternate
 from benchmarks.territory import FIRST_DAY, orchestra, territory
+from ingestion.brick import read_bricks
+from ingestion.journal import Journal
+from ingestion.lake import Lake
+from redistribution.publish import read_marts
 
 HISTORIES, QUICK_HISTORIES = (30, 900), (30, 400)
 LIMIT = 1.3
@@ -39,5 +44,24 @@ def _compare(folder: Path, command: str, histories: tuple[int, ...], rounds: int
     short, long = (spent[str(length)] for length in histories)
     figures = [f"{length} days of frames: {spent[str(length)]}, their first run {first[length]}" for length in histories]
     figures.append(f"in CPU seconds: {long.cpu_s / short.cpu_s:.2f}")
+    if command == "run":
+        figures += cost_of_marts(folder / str(histories[1]) / "lake")
     name = f"one new day, orchestra {command}, on {histories[1]} days over {histories[0]}"
     return Result(name, long.wall_s / short.wall_s, LIMIT, figures=figures)
+
+
+def cost_of_marts(lake: Path) -> list[str]:
+    """Say of each mart what its last build took: the seconds of its model, of all it is made of, and the bytes written of it."""
+    target = lake / "state" / "target"
+    results = json.loads((target / "run_results.json").read_bytes())["results"]
+    seconds = {result["unique_id"]: result["execution_time"] for result in results if result["unique_id"].startswith("model.")}
+    manifest = json.loads((target / "manifest.json").read_bytes())
+    last = next(reversed(list(Journal(Lake(str(lake))).of("publication"))), {"marts": {}, "run_id": ""})
+    told = []
+    for mart in read_marts(manifest, {name: brick.meta.access_class for name, brick in read_bricks().items()}):
+        record = last["marts"].get(mart.name, {"files": {}, "sizes": {}})
+        written = sum(size for unit, size in record["sizes"].items() if last["run_id"] in record["files"][unit])
+        own = seconds.get(f"model.city_orchestra.{mart.name}", 0.0)
+        made_of = sum(seconds.get(node, 0.0) for node in mart.lineage)
+        told.append(f"{mart.name}: its model {own:.2f} s, all that it is made of {made_of:.1f} s, {written / 1000:.0f} kB written")
+    return told

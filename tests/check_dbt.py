@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import yaml
 
 from expectations.gate import faults_of_suites
 from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import PROJECT, read_bricks, read_territory
-from ingestion.lake import Lake
+from ingestion.lake import Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
-from redistribution.meta import faults_of_meta, is_mart, read_codes
+from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes
+from redistribution.publish import CLASSES
 
 # What only one engine has, and what ties a model to a run.
 FORBIDDEN = (
@@ -59,7 +63,44 @@ def meta_faults(manifest: dict[str, Any]) -> list[str]:
     """Name what marts do not say of themselves, and the codes without a label in a language of the territory."""
     languages = read_territory().languages
     codes, told = read_codes(DBT_PROJECT / "seeds" / "reference" / "code_labels.csv", languages)
-    return [*told, *faults_of_meta(manifest, languages, codes)]
+    return [*told, *faults_of_meta(manifest, languages, codes), *faults_of_seeds(manifest, codes), *faults_of_questions(manifest)]
+
+
+def faults_of_seeds(manifest: dict[str, Any], codes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Name the codes of seeds that have no label, where a column of one says their domain (`config.meta.codes`)."""
+    found = []
+    for node in manifest["nodes"].values():
+        domains = {name: domain for name, column in node.get("columns", {}).items() if (domain := column_meta(column).get("codes"))}
+        if node["resource_type"] != "seed" or not domains:
+            continue
+        with (DBT_PROJECT / node["original_file_path"]).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for name, domain in domains.items():
+            if absent := sorted({row[name] for row in rows} - codes.get(domain, {}).keys()):
+                found.append(
+                    f"seed {node['name']}, column {name}: {', '.join(absent)} has no label in domain {domain}. Mend: code_labels.csv"
+                )
+    return found
+
+
+def faults_of_questions(manifest: dict[str, Any]) -> list[str]:
+    """Try the query of each question on empty marts: those that who sees the mart sees."""
+    found, marts = [], [node for node in manifest["nodes"].values() if is_mart(node)]
+    classes = {node["name"]: CLASSES.index(node["config"]["meta"].get("access_class", "restricted")) for node in marts}
+    columns = columns_of_marts(manifest)
+    for node in marts:
+        for question in node["config"]["meta"].get("questions") or ():
+            if not question.get("sql"):
+                continue
+            with duckdb.connect() as connection:
+                for name in (name for name, of in classes.items() if of <= classes[node["name"]]):
+                    connection.execute(f"create table {name} ({', '.join(f'{quoted(c)} {kind}' for c, kind in columns[name].items())})")
+                try:
+                    connection.execute(question["sql"])
+                except duckdb.Error as error:
+                    told = str(error).splitlines()[0]
+                    found.append(f"mart {node['name']}: the query of '{question.get('en')}' cannot run: {told}. Mend: its `sql`")
+    return found
 
 
 def partition_faults(manifest: dict[str, Any]) -> list[str]:

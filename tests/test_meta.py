@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from ingestion.brick import PROJECT
 from redistribution.meta import faults_of_meta, labels_of, read_codes
+from tests.check_dbt import faults_of_questions, faults_of_seeds
 
 MART = """
 name: energy_by_month
@@ -189,3 +191,25 @@ def test_the_seed_of_labels_says_each_language_once(tmp_path: Path) -> None:
         "code_labels.csv: energy wood has no label_en. Mend: write it",
         "code_labels.csv: energy gas stands twice. Mend: keep one",
     ]
+
+
+def test_codes_of_seeds_have_labels() -> None:
+    energies = {
+        "resource_type": "seed", "name": "energies", "fqn": ["p", "energies"], "original_file_path": "seeds/energy/energies.csv",
+        "columns": {"energy": {"config": {"meta": {"codes": "energy"}}}},
+    }  # fmt: skip
+    labels = read_codes(PROJECT / "dbt_project" / "seeds" / "reference" / "code_labels.csv", LANGUAGES)[0]
+    assert faults_of_seeds({"nodes": {"energies": energies}}, labels) == []
+    less = {"energy": {code: told for code, told in labels["energy"].items() if code != "wood"}}
+    told = "seed energies, column energy: wood has no label in domain energy. Mend: code_labels.csv"
+    assert faults_of_seeds({"nodes": {"energies": energies}}, less) == [told]
+
+
+def test_the_query_of_a_question_is_tried_on_what_its_readers_see() -> None:
+    mart, inner = node("energy_by_month", [], "kwh"), node("energy_by_day", [], "kwh")
+    assert faults_of_questions(manifest(mart, inner)) == []
+    mart["config"]["meta"]["access_class"] = "open"
+    for sql in ("select sum(kwhh) from energy_by_month", "select sum(kwh) from energy_by_day"):
+        mart["config"]["meta"]["questions"] = [{"fr": "Combien ?", "en": "How much?", "sql": sql}]
+        faults = faults_of_questions(manifest(mart, inner))
+        assert len(faults) == 1 and faults[0].startswith("mart energy_by_month: the query of 'How much?' cannot run: "), sql

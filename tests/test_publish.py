@@ -218,10 +218,11 @@ def test_stable_files_are_read_by_pyarrow_duckdb_and_a_gis_reader(lake: Lake) ->
 
     select = "select * from (values ('b1', -1.68, 48.11), ('b2', -1.60, 48.05)) as t (building_id, longitude, latitude)"
     fill(lake, select, "buildings")
-    mart = Mart("buildings", "marts.buildings", "open", {"b": "open"}, ("building_id",), position=("longitude", "latitude"))
+    mart = Mart("buildings", "marts.buildings", "open", {"b": "open"}, ("building_id",), LABELS, position=("longitude", "latitude"))
     run(lake, "r1", [mart])
     path = lake.path("files/open/buildings.parquet")
     assert pyarrow.parquet.read_table(path).num_rows == 2
+    assert {b"geo", b"label_fr"} <= pyarrow.parquet.read_schema(path).metadata.keys(), "a point and labels"
     assert duckdb.sql(f"select count(*) from '{path}'").fetchall() == [(2,)]
     frame = geopandas.read_parquet(path)
     assert frame.geometry.x.round(2).tolist() == [-1.68, -1.6] and frame.geometry.y.round(2).tolist() == [48.11, 48.05]
