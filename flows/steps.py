@@ -26,6 +26,7 @@ from ingestion.landing import Landed, land_brick
 from ingestion.verify import landed_faults
 from ingestion.warehouse import REWRITES, warehouse_fault
 from redistribution import publish as marts
+from redistribution.site import Site, standing_sites
 
 log = logging.getLogger("orchestra")
 DBT_PROJECT = PROJECT / "dbt_project"
@@ -91,13 +92,14 @@ class BuildStep:
 class PublishStep:
     """What was published: a journal entry, or None when nothing had changed; the snapshot of it in each class.
 
-    `withheld` are the marts that an earlier run withheld, and why.
+    `withheld` are the marts that an earlier run withheld, and why; `sites` the sites that followed, and what was written of them.
     """
 
     entry: Entry | None = None
     footprint: dict[str, float] = field(default_factory=dict)
     snapshots: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
+    sites: list[Site] = field(default_factory=list)
 
     @property
     def failures(self) -> list[str]:
@@ -268,6 +270,7 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
             marts.retract(lake, journal, of_project, classes, run_id)
             step.entry = marts.publish(lake, journal, of_project, run_id, gate.judge_mart, _expected, unreached)
             journal.note("published.json", state=state)
+        step.sites = follow_sites(lake, journal, progress)
     if step.entry:
         step.snapshots = {
             name: numbers[seq][0] for name in marts.CLASSES if (seq := step.entry["seq"]) in (numbers := marts.snapshots(lake, name))
@@ -276,6 +279,31 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
     step.withheld = {name: marts.why_withheld(name, r) for name, r in marts.still_withheld(journal).items() if name not in told}
     step.footprint = meter.read()
     return step
+
+
+def follow_sites(lake: Lake, journal: Journal, progress: Progress = silent, asked: str | None = None) -> list[Site]:
+    """Bring each site that stands to the journal, and the one of the class that is asked for; give those that were written to.
+
+    Nothing of it is imported where no site stands.
+    """
+    if not asked and not standing_sites(lake):
+        return []
+    from redistribution.site import follow
+
+    manifest = _written_by_dbt(lake, "manifest.json")
+    if manifest is None:
+        raise LakeError(f"{lake.state}: nothing was built yet. Mend: orchestra run")
+    found = []
+    for access_class in sorted({*standing_sites(lake), *([asked] if asked else [])}, key=marts.CLASSES.index):
+
+        def tell(name: str, access_class: str = access_class) -> None:
+            progress(f"site {access_class}", name)
+
+        is_asked = access_class == asked
+        site = follow.follow(lake, journal, access_class, manifest, read_bricks(), read_territory(), tell, is_thorough=is_asked)
+        if is_asked or site.written or site.taken_away:
+            found.append(site)
+    return found
 
 
 def rebuild(lake: Lake, progress: Progress = silent) -> Run:
@@ -304,8 +332,9 @@ def _retract(lake: Lake, journal: Journal, run_id: str, held: int) -> None:
     classes = {name: brick.meta.access_class for name, brick in read_bricks().items()}
     # A project that does not parse will be told by the build: what it was made of before is told by its last manifest.
     _dbt(lake, ["parse"], held)
-    if manifest := _written_by_dbt(lake, "manifest.json"):
-        marts.retract(lake, journal, marts.read_marts(manifest, classes), classes, run_id)
+    manifest = _written_by_dbt(lake, "manifest.json")
+    if manifest and marts.retract(lake, journal, marts.read_marts(manifest, classes), classes, run_id):
+        follow_sites(lake, journal)
 
 
 class Reached(NamedTuple):

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from redistribution.site.figures import Chart, Period
 
-WIDTH, HEIGHT = 640, 300
-LEFT, BOTTOM, TOP = 56, 42, 10
+WIDTH, HEIGHT = 640, 330
+LEFT, BOTTOM, TOP = 56, 58, 22  # room for the letters of a phone, larger
 CLASSES = 5  # of a map
 
 
@@ -63,7 +63,7 @@ def bars(chart: Chart, title: str, names: Sequence[str], tell: Callable[[float |
 
 
 def _tick(chart: Chart, i: int, x: float, period: Callable[[Period], str]) -> list[str]:
-    each, y = chart.periods[i], HEIGHT - BOTTOM + 18
+    each, y = chart.periods[i], HEIGHT - BOTTOM + 21
     if isinstance(each, int):
         every = max(1, math.ceil(len(chart.periods) / 12))
         return [f'<text x="{x:.1f}" y="{y}" class="m">{each}</text>'] if i % every == 0 else []
@@ -71,8 +71,8 @@ def _tick(chart: Chart, i: int, x: float, period: Callable[[Period], str]) -> li
     if each.month in (1, 4, 7, 10) or len(chart.periods) <= 8:
         wide = "" if each.month in (1, 7) else " wide"
         parts.append(f'<text x="{x:.1f}" y="{y}" class="m{wide}">{html.escape(period(each).split()[0])}</text>')
-    if each.month == 1 or i == 0:
-        parts.append(f'<text x="{x:.1f}" y="{y + 18}" class="m b">{each.year}</text>')
+    if each.month == 1 or (i == 0 and each.month < 9):
+        parts.append(f'<text x="{x:.1f}" y="{y + 24}" class="m b">{each.year}</text>')
     return parts
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WHOLE = 0.9  # completeness from which a figure is told as complete; rows of a month, against the year before, from which it is closed
 ALIKE = 0.5  # share of a period's rows that must have their like a year before, for the two to be compared
+FEW = 20  # rows of which a change says nothing
 MOST_ROWS = 500
 MOST_PERIODS = 36
 MOST_POINTS = 300
@@ -127,9 +128,7 @@ class _Reading:
         self.time = card.time if card.time and card.time.name in held else None
         self.series, self.entity = card.series, card.entity
         self.columns = [column for name, column in card.columns.items() if name in held]
-        self.measures = [
-            column for column in card.measures if column.name in held and (column.aggregate == "sum" or column.weight in held)
-        ]
+        self.measures = [column for column in card.measures if column.name in held and (column.aggregate == "sum" or column.weight in held)]
         self.completeness = card.completeness if card.completeness and card.completeness.name in held else None
         if self.series and (self.series.name not in held or self._count_distinct(self.series) > FEW_VALUES):
             self.entity, self.series = self.entity or self.series, None
@@ -230,7 +229,7 @@ class _Reading:
         """Give the change of a measure over a year, and what it was: of the rows that have their like a year before, and no other."""
         if column is COUNT:
             now, then = (self._total(column, self._within(each)) for each in (window, before))
-            sql = f"select {by}, {now} / nullif({then}, 0)::double - 1, {then} from {self.mart} group by all"
+            sql = f"select {by}, case when {then} >= {FEW} then {now} / {then} - 1 end, {then} from {self.mart} group by all"
             return self.connection.execute(sql).fetchall()
         if self._is_daily():  # no day is like the same day of another year
             return []
@@ -262,7 +261,9 @@ class _Reading:
 
     def _chart(self, column: Column, left_open: list[Period]) -> Chart | None:
         series = f"{quoted(self.series.name)}" if self.series else "null"
-        sql = f"select {self.period} as p, {series} as s, {self._total(column)} from {self.mart} where p is not null group by all order by 1"
+        sql = (
+            f"select {self.period} as p, {series} as s, {self._total(column)} from {self.mart} where p is not null group by all order by 1"
+        )
         told = self.connection.execute(sql).fetchall()
         if not told:
             return None
@@ -294,9 +295,7 @@ class _Reading:
             frozenset((incomplete | set(left_open)) & set(periods)), lines,
         )  # fmt: skip
 
-    def _entities(
-        self, window: tuple[Period, Period] | None, before: tuple[Period, Period] | None
-    ) -> tuple[list[Entity], list[Column]]:
+    def _entities(self, window: tuple[Period, Period] | None, before: tuple[Period, Period] | None) -> tuple[list[Entity], list[Column]]:
         """Give the entities over the window, the largest first; none where a row is one of them already."""
         if not self.entity or (not self.time and not self.series):
             return [], []

@@ -17,6 +17,7 @@ from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, Stored
 from ingestion.verify import Fault
 from redistribution.publish import CLASSES, WHOLE, still_withheld
+from redistribution.site import Site, standing_sites
 from redistribution.site.cards import Card, origin_of, read_cards, seen_by
 from redistribution.site.figures import Figures, Marts
 from redistribution.site.pages import Download, Pages, Place, Standing
@@ -28,22 +29,6 @@ MOST_CSV_ROWS = 200_000
 WAIT = 600  # seconds that a run waits for another that writes the same site
 
 
-@dataclass
-class Site:
-    """What following gave: the folder of the site, the files that were written, and those that were taken away."""
-
-    access_class: str
-    address: str
-    written: list[str] = field(default_factory=list)
-    taken_away: list[str] = field(default_factory=list)
-
-
-def standing_sites(lake: Lake) -> list[str]:
-    """Name the classes that have a site, whole or not."""
-    found = {name.split("/")[1] for name in lake.names("site")}
-    return [access_class for access_class in CLASSES if access_class in found]
-
-
 def follow(
     lake: Lake,
     journal: Journal,
@@ -51,6 +36,7 @@ def follow(
     manifest: dict[str, Any],
     bricks: Mapping[str, Brick],
     territory: Territory,
+    tell: Callable[[str], None] = lambda name: None,
     *,
     is_thorough: bool = False,
 ) -> Site:
@@ -62,7 +48,7 @@ def follow(
     if access_class not in CLASSES:
         raise LakeError(f"'{access_class}' is no access class: {', '.join(CLASSES)}")
     with lake.lock("site", wait=WAIT):
-        return _Following(lake, journal, access_class, manifest, bricks, territory).follow(is_thorough=is_thorough)
+        return _Following(lake, journal, access_class, manifest, bricks, territory, tell).follow(is_thorough=is_thorough)
 
 
 @dataclass
@@ -84,7 +70,9 @@ def _read_mark(lake: Lake, journal: Journal, folder: str) -> _Mark:
         return _Mark()
     if journal.follows(mark.seq, mark.digest):
         return mark
-    log.warning("%s follows another history than the journal of %s, which is at %s: it is made again from zero", folder, lake.root, journal.seq)
+    log.warning(
+        "%s follows another history than the journal of %s, which is at %s: it is made again from zero", folder, lake.root, journal.seq
+    )
     return _Mark()
 
 
@@ -92,8 +80,16 @@ class _Following:
     """One catching up of one site."""
 
     def __init__(
-        self, lake: Lake, journal: Journal, access_class: str, manifest: dict[str, Any], bricks: Mapping[str, Brick], territory: Territory
+        self,
+        lake: Lake,
+        journal: Journal,
+        access_class: str,
+        manifest: dict[str, Any],
+        bricks: Mapping[str, Brick],
+        territory: Territory,
+        tell: Callable[[str], None],
     ) -> None:
+        self.tell = tell
         self.lake, self.journal, self.access_class, self.manifest, self.bricks = lake, journal, access_class, manifest, bricks
         self.folder = f"site/{access_class}"
         self.place = Place(territory.name, access_class, territory.languages, journal.is_synthetic)
@@ -200,7 +196,9 @@ class _Following:
         for name, each in shown.items():
             downloads = self._downloads(each, marts)
             for code, language in pages.languages.items():
-                self._page(f"{code}/{name}.html", made_of[name], lambda l=language, e=each, d=downloads: pages.mart(l, e, figures(e.card.name), d))
+                self._page(
+                    f"{code}/{name}.html", made_of[name], lambda l=language, e=each, d=downloads: pages.mart(l, e, figures(e.card.name), d)
+                )
         self._of_site(pages, shown, cards, made_of, figures)
 
     def _of_site(
@@ -242,6 +240,7 @@ class _Following:
         if self.known.get(name, ("", ""))[0] == made_of:
             self.new[name] = self.known[name]
             return
+        self.tell(name)
         content = render()
         self.lake.replace(f"{self.folder}/{name}", content)
         self.new[name] = (made_of, _sha(content))
@@ -287,7 +286,7 @@ def mart_of(name: str) -> str:
     return parts[1].partition(".")[0] if len(parts) > 1 else name.partition(".")[0]
 
 
-def site_faults(lake: Lake, journal: Journal) -> Iterator[Fault]:
+def faults(lake: Lake, journal: Journal) -> Iterator[Fault]:
     """Give what is wrong with the sites: files that are gone, pages that are not what was written; what lags behind is no fault."""
     for access_class in standing_sites(lake):
         folder = f"site/{access_class}"

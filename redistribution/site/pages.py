@@ -134,7 +134,9 @@ class Pages:
             }
             for card, since, why in withheld
         ]
-        absent = [{"label": card.label, "access_class": card.access_class, "why": _reasons(card) or language("no_reason")} for card in not_here]
+        absent = [
+            {"label": card.label, "access_class": card.access_class, "why": _reasons(card) or language("no_reason")} for card in not_here
+        ]
         return self.render(
             "home", language, "index.html", is_root=is_root, policies=list(policies.values()), withheld=told, not_here=absent
         )
@@ -146,7 +148,12 @@ class Pages:
         rows = []
         for origin, read_at in origins:
             fresh = language("last_read", language.date(read_at)) if read_at else language("never_read")
-            cells = [_cell(origin.producer), _cell(origin.licence), _cell(language.of("cadences", origin.cadence)), _cell(fresh, sort=read_at or "")]
+            cells = [
+                _cell(origin.producer),
+                _cell(origin.licence),
+                _cell(language.of("cadences", origin.cadence)),
+                _cell(fresh, sort=read_at or ""),
+            ]
             if is_inside:
                 cells += [_cell(language.of("statuses", origin.status)), _cell(origin.steward or ""), _cell(origin.endpoint or "")]
             rows.append(f'<tr><th scope="row">{html.escape(language.pick(origin.title))}{"".join(cells)}')
@@ -289,8 +296,8 @@ def _figure(language: Language, card: Card, figure: Figure, figures: Figures) ->
         marks.append(f"{language('incomplete')} : {language('incomplete_because', language.share(figures.completeness))}")
     if figure.lacking:
         marks.append(f"{language('incomplete')} : {language('lacking', language.number(figure.lacking))}")
-    if column.nature in ("estimated", "composite"):
-        marks.append(language(column.nature))
+    if column.nature == "estimated":
+        marks.append(language("estimated"))
     label = language("count_title") if column is COUNT else language.pick(column.label)
     return Shown(column.name, label, "" if value is None else repr(value), shown, "" if is_share(column) else unit, told, marks)
 
@@ -342,7 +349,9 @@ def _chart(language: Language, card: Card, chart: Chart | None) -> dict[str, Any
     for i, period in enumerate(chart.periods):
         values = [values[i] for _, values in [*chart.series, *chart.lines]]
         mark = f' <span class="mark">{language("incomplete")}</span>' if period in chart.incomplete else ""
-        rows.append(f'<tr><th scope="row">{language.period(period)}{mark}' + "".join(_cell(tell(value), is_number=True) for value in values))
+        rows.append(
+            f'<tr><th scope="row">{language.period(period)}{mark}' + "".join(_cell(tell(value), is_number=True) for value in values)
+        )
     return {
         "title": title,
         "unit": "" if is_share(chart.column) else unit,
