@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from redistribution.site import Site, standing_sites
 from redistribution.site.cards import Card, origin_of, read_cards, seen_by
 from redistribution.site.figures import Figures, Marts
 from redistribution.site.pages import Download, Pages, Place, Standing
+from redistribution.site.words import Language
 
 log = logging.getLogger("orchestra")
 
@@ -195,10 +196,12 @@ class _Following:
         made_of = {name: _summed([code_digest(), repr(self.place), repr(each)]) for name, each in shown.items()}
         for name, each in shown.items():
             downloads = self._downloads(each, marts)
+
+            def page(language: Language, each: Standing = each, downloads: Sequence[Download] = downloads) -> bytes:
+                return pages.mart(language, each, figures(each.card.name), downloads)
+
             for code, language in pages.languages.items():
-                self._page(
-                    f"{code}/{name}.html", made_of[name], lambda l=language, e=each, d=downloads: pages.mart(l, e, figures(e.card.name), d)
-                )
+                self._page(f"{code}/{name}.html", made_of[name], functools.partial(page, language))
         self._of_site(pages, shown, cards, made_of, figures)
 
     def _of_site(
@@ -227,12 +230,12 @@ class _Following:
         runs = _summed([code_digest(), repr(self.place), [load["seq"] for load in loads], repr(titles)])
         for code, language in pages.languages.items():
 
-            def at(root: bool, l: Any = language) -> bytes:
-                return pages.home(l, [(each, figures(name)) for name, each in shown.items()], withheld, not_here, is_root=root)
+            def at(*, is_root: bool, language: Language = language) -> bytes:
+                return pages.home(language, [(each, figures(name)) for name, each in shown.items()], withheld, not_here, is_root=is_root)
 
             if code == self.place.languages[0]:
-                self._page("index.html", home, functools.partial(at, True))
-            self._page(f"{code}/index.html", home, functools.partial(at, False))
+                self._page("index.html", home, functools.partial(at, is_root=True))
+            self._page(f"{code}/index.html", home, functools.partial(at, is_root=False))
             self._page(f"{code}/bricks.html", census, functools.partial(pages.bricks, language, origins))
             self._page(f"{code}/runs.html", runs, functools.partial(pages.runs, language, loads, titles))
 

@@ -7,6 +7,7 @@ import datetime as dt
 import functools
 import hashlib
 import html
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -393,7 +394,7 @@ def _map(language: Language, card: Card, figures: Figures) -> dict[str, Any] | N
     title = language("map", label, _window(language, card, figures))
     points = [draw.Point(*entity.position, entity.name, entity.values[0], told(entity)) for entity in placed[:300] if entity.position]
     limits = [_value(language, column, cut, factor) for cut in cuts]
-    names = [f"< {limits[0]}", *(f"{a} – {b}" for a, b in zip(limits, limits[1:], strict=False)), f"≥ {limits[-1]}"] if limits else [label]
+    names = [f"< {limits[0]}", *(f"{a} – {b}" for a, b in itertools.pairwise(limits)), f"≥ {limits[-1]}"] if limits else [label]
     keys = [_legend(f"{name} {unit}".strip() if i == len(names) - 1 else name, f"q{i}") for i, name in enumerate(names)]
     keys += [_legend(language("no_data"))] if any(entity.values[0] is None for entity in placed) else []
     return {"title": title, "svg": draw.points(points, title, cuts), "legend": keys}
