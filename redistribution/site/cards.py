@@ -44,6 +44,11 @@ class Column:
         return self.data_type.lower().partition("(")[0] in NUMBERS
 
     @property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return self.is_number and "int" in self.data_type.lower()
+
+    @property
     def is_summed_up(self) -> bool:
         """Whether several of its values make one: only when the YAML says how."""
         return self.is_number and (self.aggregate == "sum" or (self.aggregate == "mean" and self.weight is not None))

@@ -72,12 +72,13 @@ class Figures:
     """All that a page shows of a mart's rows."""
 
     row_count: int
+    in_window: int
     window: tuple[Period, Period] | None
     before: tuple[Period, Period] | None
     left_open: list[Period]
     until: Period | dt.date | None
     figures: list[Figure]
-    completeness: float | None
+    completeness: float | None  # over the window, as is the number of its rows below WHOLE
     low_rows: int | None
     chart: Chart | None
     entities: list[Entity]
@@ -149,9 +150,9 @@ class _Reading:
         columns, rows = self._rows()
         low = f"count(*) filter ({quoted(self.completeness.name)} < {WHOLE})" if self.completeness else "null"
         mean = f"avg({quoted(self.completeness.name)})" if self.completeness else "null"
-        completeness, low_rows = self._row(f"select {mean}, {low} from {self.mart} where {where}")
+        completeness, low_rows, in_window = self._row(f"select {mean}, {low}, count(*) from {self.mart} where {where}")
         return Figures(
-            row_count=row_count, window=window, before=before, left_open=left_open,
+            row_count=row_count, in_window=in_window, window=window, before=before, left_open=left_open,
             until=self._one(f"select max({quoted(self.time.name)})") if self.time else None,
             figures=figures, completeness=completeness, low_rows=low_rows,
             chart=self._chart((self.measures or [COUNT])[0], left_open) if self.time else None,
@@ -209,10 +210,11 @@ class _Reading:
             return f"count(*) filter ({condition})"
         value = value or quoted(column.name)
         if column.aggregate == "sum":
-            return f"sum({value}) filter ({condition})"
+            kind = "hugeint" if column.is_whole else "double"
+            return f"(sum({value}) filter ({condition}))::{kind}"
         weight = weight or quoted(column.weight or "")
         weights = f"sum({weight}) filter ({condition} and {value} is not null)"
-        return f"sum({value} * {weight}) filter ({condition}) / nullif({weights}, 0)"
+        return f"(sum({value} * {weight}) filter ({condition}) / nullif({weights}, 0))::double"
 
     def _figure(self, column: Column, window: tuple[Period, Period] | None, before: tuple[Period, Period] | None) -> Figure:
         lacking = "0" if column is COUNT else f"count(*) filter ({quoted(column.name)} is null)"
@@ -304,7 +306,7 @@ class _Reading:
         completeness = f"avg({quoted(self.completeness.name)}) filter ({self._within(window)})" if self.completeness else "null"
         position = "null, null"
         if self.card.position and set(self.card.position) <= {column.name for column in self.columns}:
-            position = ", ".join(f"any_value({quoted(each)})" for each in self.card.position)
+            position = ", ".join(f"any_value({quoted(each)})::double" for each in self.card.position)
         totals = ", ".join(self._total(column, self._within(window)) for column in shown)
         sql = (
             f"select {key}::varchar, max({name})::varchar, {completeness}, {position}, {totals} from {self.mart} "

@@ -215,7 +215,7 @@ def _mart(language: Language, standing: Standing, figures: Figures, downloads: S
         if record.get("accepted_because")
         else language("verdict_published", language.date(standing.at)),
         "completeness": language(
-            "completeness_is", language.share(figures.completeness), language.number(figures.low_rows), language.number(figures.row_count)
+            "completeness_is", language.share(figures.completeness), language.number(figures.low_rows), language.number(figures.in_window)
         )
         if figures.completeness is not None
         else _said(card.meta.get("completeness_why")) or language("completeness_unknown"),
