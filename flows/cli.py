@@ -73,8 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     command(commands, "land", "read what is new of the bricks into the lake", "run", json, choice, steps=("land",))
     command(commands, "build", "have dbt build the models that are behind", "run", json, steps=("build",))
     command(commands, "publish", "judge the marts and make them visible", "run", json, steps=("publish",))
-    site = command(commands, "site", "write the static site of a class; each run keeps it up to date from then on", "site", json)
-    site.add_argument("--class", dest="access_class", default="open", metavar="C", help="open (default), partner, internal or restricted")
+    command(commands, "site", "write the static site of a class; each run keeps it up to date from then on", "site", json).add_argument(
+        "--class", dest="access_class", default="open", metavar="C", help="open (default), partner, internal or restricted"
+    )
+    command(commands, "prove", "make a published row again from what its receipt names, and nothing else", "prove", json).add_argument(
+        "row", nargs="+", metavar=("MART", "KEY"), help="a mart, and the values of its grain in their order, or each as name=value"
+    )
     command(commands, "rebuild", "throw away warehouse and catalogues, and catch up from zero", "rebuild", json)
     command(commands, "status", "say what the lake holds and what is behind", "status", json)
     bricks = group("bricks", "the census of the bricks")

@@ -60,6 +60,28 @@ def site(options: Namespace) -> None:
     _print(options, [asdict(each) for each in sites], "\n".join(told))
 
 
+def prove(options: Namespace) -> list[str]:
+    """Make a row again; give what differs, or is not what its receipt says."""
+    from redistribution.site.receipt import Prover
+
+    mart, *key = options.row
+    with report.showing(is_quiet=options.json) as progress:
+        prover = Prover(Lake(), mart, lambda step: progress(f"prove {mart}", step))
+        try:
+            proof = prover.prove(prover.key_of(key))
+        finally:
+            prover.close()
+    rows = [{"column": name, "published": value, "again": proof.again.get(name)} for name, value in proof.row.items() if name != "geometry"]
+    made = f"from {proof.loads} loads, {proof.files} files and {proof.models} SELECTs, in {proof.seconds:.1f} s"
+    told = [
+        f"mart {proof.mart}, {', '.join(f'{name} {value}' for name, value in proof.key.items())}; receipt {proof.receipt}",
+        report.table([{name: None if value is None else str(value) for name, value in row.items()} for row in rows]),
+        *([f"WRONG {fault}" for fault in proof.faults] or [f"made again, equal, {made}"]),
+    ]
+    _print(options, asdict(proof), "\n\n".join(told))
+    return proof.faults
+
+
 def status(options: Namespace) -> list[str]:
     """Say what the lake holds, and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
     lake = Lake()

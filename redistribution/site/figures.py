@@ -85,6 +85,7 @@ class Figures:
     shown: list[Column]  # measures of the entities
     columns: list[Column]  # of the rows
     rows: list[tuple[Any, ...]]
+    keys: list[tuple[str, ...]]  # of the rows, as text
     answers: list[Answer | None]
 
 
@@ -147,7 +148,7 @@ class _Reading:
         where = self._within(window)
         figures = [self._figure(column, window, before) for column in (self.measures or [COUNT])[:4]]
         entities, shown = self._entities(window, before)
-        columns, rows = self._rows()
+        columns, rows, keys = self._rows()
         low = f"count(*) filter ({quoted(self.completeness.name)} < {WHOLE})" if self.completeness else "null"
         mean = f"avg({quoted(self.completeness.name)})" if self.completeness else "null"
         completeness, low_rows, in_window = self._row(f"select {mean}, {low}, count(*) from {self.mart} where {where}")
@@ -156,7 +157,7 @@ class _Reading:
             until=self._one(f"select max({quoted(self.time.name)})") if self.time else None,
             figures=figures, completeness=completeness, low_rows=low_rows,
             chart=self._chart((self.measures or [COUNT])[0], left_open) if self.time else None,
-            entities=entities, shown=shown, columns=columns, rows=rows,
+            entities=entities, shown=shown, columns=columns, rows=rows, keys=keys,
             answers=[self._answer(question.get("sql")) for question in self.card.meta.get("questions") or ()],
         )  # fmt: skip
 
@@ -322,7 +323,7 @@ class _Reading:
             for each, label, complete, longitude, latitude, *values in told
         ], shown  # fmt: skip
 
-    def _rows(self) -> tuple[list[Column], list[tuple[Any, ...]]]:
+    def _rows(self) -> tuple[list[Column], list[tuple[Any, ...]], list[tuple[str, ...]]]:
         """Give the latest rows, and their columns: those that the page is to show, else what identifies a row and what is measured."""
         hinted = [self.card.columns[name] for name in self.card.display.get("columns", ()) if name in self.card.columns]
         name = self.card.entity_name
@@ -334,11 +335,13 @@ class _Reading:
         columns = [column for column in dict.fromkeys(column.name for column in wanted) if column in {each.name for each in self.columns}]
         chosen = [self.card.columns[each] for each in columns[: 12 if hinted else 8]]
         if not chosen:
-            return [], []
+            return [], [], []
         order = [f"{quoted(self.time.name)} desc"] if self.time else []
         order += [quoted(each) for each in self.card.grain if each != (self.time.name if self.time else None)]
-        sql = f"select {', '.join(quoted(column.name) for column in chosen)} from {self.mart} order by {', '.join(order) or '1'}"
-        return chosen, self.connection.execute(f"{sql} limit {MOST_ROWS}").fetchall()
+        wanted_columns = [quoted(column.name) for column in chosen] + [f"{quoted(name)}::varchar" for name in self.card.grain]
+        sql = f"select {', '.join(wanted_columns)} from {self.mart} order by {', '.join(order) or '1'} limit {MOST_ROWS}"
+        rows = self.connection.execute(sql).fetchall()
+        return chosen, [row[: len(chosen)] for row in rows], [row[len(chosen) :] for row in rows]
 
     def _answer(self, sql: str | None) -> Answer | None:
         """Answer a question by the first row of its query: `value`, and `before` and `unit` where it gives them."""

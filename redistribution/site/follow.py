@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import functools
 import hashlib
@@ -17,7 +18,7 @@ from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, Stored
 from ingestion.verify import Fault
 from redistribution.publish import CLASSES, WHOLE, still_withheld
-from redistribution.site import Site, standing_sites
+from redistribution.site import Site, receipt, standing_sites
 from redistribution.site.cards import Card, origin_of, read_cards, seen_by
 from redistribution.site.figures import Figures, Marts
 from redistribution.site.pages import Download, Pages, Place, Standing
@@ -194,8 +195,9 @@ class _Following:
             return read[name]
 
         made_of = {name: _summed([code_digest(), repr(self.place), repr(each)]) for name, each in shown.items()}
-        for name, each in shown.items():
-            downloads = self._downloads(each, marts)
+        for name, told in shown.items():
+            downloads = self._downloads(told, marts)
+            each = dataclasses.replace(told, receipt=self._receipt(told))
 
             def page(language: Language, each: Standing = each, downloads: Sequence[Download] = downloads) -> bytes:
                 return pages.mart(language, each, figures(each.card.name), downloads)
@@ -248,6 +250,26 @@ class _Following:
         self.lake.replace(f"{self.folder}/{name}", content)
         self.new[name] = (made_of, _sha(content))
         self.site.written.append(name)
+
+    def _receipt(self, each: Standing) -> str | None:
+        """Write the receipt of a mart; the one of a mart that is withheld since, or was not built again, stays as it is."""
+        name = each.card.name
+        href = f"receipts/{name}.json"
+        known = self.known.get(href, ("", ""))
+        made_of = _summed([code_digest(), receipt.made_of(self.journal, self.manifest, name, each.record)])
+        if each.withheld and known[0]:
+            made_of = known[0]
+        if known[0] != made_of:
+            before = json.loads(self.lake.read(f"{self.folder}/{href}") or b"{}") if known[0] else {}
+            told = receipt.receipt_of(self.lake, self.journal, self.manifest, self.bricks, name, each.record, before.get("files", {}))
+            if told is None:
+                return None
+            content = json.dumps(told, ensure_ascii=False).encode()
+            self.lake.replace(f"{self.folder}/{href}", content)
+            known = (made_of, _sha(content))
+            self.site.written.append(href)
+        self.new[href] = known
+        return href
 
     def _downloads(self, each: Standing, marts: Marts) -> list[Download]:
         """Lay beside the pages the files of a mart as they were published, and a CSV where it has not too many rows."""

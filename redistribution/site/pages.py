@@ -8,6 +8,7 @@ import functools
 import hashlib
 import html
 import itertools
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,7 +203,7 @@ def _mart(language: Language, standing: Standing, figures: Figures, downloads: S
         "chart": _chart(language, card, figures.chart),
         "map": _map(language, card, figures),
         "entities": _entities(language, card, figures),
-        "rows": _rows(language, card, figures, budget),
+        "rows": _rows(language, card, figures, budget, has_receipt=standing.receipt is not None),
         "downloads": [
             {"href": each.href, "label": each.label, "size": f"{language.number(max(1, round(each.size / 1000)))} {language('kilobytes')}"}
             for each in downloads
@@ -223,7 +224,7 @@ def _mart(language: Language, standing: Standing, figures: Figures, downloads: S
         "lineage": [(language.of("layers", layer), names) for layer, names in card.lineage.items()],
         "receipt": {
             "seq": standing.seq, "run": standing.run_id, "digest": standing.digest, "href": standing.receipt,
-            "key": _key(card, figures),
+            "key": " ".join(name.upper() for name in card.grain),
         },
     }  # fmt: skip
 
@@ -437,7 +438,7 @@ def _entities(language: Language, card: Card, figures: Figures) -> dict[str, Any
     return {"title": language("by", subject.lower()), "heads": heads, "rows": Markup("".join(rows)), "caption": caption}
 
 
-def _rows(language: Language, card: Card, figures: Figures, budget: int) -> dict[str, Any] | None:
+def _rows(language: Language, card: Card, figures: Figures, budget: int, *, has_receipt: bool) -> dict[str, Any] | None:
     if not figures.rows:
         return None
     heads = [
@@ -445,9 +446,13 @@ def _rows(language: Language, card: Card, figures: Figures, budget: int) -> dict
         for column in figures.columns
     ]
     written, size = [], 0
-    for row in figures.rows:
+    for key, row in zip(figures.keys, figures.rows, strict=True):
         cells = [_row_cell(language, card, column, value) for column, value in zip(figures.columns, row, strict=True)]
-        text = "<tr>" + cells[0].replace("<td", '<th scope="row"', 1) + "".join(cells[1:])
+        head, told = cells[0].split(">", 1)
+        if has_receipt:
+            typed = html.escape(" ".join(shlex.quote(each) for each in key))
+            told = f'<a href="#x" title="{typed}">{told}</a>'
+        text = f"<tr>{head.replace('<td', '<th scope=row', 1)}>{told}{''.join(cells[1:])}"
         size += len(text.encode())
         if size > budget:
             break
@@ -477,10 +482,6 @@ def _origin(language: Language, origin: Origin, standing: Standing) -> dict[str,
         "title": language.pick(origin.title), "producer": origin.producer, "licence": origin.licence,
         "cadence": language.of("cadences", origin.cadence), "refused": counted,
     }  # fmt: skip
-
-
-def _key(card: Card, figures: Figures) -> str:
-    return " ".join(f"{name}=..." for name in card.grain)
 
 
 def _cell(text: str, *, is_number: bool = False, sort: str | None = None) -> str:
