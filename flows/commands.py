@@ -64,11 +64,10 @@ def prove(options: Namespace) -> list[str]:
     """Make a row again; give what differs, or is not what its receipt says."""
     from redistribution.site.receipt import Prover
 
-    mart, *key = options.row
     with report.showing(is_quiet=options.json) as progress:
-        prover = Prover(Lake(), mart, lambda step: progress(f"prove {mart}", step))
+        prover = Prover(Lake(), options.mart, lambda step: progress(f"prove {options.mart}", step))
         try:
-            proof = prover.prove(prover.key_of(key))
+            proof = prover.prove(prover.key_of(options.key))
         finally:
             prover.close()
     rows = [{"column": name, "published": value, "again": proof.again.get(name)} for name, value in proof.row.items() if name != "geometry"]

@@ -27,14 +27,6 @@ ALIKE = 1e-9  # how near two computations of a double are: threads add in anothe
 MOST_SEED = 1_000_000  # bytes of a seed that a receipt carries
 
 
-@dataclass(frozen=True)
-class Step:
-    """One table on the way from the files to the mart: its relation, and the SELECT that makes it."""
-
-    relation: str
-    sql: str
-
-
 def receipt_of(
     lake: Lake,
     journal: Journal,
