@@ -133,6 +133,23 @@ def test_questions_are_answered_by_their_query_on_the_page_and_at_home(town: Tow
         assert f'<data value="{total}" data-question="energy_by_month.0">' in town.read(page)
 
 
+def test_a_question_about_another_mart_follows_it_and_one_that_fails_breaks_no_page(town: Town, caplog: pytest.LogCaptureFixture) -> None:
+    sql = ["select count(*) as value from other_by_month", "select count(*) as value from hidden_by_month"]
+    town.mart("energy_by_month", rows(), questions=[{"en": "Of the other?", "sql": sql[0]}, {"en": "Of the hidden?", "sql": sql[1]}])
+    town.mart("other_by_month", rows())
+    town.mart("hidden_by_month", rows(), access_class="internal")
+    town.publish()
+    town.follow()
+    ((count,),) = town.sql("select count(*) from other_by_month")
+    page = town.read("en/energy_by_month.html")
+    assert f'value="{count}" data-question="energy_by_month.0"' in page and "Of the hidden?" in page
+    assert "hidden_by_month" in caplog.text and 'data-question="energy_by_month.1"' not in page
+    town.mart("other_by_month", rows() + " and b < 2")
+    town.publish()
+    town.follow()
+    assert f'value="{count}" data-question="energy_by_month.0"' not in town.read("en/energy_by_month.html")
+
+
 def test_every_page_is_whole_in_itself_says_synthetic_and_keeps_under_its_size(town: Town) -> None:
     wide = {**COLUMNS, **{f"x{i}_kwh": ("double", {**MEASURE, "label_en": f"Another measure {i}"}) for i in range(30)}}
     many = "select t.* replace (building_id || i as building_id, building_name || ' annexe ' || i as building_name), "
@@ -176,7 +193,7 @@ def test_only_the_pages_whose_mart_changed_are_written_again(town: Town) -> None
     site = town.follow()
     assert set(site.written) == {
         "data/other_by_month.csv", "data/other_by_month.parquet", "en/other_by_month.html", "fr/other_by_month.html",
-        "index.html", "en/index.html", "fr/index.html",
+        "receipts/other_by_month.json", "index.html", "en/index.html", "fr/index.html",
     }  # fmt: skip
     after = town.pages()
     assert {name for name in after if after[name] != before.get(name)} == {f"site/open/{name}" for name in site.written}

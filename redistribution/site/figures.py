@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from redistribution.site.cards import FEW_VALUES, Card, Column
 
 if TYPE_CHECKING:
     import duckdb
+
+log = logging.getLogger("orchestra")
 
 WHOLE = 0.9  # completeness from which a figure is told as complete; rows of a month, against the year before, from which it is closed
 ALIKE = 0.5  # share of a period's rows that must have their like a year before, for the two to be compared
@@ -344,10 +347,19 @@ class _Reading:
         return chosen, [row[: len(chosen)] for row in rows], [row[len(chosen) :] for row in rows]
 
     def _answer(self, sql: str | None) -> Answer | None:
-        """Answer a question by the first row of its query: `value`, and `before` and `unit` where it gives them."""
+        """Answer a question by the first row of its query: `value`, and `before` and `unit` where it gives them.
+
+        None for one that reads what this class does not see, or that fails, which is told: a question breaks no page.
+        """
+        import duckdb
+
         if not sql:
             return None
-        cursor = self.connection.execute(sql)
+        try:
+            cursor = self.connection.execute(sql)
+        except duckdb.Error as error:
+            log.warning("site: a question of mart %s is not answered: %s", self.card.name, str(error).splitlines()[0])
+            return None
         names = [each[0].lower() for each in cursor.description or ()]
         row = cursor.fetchone()
         if row is None:

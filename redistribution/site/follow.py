@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,7 +195,7 @@ class _Following:
                 read[name] = marts.read(shown[name].card)
             return read[name]
 
-        made_of = {name: _summed([code_digest(), repr(self.place), repr(each)]) for name, each in shown.items()}
+        made_of = {name: _summed([code_digest(), repr(self.place), repr(each), _read_by(each.card, shown)]) for name, each in shown.items()}
         for name, told in shown.items():
             downloads = self._downloads(told, marts)
             each = dataclasses.replace(told, receipt=self._receipt(told))
@@ -292,6 +293,12 @@ class _Following:
             self.new[href] = (made_of, "")
             found.insert(0, Download(href, "CSV", self.lake.listing(f"{self.folder}/data")[f"{self.folder}/{href}"].size))
         return found
+
+
+def _read_by(card: Card, shown: Mapping[str, Standing]) -> list[Any]:
+    """Give the files of the other marts that the questions of a mart read."""
+    asked = " ".join(str(question.get("sql", "")) for question in card.meta.get("questions") or ())
+    return [each.record["files"] for name, each in shown.items() if re.search(rf"\b{name}\b", asked)]
 
 
 def standing_publications(journal: Journal) -> dict[str, tuple[Entry, dict[str, Any]]]:
