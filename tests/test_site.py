@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from redistribution.site.figures import FEW
 from redistribution.site.pages import MOST_BYTES
 from redistribution.site.words import Language, scaled
 from redistribution.verify import published_faults, site_faults
+from tests.fixtures.chromium import opened
 from tests.fixtures.site import COLUMNS, MEASURE, Town, rows
 
 PAGE = "fr/energy_by_month.html"
@@ -352,18 +352,6 @@ WIDTHS = (1280, 390)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = next((path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None)
-    if chromium is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: make venv")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Town:
     folder = tmp_path_factory.mktemp("site")
     town = Town(Lake(str(folder / "lake"), str(folder / "state")))
@@ -373,19 +361,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Town:
     return town
 
 
-def opened(browser: Any, town: Town, page: str, width: int = 1280, **options: Any) -> Any:
-    """Open a page; what it asks for, and what its console says, is kept."""
-    tab = browser.new_page(viewport={"width": width, "height": 900}, **options)
-    tab.asked, tab.told = [], []
-    tab.on("request", lambda request: tab.asked.append(request.url))
-    tab.on("console", lambda message: tab.told.append(message.text))
-    tab.on("pageerror", lambda error: tab.told.append(str(error)))
-    tab.goto(f"file://{town.lake.path('site/open', page)}")
-    return tab
-
-
 def test_the_browser_shows_what_sql_says_in_one_request(browser: Any, built: Town) -> None:
-    tab = opened(browser, built, PAGE)
+    tab = opened(browser, built.lake.path("site/open", PAGE))
     assert [url for url in tab.asked if not url.startswith("data:")] == [tab.url] and tab.told == []
     ((consumption,),) = built.sql(f"select sum(consumption_kwh) from energy_by_month where {CLOSED}")
     shown = tab.locator("data[data-column=consumption_kwh]")
@@ -397,7 +374,7 @@ def test_the_browser_shows_what_sql_says_in_one_request(browser: Any, built: Tow
 
 
 def test_the_table_is_sorted_and_filtered_by_the_browser(browser: Any, built: Town) -> None:
-    tab = opened(browser, built, PAGE)
+    tab = opened(browser, built.lake.path("site/open", PAGE))
     heading = tab.locator("#rows thead th.n button").first
     column = tab.locator("#rows thead th").evaluate_all("cells => cells.findIndex(cell => cell.classList.contains('n'))")
 
@@ -435,7 +412,7 @@ def test_it_fits_its_width_and_says_all_without_javascript(browser: Any, built: 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_letters_of_charts_and_maps_can_be_read(browser: Any, built: Town, width: int) -> None:
-    tab = opened(browser, built, PAGE, width)
+    tab = opened(browser, built.lake.path("site/open", PAGE), width)
     sizes = tab.locator("svg[role=img] text:visible").evaluate_all("all => all.map(each => each.getBoundingClientRect().height)")
     assert len(sizes) > 8 and min(sizes) >= 11, "at least as high as letters of 10 px"
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
@@ -446,7 +423,7 @@ def test_letters_of_charts_and_maps_can_be_read(browser: Any, built: Town, width
 @pytest.mark.parametrize("page", [PAGE, "en/energy_by_month.html", "index.html", "fr/bricks.html", "en/runs.html"])
 def test_axe_finds_no_violation(browser: Any, built: Town, page: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-playwright-python: make venv")
-    tab = opened(browser, built, page, width, bypass_csp=True)
+    tab = opened(browser, built.lake.path("site/open", page), width, bypass_csp=True)
     tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     violations = axe.Axe().run(tab).response["violations"]
     assert [(each["id"], each["nodes"][0]["html"][:150]) for each in violations] == []
@@ -454,7 +431,7 @@ def test_axe_finds_no_violation(browser: Any, built: Town, page: str, width: int
 
 
 def test_the_keyboard_reaches_the_content_and_sorts(browser: Any, built: Town) -> None:
-    tab = opened(browser, built, PAGE)
+    tab = opened(browser, built.lake.path("site/open", PAGE))
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.className") == "skip"
     tab.locator("#entities thead button").nth(1).focus()

@@ -197,6 +197,7 @@ def _mart(language: Language, standing: Standing, figures: Figures, downloads: S
         "licences": ", ".join(sorted({origin.licence for origin in card.origins})),
         "withheld": language("verdict_withheld", language.date(standing.withheld[0]), standing.withheld[1]) if standing.withheld else None,
         "window": _window(language, card, figures),
+        "period": figures.window,
         "figures": [_figure(language, card, figure, figures) for figure in figures.figures],
         "left_open": ", ".join(language.period(each) for each in figures.left_open),
         "questions": _questions(language, card, figures),
