@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,28 @@ def test_a_place_without_data_is_hatched_on_the_map_and_told_in_the_table(town: 
     circles = re.findall(r"<circle[^>]*>.*?</circle>", page)
     assert len(circles) == 4 and [c for c in circles if "url(#none)" in c and "École 3 : sans donnée" in c]
     assert ["École 3", "–"] in [row[:2] for row in body(page, "entities")]
+
+
+def test_zones_of_the_territory_are_shaded_by_a_mean_and_hatched_without_data(town: Town, tmp_path: Path) -> None:
+    def square(code: str, place: int) -> dict[str, Any]:
+        ring = [[place, 0], [place + 1, 0], [place + 1, 1], [place, 1], [place, 0]]
+        return {"type": "Feature", "properties": {"code": code}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+
+    # As an IRIS is of a commune: its code begins with that of the commune.
+    codes = ["b0-1", "b0-2", "b1-1", "b3-1", "none"]
+    zones = tmp_path / "zones.geojson"
+    features = [square(code, place) for place, code in enumerate(codes)]
+    zones.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    town.mart("energy_by_month", rows(), position=None)
+    town.publish()
+    town.follow(zones=zones)
+    page, language = town.read(PAGE), Language("fr")
+    mean = "sum(intensity_kwh_per_m2 * area_m2) / sum(area_m2)"
+    told = dict(town.sql(f"select building_name, {mean} from energy_by_month where {CLOSED} group by all"))
+    shapes = re.findall(r"<path ([^>]*)>(?:<title>([^<]*)</title>)?</path>", re.search(r'<svg class="map".*?</svg>', page, re.DOTALL)[0])  # type: ignore[index]
+    titles = {title: shape for shape, title in shapes}
+    assert set(titles) == {f"École {b} : {language.number(told[f'École {b}'])} kWh/m2" for b in (0, 1, 3)} | {""}
+    assert 'class="q' in titles[f"École 3 : {language.number(told['École 3'])} kWh/m2"] and "url(#none)" in titles[""]
 
 
 def test_no_measure_that_sums_leaves_the_number_of_rows(town: Town) -> None:

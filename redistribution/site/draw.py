@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from redistribution.site.figures import Chart, Period
+from redistribution.site.figures import Chart, Period, Zone
 
 WIDTH, HEIGHT = 640, 330
 LEFT, BOTTOM, TOP = 56, 58, 22  # room for the letters of a phone, larger
@@ -132,6 +132,43 @@ def points(of: Sequence[Point], title: str, cuts: Sequence[float]) -> Markup:
     bar = f'<path class="scale" d="M12 {height - 20:.0f}v6h{length * kilometre:.1f}v-6"/>'
     bar += f'<text x="{20 + length * kilometre:.1f}" y="{height - 12:.0f}">{length:g} km</text>'
     return _svg(WIDTH, height, title, "map", [*parts, '<g class="names">', *labels, "</g>", bar])
+
+
+def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Sequence[float]) -> Markup:
+    """Draw zones on a map, each in the shade of what `told` says of its code, or of the code that it begins with; hatched for nothing."""
+    places = [place for zone in of for ring in zone.rings for place in ring]
+    ratio = math.cos(math.radians(sum(latitude for _, latitude in places) / len(places)))
+    x0, y1 = min(longitude for longitude, _ in places) * ratio, max(latitude for _, latitude in places)
+    wide = max(longitude for longitude, _ in places) * ratio - x0
+    high = y1 - min(latitude for _, latitude in places)
+    scale = min(WIDTH / max(wide, 1e-9), 620 / max(high, 1e-9))
+    left = (WIDTH - wide * scale) / 2
+    shapes: dict[str, list[str]] = {}
+    middles: dict[str, tuple[float, float, int]] = {}
+    for zone in of:
+        code = next((each for each in told if zone.code.startswith(each)), "")
+        for ring in zone.rings:
+            dots = [(left + (longitude * ratio - x0) * scale, (y1 - latitude) * scale) for longitude, latitude in ring]
+            shapes.setdefault(code, []).append("M" + " ".join(f"{x:.0f} {y:.0f}" for x, y in dots[:-1]) + "z")
+            x, y, count = middles.get(code, (0.0, 0.0, 0))
+            middles[code] = (x + sum(x for x, _ in dots), y + sum(y for _, y in dots), count + len(dots))
+    parts: list[str] = []
+    labels: list[str] = []
+    taken: list[tuple[float, float, float, float]] = []
+    for code, paths in sorted(shapes.items(), key=lambda each: -(told[each[0]].value or 0) if each[0] else 1):
+        point = told.get(code)
+        value = point.value if point else None
+        fill = 'fill="url(#none)"' if value is None else f'class="q{class_of(value, cuts)}"'
+        words = f"<title>{html.escape(f'{point.name} : {point.told}')}</title>" if point else ""
+        parts.append(f'<path {fill} d="{"".join(paths)}">{words}</path>')
+        if point:
+            x, y = (middles[code][0] / middles[code][2], middles[code][1] / middles[code][2])
+            box = (x - len(point.name) * 5.6, y - 16, x + len(point.name) * 5.6, y + 6)
+            if box[0] > 0 and box[2] < WIDTH and not any(_crossed(box, other) for other in taken):
+                shade = "" if len(taken) < 8 else " class=wide"
+                labels.append(f'<text x="{x:.0f}" y="{y:.0f}"{shade}>{html.escape(point.name)}</text>')
+                taken.append(box)
+    return _svg(WIDTH, high * scale, title, "map", [*parts, '<g class="names">', *labels, "</g>"])
 
 
 def cuts_of(values: Sequence[float]) -> list[float]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ingestion.lake import Lake, listed, literal, load_extension, quoted
+from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
 from redistribution.site.cards import FEW_VALUES, Card, Column
 
 if TYPE_CHECKING:
@@ -90,6 +92,46 @@ class Figures:
     rows: list[tuple[Any, ...]]
     keys: list[tuple[str, ...]]  # of the rows, as text
     answers: list[Answer | None]
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone of the territory: its code, and its rings, each a list of longitudes and latitudes."""
+
+    code: str
+    rings: tuple[tuple[tuple[float, float], ...], ...]
+
+
+@functools.cache
+def read_zones(path: str | None, digest: str, precision: float) -> tuple[Zone, ...]:
+    """Read the territory's zones (GeoJSON with a property `code`), simplified as one so that shared borders stay shared.
+
+    `digest` is that of the file: another content is read again. Raises LakeError for a file that cannot be read.
+    """
+    import duckdb
+
+    if path is None:
+        return ()
+    with duckdb.connect() as connection:
+        load_extension(connection, "spatial")
+        sql = f"""
+            with zones as (select code::varchar as code, geom from st_read({literal(path)}) where geom is not null),
+            alike as (
+                select list(code order by code) as codes, st_coveragesimplify(list(geom order by code), {precision}) as whole from zones
+            )
+            select unnest(codes), unnest(list_transform(st_dump(whole), part -> st_asgeojson(part.geom))) from alike
+        """
+        try:
+            told = connection.execute(sql).fetchall()
+        except duckdb.Error as error:
+            mend = "a GeoJSON of polygons with a property `code`"
+            raise LakeError(f"territory.yml: zones {path} (digest {digest}) cannot be read ({error}). Mend: {mend}") from error
+    found = []
+    for code, text in told:
+        shape = json.loads(text)
+        polygons = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
+        found.append(Zone(code, tuple(tuple((p[0], p[1]) for p in ring) for polygon in polygons for ring in polygon)))
+    return tuple(found)
 
 
 class Marts:

@@ -95,7 +95,9 @@ class _Following:
         self.tell = tell
         self.lake, self.journal, self.access_class, self.manifest, self.bricks = lake, journal, access_class, manifest, bricks
         self.folder = f"site/{access_class}"
-        self.place = Place(territory.name, access_class, territory.languages, journal.is_synthetic)
+        zones = Path(territory.zones) if territory.zones else None
+        of_zones = _sha(zones.read_bytes()) if zones and zones.exists() else ""
+        self.place = Place(territory.name, access_class, territory.languages, journal.is_synthetic, territory.zones, of_zones)
         self.mark = _read_mark(lake, journal, self.folder)
         self.site = Site(access_class, lake.path(self.folder, "index.html"))
         self.new: dict[str, tuple[str, str]] = {}

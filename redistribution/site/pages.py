@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from redistribution.site import draw
 from redistribution.site.cards import Card, Column, Origin
-from redistribution.site.figures import COUNT, WHOLE, Answer, Chart, Entity, Figure, Figures
+from redistribution.site.figures import COUNT, MOST_POINTS, WHOLE, Answer, Chart, Entity, Figure, Figures, read_zones
 from redistribution.site.words import Language, is_share, scaled
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 MOST_BYTES = 150_000  # of a page, downloads apart
 ROWS_BYTES = 70_000  # of its longest table
 ENTITIES_BYTES = 32_000
+PRECISION = 0.001  # degrees to which zones are drawn, a hundred metres
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Place:
     access_class: str
     languages: tuple[str, ...]
     is_synthetic: bool
+    zones: str | None = None
+    zones_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ class Pages:
         """Render the page of a mart; rows are left out until it is no larger than a page may be."""
         budget = ROWS_BYTES
         while True:
-            content = self.render("mart", language, f"{standing.card.name}.html", **_mart(language, standing, figures, downloads, budget))
+            content = self.render(
+                "mart", language, f"{standing.card.name}.html", **_mart(language, standing, figures, downloads, budget, self.place)
+            )
             if len(content) <= MOST_BYTES or budget < 1000:
                 return content
             budget = budget * 2 // 3
@@ -185,7 +190,9 @@ class Pages:
         return self.render("runs", language, "runs.html", heads=heads, rows=Markup("".join(rows)), caption=caption)
 
 
-def _mart(language: Language, standing: Standing, figures: Figures, downloads: Sequence[Download], budget: int) -> dict[str, Any]:
+def _mart(
+    language: Language, standing: Standing, figures: Figures, downloads: Sequence[Download], budget: int, place: Place
+) -> dict[str, Any]:
     card, record = standing.card, standing.record
     reasons = _reasons(card)
     return {
@@ -202,7 +209,7 @@ def _mart(language: Language, standing: Standing, figures: Figures, downloads: S
         "left_open": ", ".join(language.period(each) for each in figures.left_open),
         "questions": _questions(language, card, figures),
         "chart": _chart(language, card, figures.chart),
-        "map": _map(language, card, figures),
+        "map": _map(language, card, figures, place),
         "entities": _entities(language, card, figures),
         "rows": _rows(language, card, figures, budget, has_receipt=standing.receipt is not None),
         "downloads": [
@@ -378,28 +385,38 @@ def _series_name(language: Language, series: Column | None, value: Any) -> str:
     return language.cell(series, value) if series and value is not None else ""
 
 
-def _map(language: Language, card: Card, figures: Figures) -> dict[str, Any] | None:
-    """Draw the entities that have a place, by their first measure."""
-    placed = [entity for entity in figures.entities if entity.position]
+def _map(language: Language, card: Card, figures: Figures, place: Place) -> dict[str, Any] | None:
+    """Draw the entities that have a place, by their first measure: points, or the zones that their codes are of."""
+    zones = read_zones(place.zones, place.zones_digest, PRECISION)
+    is_zoned = bool(zones) and any(zone.code.startswith(entity.key) for entity in figures.entities for zone in zones)
+    placed = [entity for entity in figures.entities if is_zoned or entity.position]
     if not placed or not figures.shown:
         return None
-    column = figures.shown[0]
-    values = [entity.values[0] for entity in placed if entity.values[0] is not None]
+    # The shade of a zone is no sum: it would show how large the zone is.
+    of = next((i for i, each in enumerate(figures.shown) if is_zoned and each.aggregate == "mean"), 0)
+    column = figures.shown[of]
+    values = [value for entity in placed if (value := entity.values[of]) is not None]
     unit, factor = scaled(column.unit, max([abs(value) for value in values], default=0))
     cuts = draw.cuts_of(values)
 
     def told(entity: Entity) -> str:
-        value = entity.values[0]
+        value = entity.values[of]
         return language("no_data") if value is None else f"{_value(language, column, value, factor)} {unit}".strip()
 
     label = language("count_title") if column is COUNT else language.pick(column.label)
     title = language("map", label, _window(language, card, figures))
-    points = [draw.Point(*entity.position, entity.name, entity.values[0], told(entity)) for entity in placed[:300] if entity.position]
+    points = {
+        entity.key: draw.Point(*(entity.position or (0.0, 0.0)), entity.name, entity.values[of], told(entity))
+        for entity in (placed if is_zoned else placed[:MOST_POINTS])
+    }
     limits = [_value(language, column, cut, factor) for cut in cuts]
     names = [f"< {limits[0]}", *(f"{a} – {b}" for a, b in itertools.pairwise(limits)), f"≥ {limits[-1]}"] if limits else [label]
     keys = [_legend(f"{name} {unit}".strip() if i == len(names) - 1 else name, f"q{i}") for i, name in enumerate(names)]
-    keys += [_legend(language("no_data"))] if any(entity.values[0] is None for entity in placed) else []
-    return {"title": title, "svg": draw.points(points, title, cuts), "legend": keys}
+    lacks = any(entity.values[of] is None for entity in placed)
+    lacks = lacks or (is_zoned and not all(any(zone.code.startswith(key) for key in points) for zone in zones))
+    keys += [_legend(language("no_data"))] if lacks else []
+    svg = draw.zones(zones, points, title, cuts) if is_zoned else draw.points(list(points.values()), title, cuts)
+    return {"title": title, "svg": svg, "legend": keys}
 
 
 def _entities(language: Language, card: Card, figures: Figures) -> dict[str, Any] | None:
