@@ -12,7 +12,6 @@ import pytest
 
 from flows.cli import main as orchestra
 from ingestion.brick import Brick, read_territory
-from ingestion.journal import Journal
 from ingestion.lake import LakeError
 from ingestion.warehouse import catch_up
 from redistribution.publish import last_published
@@ -89,7 +88,12 @@ class Works:
             "nodes": {each["unique_id"]: each for each in self.nodes().values()},
             "sources": {"source.city_orchestra.meters.readings": frames},
         }
-        follow(lake, Journal(lake), "open", json.loads(json.dumps(self.manifest)), {"meters": self.brick}, read_territory())
+        self.follow("open")
+
+    def follow(self, access_class: str) -> None:
+        """Have the site of a class follow."""
+        manifest = json.loads(json.dumps(self.manifest))
+        follow(self.house.lake, self.house.journal, access_class, manifest, {"meters": self.brick}, read_territory())
 
 
 @pytest.fixture
@@ -172,6 +176,17 @@ def test_a_lake_that_has_moved_is_proven_where_it_is(works: Works, tmp_path: Pat
     prover = Prover(Lake(str(tmp_path / "moved")), "emissions_by_month")
     assert prover.prove(prover.keys()[0]).faults == []
     prover.close()
+
+
+def test_what_was_erased_is_named_by_no_receipt_of_class_open(works: Works) -> None:
+    works.house.journal.append("erase", brick="meters", table="readings", keys=[{"id": "b3"}])
+    works.build()
+    works.follow("internal")
+    assert "b3" in (works.house.lake.read("site/internal/receipts/emissions_by_month.json") or b"").decode()
+    assert not works.house.lake.names("site/open/receipts")
+    page = (works.house.lake.read("site/open/fr/emissions_by_month.html") or b"").decode()
+    assert "orchestra prove" not in page and "Empreinte du journal" in page
+    assert proven(works, "b1", "2025-01-01") == []
 
 
 def test_a_withheld_mart_keeps_the_receipt_of_what_readers_see(works: Works) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.cli import main as orchestra
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
@@ -328,6 +329,29 @@ def test_a_page_that_is_not_what_was_written_is_named_and_written_again(town: To
     told = [str(fault) for fault in site_faults(town.lake, journal)]
     assert len(told) == 2 and any(PAGE in each for each in told) and any("en/runs.html is gone" in each for each in told)
     assert set(town.follow(is_thorough=True).written) == {PAGE, "en/runs.html"} and town.read(PAGE) == content
+
+
+def test_on_a_real_s3_server_pages_are_served_as_pages(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    town = Town(Lake("s3://city/site-of-a-town", str(tmp_path / "state")))
+    town.mart("energy_by_month", rows())
+    town.publish()
+    assert PAGE in town.follow().written
+    assert town.follow().written == []
+    answer = town.lake.s3.head_object(Bucket="city", Key=f"site-of-a-town/site/open/{PAGE}")
+    assert answer["ContentType"] == "text/html" and "École 3" in town.read(PAGE)
+    town.mart("energy_by_month", rows(more=3))
+    town.publish()
+    assert PAGE in town.follow().written
+
+
+def test_a_class_that_is_none_is_a_misuse(town: Town, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ORCHESTRA_LAKE", town.lake.root)
+    monkeypatch.setenv("ORCHESTRA_STATE", str(town.lake.state))
+    assert orchestra(["site", "--class", "everybody"]) == 2
+    assert orchestra(["site"]) == 1
+    assert "nothing was built yet. Mend: orchestra run" in capsys.readouterr().err
 
 
 def test_downloads_are_what_was_published(town: Town) -> None:

@@ -101,11 +101,15 @@ class _Following:
         self.mark = _read_mark(lake, journal, self.folder)
         self.site = Site(access_class, lake.path(self.folder, "index.html"))
         self.new: dict[str, tuple[str, str]] = {}
+        self.known: dict[str, tuple[str, str]] = {}
+        self.digests: dict[str, str | None] = {}
+        self.sizes: dict[str, int] = {}
 
     def follow(self, *, is_thorough: bool) -> Site:
         """Catch up."""
         made_with = _summed([code_digest(), repr(self.place), [repr(self.bricks[name]) for name in sorted(self.bricks)], self._meta()])
         existing = {name.removeprefix(f"{self.folder}/"): stored for name, stored in self.lake.listing(self.folder).items()}
+        self.sizes = {name: stored.size for name, stored in existing.items()}
         is_reached = (self.mark.seq, self.mark.digest, self.mark.made_with) == (self.journal.seq, self.journal.digests[-1], made_with)
         lost = self._lost(existing, is_thorough=is_thorough)
         if is_reached and not lost and existing.keys() - {MARK} == self.mark.files.keys():
@@ -151,7 +155,7 @@ class _Following:
             found[name] = Standing(
                 card=card, record=record, seq=entry["seq"], at=entry["at"], run_id=entry["run_id"],
                 digest=self.journal.digests[entry["seq"]], is_late=self._is_late(card),
-                withheld=(since[name], "; ".join(withheld[name]["reasons"])) if name in withheld else None,
+                withheld=(since[name], _reasons(withheld[name])) if name in withheld else None,
                 refused=self._refused(card, entry["seq"]),
             )  # fmt: skip
         return dict(sorted(found.items()))
@@ -221,7 +225,7 @@ class _Following:
         visible = seen_by(self.access_class, CLASSES)
         since = {name: entry["at"] for entry in self.journal.of("publication") for name in entry["withheld"]}
         withheld = [
-            (cards.get(name, name), since[name], "; ".join(record["reasons"]))
+            (cards.get(name, name), since[name], _reasons(record))
             for name, record in sorted(still_withheld(self.journal).items())
             if record["class"] in visible and (name not in cards or cards[name].access_class in visible)
         ]
@@ -258,13 +262,16 @@ class _Following:
         """Write the receipt of a mart; the one of a mart that is withheld since, or was not built again, stays as it is."""
         name = each.card.name
         href = f"receipts/{name}.json"
+        if not receipt.may_be_shown(self.journal, self.manifest, name, self.access_class):
+            return None
         known = self.known.get(href, ("", ""))
         made_of = _summed([code_digest(), receipt.made_of(self.journal, self.manifest, name, each.record)])
         if each.withheld and known[0]:
             made_of = known[0]
         if known[0] != made_of:
-            before = json.loads(self.lake.read(f"{self.folder}/{href}") or b"{}") if known[0] else {}
-            told = receipt.receipt_of(self.lake, self.journal, self.manifest, self.bricks, name, each.record, before.get("files", {}))
+            if known[0]:
+                self.digests |= json.loads(self.lake.read(f"{self.folder}/{href}") or b"{}").get("files", {})
+            told = receipt.receipt_of(self.lake, self.journal, self.manifest, self.bricks, name, each.record, self.digests)
             if told is None:
                 return None
             content = json.dumps(told, ensure_ascii=False).encode()
@@ -284,17 +291,22 @@ class _Following:
                 self.site.written.append(href)
             self.new[href] = (file, "")
             label = "Parquet" if unit == WHOLE else f"Parquet, {unit}"
-            found.append(Download(href, label, self.lake.listing(f"{self.folder}/data").get(f"{self.folder}/{href}", Stored(0, 0)).size))
+            found.append(Download(href, label, each.record.get("sizes", {}).get(unit) or self.sizes.get(href, 0)))
         if each.record["row_count"] <= MOST_CSV_ROWS:
             href, made_of = f"data/{name}.csv", _summed([code_digest(), each.record["digests"], list(each.card.columns), each.card.grain])
             if self.known.get(href, ("", ""))[0] != made_of:
                 with self.lake.workspace("site") as work:
                     marts.write_csv(each.card, str(work / "mart.csv"))
-                    self.lake.upload(work / "mart.csv", f"{self.folder}/{href}")
+                    self.sizes[href] = self.lake.upload(work / "mart.csv", f"{self.folder}/{href}")
                 self.site.written.append(href)
             self.new[href] = (made_of, "")
-            found.insert(0, Download(href, "CSV", self.lake.listing(f"{self.folder}/data")[f"{self.folder}/{href}"].size))
+            found.insert(0, Download(href, "CSV", self.sizes[href]))
         return found
+
+
+def _reasons(record: Mapping[str, Any]) -> str:
+    """Give the first line of each reason: what follows in a library's message is for who mends it."""
+    return "; ".join(reason.splitlines()[0] for reason in record["reasons"] if reason)
 
 
 def _read_by(card: Card, shown: Mapping[str, Standing]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -34,11 +35,12 @@ def receipt_of(
     bricks: Mapping[str, Brick],
     name: str,
     record: Mapping[str, Any],
-    told_before: Mapping[str, str],
+    known: dict[str, str | None],
 ) -> dict[str, Any] | None:
     """Write the receipt of a published mart; None when its SQL is not known, or a source is of no brick of today.
 
-    `told_before` are the digests of files that the last receipt gave: a file never changes, and what it was is what counts.
+    `known` are the digests of files that were told before, to which those of this receipt are added: a file never changes, and
+    what it was is what counts.
     """
     node = next((n for n in manifest["nodes"].values() if n["resource_type"] == "model" and n["name"] == name), None)
     if node is None:
@@ -67,21 +69,32 @@ def receipt_of(
             if compiled is None:
                 return None
             models.append({"relation": f"{parent['schema']}.{parent['alias']}", "sql": compiled})
-    digests: dict[str, str | None] = {file: told_before.get(file) or sha_of(lake, file) for file in sorted(files)}
-    entries = [sha_of(lake, f"journal/{seq:012d}.json") for seq in range(1, journal.seq + 1)]
+    known |= {file: sha_of(lake, file) for file in sorted(files) if not known.get(file)}
     return {
         "mart": name, "grain": node["config"]["meta"]["grain"], "class": record["class"], "published": record["files"],
-        "journal": {"seq": journal.seq, "digest": journal.digests[-1], "entries": entries},
-        "sources": sources, "seeds": seeds, "models": models, "files": digests,
+        "journal": journal.digests, "sources": sources, "seeds": seeds, "models": models,
+        "files": {file: known[file] for file in sorted(files)},
     }  # fmt: skip
+
+
+def may_be_shown(journal: Journal, manifest: Mapping[str, Any], name: str, access_class: str) -> bool:
+    """Say whether a class may see the receipt of a mart: the SQL of a source names the keys that were erased from it."""
+    return access_class in ("internal", "restricted") or not any(
+        True for brick in _bricks(manifest, name) for _ in journal.of("erase", brick)
+    )
+
+
+def _bricks(manifest: Mapping[str, Any], name: str) -> list[str]:
+    node = next((n for n in manifest["nodes"].values() if n["resource_type"] == "model" and n["name"] == name), None)
+    lineage = _in_order(manifest, node["unique_id"]) if node else []
+    return sorted({manifest["sources"][each]["source_name"] for each in lineage if each.startswith("source.")})
 
 
 def made_of(journal: Journal, manifest: Mapping[str, Any], name: str, record: Mapping[str, Any]) -> list[Any]:
     """Sum up what a receipt is made of, without opening a file: its loads, its publication, and what dbt would make of it."""
     node = next((n for n in manifest["nodes"].values() if n["resource_type"] == "model" and n["name"] == name), None)
     lineage = _in_order(manifest, node["unique_id"]) if node else []
-    bricks = sorted({manifest["sources"][each]["source_name"] for each in lineage if each.startswith("source.")})
-    loads = [(load["load_id"], load["seq"]) for brick in bricks for load in journal.accepted(brick)]
+    loads = [(load["load_id"], load["seq"]) for brick in _bricks(manifest, name) for load in journal.accepted(brick)]
     checks = [(manifest["nodes"][each].get("checksum") or {}).get("checksum") for each in lineage if each in manifest["nodes"]]
     return [loads, record["files"], checks]
 
@@ -158,15 +171,11 @@ class Prover:
         for name, told in self.receipt["files"].items():
             if (found := sha_of(self.lake, name)) != told:
                 yield f"{name} {'is gone' if found is None else 'is not the file that was read: its digest differs'}"
-        digest = ""
-        for seq, told in enumerate(self.receipt["journal"]["entries"], 1):
+        # By seq, the digest of an entry and of all before it.
+        for seq, (before, told) in enumerate(itertools.pairwise(self.receipt["journal"]), 1):
             name = f"journal/{seq:012d}.json"
-            content = self.lake.read(name) or b""
-            if hashlib.sha256(content).hexdigest() != told:
+            if hashlib.sha256(before.encode() + (self.lake.read(name) or b"")).hexdigest()[:32] != told:
                 yield f"{name} is not the entry that stood there"
-            digest = hashlib.sha256(digest.encode() + content).hexdigest()[:32]
-        if digest != self.receipt["journal"]["digest"]:
-            yield f"the journal does not lead to {self.receipt['journal']['digest']} at {self.receipt['journal']['seq']}"
 
     def prove(self, key: Mapping[str, str]) -> Proof:
         """Make one row again and compare each of its values; raises LakeError for a key of no row that was published."""
