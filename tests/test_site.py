@@ -116,7 +116,7 @@ def test_a_place_without_data_is_hatched_on_the_map_and_told_in_the_table(town: 
     town.follow()
     page = town.read(PAGE)
     circles = re.findall(r"<circle[^>]*>.*?</circle>", page)
-    assert len(circles) == 4 and [c for c in circles if "url(#none)" in c and "École 3 : sans donnée" in c]
+    assert len(circles) == 4 and [c for c in circles if "url(#none)" in c and "École 3, sans donnée" in c]
     assert ["École 3", "–"] in [row[:2] for row in body(page, "entities")]
 
 
@@ -138,8 +138,8 @@ def test_zones_of_the_territory_are_shaded_by_a_mean_and_hatched_without_data(to
     told = dict(town.sql(f"select building_name, {mean} from energy_by_month where {CLOSED} group by all"))
     shapes = re.findall(r"<path ([^>]*)>(?:<title>([^<]*)</title>)?</path>", re.search(r'<svg class="map".*?</svg>', page, re.DOTALL)[0])  # type: ignore[index]
     titles = {title: shape for shape, title in shapes}
-    assert set(titles) == {f"École {b} : {language.number(told[f'École {b}'])} kWh/m2" for b in (0, 1, 3)} | {""}
-    assert 'class="q' in titles[f"École 3 : {language.number(told['École 3'])} kWh/m2"] and "url(#none)" in titles[""]
+    assert set(titles) == {f"École {b}, {language.number(told[f'École {b}'])} kWh/m2" for b in (0, 1, 3)} | {""}
+    assert 'class="q' in titles[f"École 3, {language.number(told['École 3'])} kWh/m2"] and "url(#none)" in titles[""]
 
 
 def test_no_measure_that_sums_leaves_the_number_of_rows(town: Town) -> None:

@@ -45,7 +45,7 @@ def bars(chart: Chart, title: str, names: Sequence[str], tell: Callable[[float |
         x, base = LEFT + i * width + width * 0.06, 0.0
         for number, (_, values) in enumerate(chart.series):
             if (value := values[i] or 0) > 0:
-                told = html.escape(f"{names[number]}, {period(each)} : {tell(value)}".removeprefix(", "))
+                told = html.escape(f"{names[number]}, {period(each)}, {tell(value)}".removeprefix(", "))
                 shape = f'x="{x:.1f}" y="{y(base + value):.1f}" width="{width * 0.88:.1f}" height="{y(base) - y(base + value):.1f}"'
                 parts.append(f'<rect class="s{number % 8}" {shape}><title>{told}</title></rect>')
                 base += value
@@ -112,7 +112,7 @@ def points(of: Sequence[Point], title: str, cuts: Sequence[float]) -> Markup:
         taken.append((x - radius, y - radius, x + radius, y + radius))
         shade = "none" if p.value is None else f"q{class_of(p.value, cuts)}"
         fill = ' fill="url(#none)"' if p.value is None else ""
-        title_of = html.escape(f"{p.name} : {p.told}")
+        title_of = html.escape(f"{p.name}, {p.told}")
         parts.append(f'<circle class="{shade}"{fill} cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"><title>{title_of}</title></circle>')
     shown = 0
     for p in ordered:
@@ -159,7 +159,7 @@ def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Seque
         point = told.get(code)
         value = point.value if point else None
         fill = 'fill="url(#none)"' if value is None else f'class="q{class_of(value, cuts)}"'
-        words = f"<title>{html.escape(f'{point.name} : {point.told}')}</title>" if point else ""
+        words = f"<title>{html.escape(f'{point.name}, {point.told}')}</title>" if point else ""
         parts.append(f'<path {fill} d="{"".join(paths)}">{words}</path>')
         if point:
             x, y = (middles[code][0] / middles[code][2], middles[code][1] / middles[code][2])

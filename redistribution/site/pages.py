@@ -162,7 +162,11 @@ class Pages:
                 _cell(fresh, sort=read_at or ""),
             ]
             if is_inside:
-                cells += [_cell(language.of("statuses", origin.status)), _cell(origin.steward or ""), _cell(origin.endpoint or "")]
+                cells += [
+                    _cell(language.of("statuses", origin.status)),
+                    _cell(origin.steward or ""),
+                    f"<td><code>{html.escape(origin.endpoint or '')}</code>",
+                ]
             rows.append(f'<tr><th scope="row">{html.escape(language.pick(origin.title))}{"".join(cells)}')
         heads = [_head(language(name)) for name in names]
         return self.render("bricks", language, "bricks.html", heads=heads, rows=Markup("".join(rows)), caption="")
@@ -303,9 +307,9 @@ def _figure(language: Language, card: Card, figure: Figure, figures: Figures) ->
     told = language("change", language.share(figure.change, is_signed=True)) if figure.change is not None else language("no_change")
     marks = []
     if figures.completeness is not None and figures.completeness < WHOLE and column is not COUNT:
-        marks.append(f"{language('incomplete')} : {language('incomplete_because', language.share(figures.completeness))}")
+        marks.append(f"{language('incomplete')}{language('colon')}{language('incomplete_because', language.share(figures.completeness))}")
     if figure.lacking:
-        marks.append(f"{language('incomplete')} : {language('lacking', language.number(figure.lacking))}")
+        marks.append(f"{language('incomplete')}{language('colon')}{language('lacking', language.number(figure.lacking))}")
     if column.nature == "estimated":
         marks.append(language("estimated"))
     label = language("count_title") if column is COUNT else language.pick(column.label)
