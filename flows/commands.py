@@ -46,8 +46,8 @@ def rebuild(options: Namespace) -> list[str]:
     return _shown(options, lambda progress: steps.rebuild(Lake(), progress))
 
 
-def site(options: Namespace) -> None:
-    """Write the site of a class, or bring it to what is published."""
+def site(options: Namespace) -> list[str]:
+    """Write the site of a class, or bring it to what is published; give what failed."""
     if options.access_class not in CLASSES:
         raise Misuse(f"--class {options.access_class} is none of {', '.join(CLASSES)}")
     lake = Lake()
@@ -57,7 +57,10 @@ def site(options: Namespace) -> None:
         f"site of class {each.access_class}: {each.address}\n  {len(each.written)} files written, {len(each.taken_away)} taken away"
         for each in sites
     ]
+    failures = [failure for each in sites for failure in each.failures]
+    told += [f"FAILED {failure}" for failure in failures]
     _print(options, [asdict(each) for each in sites], "\n".join(told))
+    return failures
 
 
 def prove(options: Namespace) -> list[str]:

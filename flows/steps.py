@@ -103,9 +103,10 @@ class PublishStep:
 
     @property
     def failures(self) -> list[str]:
-        """Say which marts were withheld, and why."""
+        """Say which marts were withheld, and why, and which pages of the sites failed."""
         withheld = self.entry["withheld"] if self.entry else {}
-        return [f"mart {name} withheld: {marts.why_withheld(name, record)}" for name, record in withheld.items()]
+        told = [f"mart {name} withheld: {marts.why_withheld(name, record)}" for name, record in withheld.items()]
+        return told + [failure for site in self.sites for failure in site.failures]
 
     @property
     def warnings(self) -> list[str]:
@@ -301,7 +302,7 @@ def follow_sites(lake: Lake, journal: Journal, progress: Progress = silent, aske
 
         is_asked = access_class == asked
         site = follow.follow(lake, journal, access_class, manifest, read_bricks(), read_territory(), tell, is_thorough=is_asked)
-        if is_asked or site.written or site.taken_away:
+        if is_asked or site.written or site.taken_away or site.failures:
             found.append(site)
     return found
 

@@ -16,7 +16,7 @@ from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 from redistribution import publish as out
 from redistribution.site.figures import FEW
-from redistribution.site.pages import MOST_BYTES
+from redistribution.site.pages import MOST_BYTES, Pages
 from redistribution.site.words import Language, scaled
 from redistribution.verify import published_faults, site_faults
 from tests.fixtures.chromium import opened
@@ -276,7 +276,7 @@ def test_killed_at_any_write_the_next_following_ends_it(town: Town, monkeypatch:
     town.publish()
     replace, before = Lake.replace, town.pages()
 
-    class Killed(Exception):
+    class Killed(BaseException):
         pass
 
     def dying(after: int) -> Any:
@@ -308,6 +308,30 @@ def test_killed_at_any_write_the_next_following_ends_it(town: Town, monkeypatch:
         town.lake.delete([name])
     town.follow()
     assert town.pages() == whole, "made again from zero it says the same"
+
+
+def test_a_page_that_fails_is_told_goes_and_stops_no_other(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    town.mart("other_by_month", rows("'Lycée'"))
+    town.publish()
+    town.follow()
+    town.mart("other_by_month", rows("'Lycée'", more=2))
+    town.mart("energy_by_month", rows(more=2))
+    town.publish()
+    mart = Pages.mart
+
+    def failing(self: Pages, language: Language, standing: Any, *others: Any) -> bytes:
+        if standing.card.name == "other_by_month":
+            raise ValueError("odd")
+        return mart(self, language, standing, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pages, "mart", failing)
+        for _ in range(2):
+            site = town.follow()
+            assert site.failures == ["site of class open: no page of mart other_by_month: ValueError: odd"], "told until it is mended"
+    assert "other_by_month" not in "".join(town.pages()) and b"Lyc" not in b"".join(town.pages().values())
+    assert figures(town.read(PAGE))
+    assert town.follow().failures == [] and "Lycée" in town.read("fr/other_by_month.html")
 
 
 def test_a_site_of_another_history_is_made_again_and_that_is_said(town: Town, caplog: pytest.LogCaptureFixture) -> None:

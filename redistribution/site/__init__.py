@@ -10,12 +10,13 @@ from redistribution.publish import CLASSES
 
 @dataclass
 class Site:
-    """What following gave: the site's address, the files that were written, and those that were taken away."""
+    """What following gave: the site's address, the files that were written, those that were taken away, and what failed."""
 
     access_class: str
     address: str
     written: list[str] = field(default_factory=list)
     taken_away: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
 def standing_sites(lake: Lake) -> list[str]:

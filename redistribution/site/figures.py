@@ -138,11 +138,16 @@ class Marts:
     """The published marts that a class sees, each a view over its files."""
 
     def __init__(self, lake: Lake, files: Mapping[str, Sequence[str]]) -> None:
+        import duckdb
+
         self.connection = lake.connect()
         load_extension(self.connection, "spatial")
         for name, of_mart in files.items():
             sql = f"create view {quoted(name)} as select * from read_parquet({listed(map(lake.path, of_mart))})"
-            self.connection.execute(sql)
+            try:
+                self.connection.execute(sql)
+            except duckdb.Error as error:  # told when its page is written
+                log.debug("mart %s: %s", name, error)
 
     def close(self) -> None:
         """Close it."""

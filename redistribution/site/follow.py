@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,10 @@ class _Following:
 
     def follow(self, *, is_thorough: bool) -> Site:
         """Catch up."""
-        made_with = _summed([code_digest(), repr(self.place), [repr(self.bricks[name]) for name in sorted(self.bricks)], self._meta()])
+        # On a real clock, what was on time yesterday may be late today.
+        today = None if self.journal.is_synthetic else str(dt.datetime.now(dt.UTC).date())
+        bricks = [repr(self.bricks[name]) for name in sorted(self.bricks)]
+        made_with = _summed([code_digest(), repr(self.place), bricks, self._meta(), today])
         existing = {name.removeprefix(f"{self.folder}/"): stored for name, stored in self.lake.listing(self.folder).items()}
         self.sizes = {name: stored.size for name, stored in existing.items()}
         is_reached = (self.mark.seq, self.mark.digest, self.mark.made_with) == (self.journal.seq, self.journal.digests[-1], made_with)
@@ -124,6 +127,8 @@ class _Following:
         finally:
             marts.close()
         told = {"seq": self.journal.seq, "digest": self.journal.digests[-1], "made_with": made_with, "files": self.new}
+        if self.site.failures:
+            told["made_with"] = ""  # tried again, and told again, until it is mended
         self._delete(sorted(existing.keys() - self.new.keys() - {MARK} - set(self.site.taken_away)))
         self.lake.replace(f"{self.folder}/{MARK}", json.dumps(told).encode())
         return self.site
@@ -192,7 +197,7 @@ class _Following:
         for name in names:
             self.known.pop(name, None)
 
-    def _write(self, shown: Mapping[str, Standing], cards: Mapping[str, Card], marts: Marts) -> None:
+    def _write(self, shown: dict[str, Standing], cards: Mapping[str, Card], marts: Marts) -> None:
         pages = Pages(self.place)
         read: dict[str, Figures] = {}
 
@@ -201,17 +206,35 @@ class _Following:
                 read[name] = marts.read(shown[name].card)
             return read[name]
 
-        made_of = {name: _summed([code_digest(), repr(self.place), repr(each), _read_by(each.card, shown)]) for name, each in shown.items()}
-        for name, told in shown.items():
-            downloads = self._downloads(told, marts)
-            each = dataclasses.replace(told, receipt=self._receipt(told))
-
-            def page(language: Language, each: Standing = each, downloads: Sequence[Download] = downloads) -> bytes:
-                return pages.mart(language, each, figures(each.card.name), downloads)
-
-            for code, language in pages.languages.items():
-                self._page(f"{code}/{name}.html", made_of[name], functools.partial(page, language))
+        made_of: dict[str, str] = {}
+        for name, told in list(shown.items()):
+            before = set(self.new)
+            try:
+                made_of[name] = self._write_mart(pages, told, shown, marts, figures)
+            except OSError:
+                raise
+            except Exception as error:  # one mart never stops the others; its pages go, rather than say what is no more
+                log.debug("site of class %s, mart %s", self.access_class, name, exc_info=True)
+                self.site.failures.append(f"site of class {self.access_class}: no page of mart {name}: {type(error).__name__}: {error}")
+                self._delete([file for file in self.new if file not in before])
+                self.new = {file: of for file, of in self.new.items() if file in before}
+                del shown[name]
         self._of_site(pages, shown, cards, made_of, figures)
+
+    def _write_mart(
+        self, pages: Pages, told: Standing, shown: Mapping[str, Standing], marts: Marts, figures: Callable[[str], Figures]
+    ) -> str:
+        """Write the downloads, the receipt and the pages of a mart, those that differ; give what they are made of, summed up."""
+        name, downloads = told.card.name, self._downloads(told, marts)
+        each = dataclasses.replace(told, receipt=self._receipt(told))
+        made_of = _summed([code_digest(), repr(self.place), repr(each), _read_by(each.card, shown)])
+        for code, language in pages.languages.items():
+
+            def page(language: Language = language) -> bytes:
+                return pages.mart(language, each, figures(name), downloads)
+
+            self._page(f"{code}/{name}.html", made_of, page)
+        return made_of
 
     def _of_site(
         self,
