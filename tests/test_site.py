@@ -57,7 +57,7 @@ def test_key_figures_are_those_of_sql_and_nothing_is_summed_that_does_not_sum(to
     assert float(told["intensity_kwh_per_m2"]) == pytest.approx(intensity, rel=1e-12)
     assert set(told) == {"consumption_kwh", "intensity_kwh_per_m2"}, "an area says of no sum, and has none"
     assert "1 valeurs manquent" in page and "estimé" in page
-    assert "déc. 2025" in re.search(r"Mois pas encore complets[^<]*", page)[0]  # type: ignore[index]
+    assert "déc. 2025" in re.search(r"Périodes pas encore complètes[^<]*", page)[0]  # type: ignore[index]
 
 
 def test_a_year_is_compared_with_the_rows_that_have_their_like(town: Town) -> None:
@@ -140,6 +140,37 @@ def test_zones_of_the_territory_are_shaded_by_a_mean_and_hatched_without_data(to
     titles = {title: shape for shape, title in shapes}
     assert set(titles) == {f"École {b}, {language.number(told[f'École {b}'])} kWh/m2" for b in (0, 1, 3)} | {""}
     assert 'class="q' in titles[f"École 3, {language.number(told['École 3'])} kWh/m2"] and "url(#none)" in titles[""]
+
+
+def test_means_are_not_stacked(town: Town) -> None:
+    town.mart("energy_by_month", rows(), display={"figures": ["intensity_kwh_per_m2", "consumption_kwh"]})
+    town.publish()
+    town.follow()
+    page, language = town.read("en/energy_by_month.html"), Language("en")
+    mean = "sum(intensity_kwh_per_m2 * area_m2) / sum(area_m2)"
+    by_month = town.sql(f"select month_date, {mean} from energy_by_month group by 1 order by 1")
+    assert [row[1:] for row in body(page, "series")] == [[language.number(value)] for _, value in by_month]
+    assert list(figures(page)) == ["intensity_kwh_per_m2", "consumption_kwh"], "display says which comes first"
+
+
+def test_a_mart_by_year_and_one_without_dates_have_their_pages(town: Town) -> None:
+    of_year = {"building_id": COLUMNS["building_id"], "year": ("bigint", {}), "consumption_kwh": COLUMNS["consumption_kwh"]}
+    select = "select building_id, year(month_date) as year, sum(consumption_kwh) as consumption_kwh from"
+    town.mart("energy_by_year", f"{select} ({rows()}) group by all", of_year, grain=["building_id", "year"], position=None)
+    town.nodes["energy_by_year"]["config"]["partition"] = None
+    of_place = {name: COLUMNS[name] for name in ("building_id", "building_name", "longitude", "latitude", "consumption_kwh")}
+    places = f"select building_id, building_name, longitude, latitude, sum(consumption_kwh) as consumption_kwh from ({rows()}) group by all"
+    town.mart("places_by_building", places, of_place, grain=["building_id"])
+    town.publish()
+    assert town.follow().failures == []
+    page, language = town.read("fr/energy_by_year.html"), Language("fr")
+    before, after = (row[0] for row in town.sql("select sum(consumption_kwh) from energy_by_year group by year order by year"))
+    assert figures(page)["consumption_kwh"] == str(after) and "en 2025" in page
+    assert f"{language.share(after / before - 1, is_signed=True)} sur un an" in page
+    assert [row[0] for row in body(page, "series")] == ["2024", "2025"]
+    page = town.read("fr/places_by_building.html")
+    ((total,),) = town.sql("select sum(consumption_kwh) from places_by_building")
+    assert figures(page)["consumption_kwh"] == str(total) and page.count("<circle") == 4 and 'id="entities"' not in page
 
 
 def test_no_measure_that_sums_leaves_the_number_of_rows(town: Town) -> None:

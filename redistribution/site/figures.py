@@ -284,7 +284,7 @@ class _Reading:
             now, then = (self._total(column, self._within(each)) for each in (window, before))
             sql = f"select {by}, case when {then} >= {FEW} then {now} / {then} - 1 end, {then} from {self.mart} group by all"
             return self.connection.execute(sql).fetchall()
-        if self._is_daily():  # no day is like the same day of another year
+        if not self.card.is_yearly and self._is_daily():  # no day is like the same day of another year
             return []
         later = "now.p - 1" if self.card.is_yearly else "(now.p - interval 1 year)::date"
         alike = [f"earlier.{key} is not distinct from now.{key}" for key in (quoted(each.name) for each in self.card.subjects)]
@@ -313,7 +313,8 @@ class _Reading:
         return bool(self._one(f"select count(*) filter (day({time}) != 1) > 0"))
 
     def _chart(self, column: Column, left_open: list[Period]) -> Chart | None:
-        series = f"{quoted(self.series.name)}" if self.series else "null"
+        # Bars of several series stand on each other: only what sums may.
+        series = quoted(self.series.name) if self.series and column.aggregate == "sum" else "null"
         sql = (
             f"select {self.period} as p, {series} as s, {self._total(column)} from {self.mart} where p is not null group by all order by 1"
         )
@@ -349,8 +350,8 @@ class _Reading:
         )  # fmt: skip
 
     def _entities(self, window: tuple[Period, Period] | None, before: tuple[Period, Period] | None) -> tuple[list[Entity], list[Column]]:
-        """Give the entities over the window, the largest first; none where a row is one of them already."""
-        if not self.entity or (not self.time and not self.series):
+        """Give the entities over the window, the largest first."""
+        if not self.entity:
             return [], []
         shown = (self.measures or [COUNT])[:5]
         key, name = quoted(self.entity.name), quoted((self.card.entity_name or self.entity).name)

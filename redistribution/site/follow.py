@@ -215,7 +215,8 @@ class _Following:
                 raise
             except Exception as error:  # one mart never stops the others; its pages go, rather than say what is no more
                 log.debug("site of class %s, mart %s", self.access_class, name, exc_info=True)
-                self.site.failures.append(f"site of class {self.access_class}: no page of mart {name}: {type(error).__name__}: {error}")
+                why = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.site.failures.append(f"site of class {self.access_class}: no page of mart {name}: {why}")
                 self._delete([file for file in self.new if file not in before])
                 self.new = {file: of for file, of in self.new.items() if file in before}
                 del shown[name]

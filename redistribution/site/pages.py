@@ -424,8 +424,8 @@ def _map(language: Language, card: Card, figures: Figures, place: Place) -> dict
 
 
 def _entities(language: Language, card: Card, figures: Figures) -> dict[str, Any] | None:
-    if not figures.entities or card.entity is None:
-        return None
+    if not figures.entities or card.entity is None or (card.time is None and card.series is None):
+        return None  # each row is one of them already
     scales = [
         scaled(column.unit, max([abs(entity.values[i] or 0) for entity in figures.entities], default=0))
         for i, column in enumerate(figures.shown)
