@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.measure import THREADS
 
-NAMES = ("landing", "new_day", "nothing_new", "memory", "orchestration")
+NAMES = ("landing", "new_day", "nothing_new", "memory", "site", "orchestration")
 
 
 def main() -> int:

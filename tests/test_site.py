@@ -509,6 +509,7 @@ def test_it_fits_its_width_and_says_all_without_javascript(browser: Any, built: 
     tab.goto(f"file://{built.lake.path('site/open', PAGE)}")
     ((count,),) = built.sql("select count(*) from energy_by_month")
     assert tab.locator("#rows tbody tr").count() == count and tab.locator(".filter").count() == 0
+    assert tab.locator("#rows .sorts").is_hidden(), "nothing sorts without it, and nothing says so"
     context.close()
 
 
