@@ -54,11 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.set_defaults(brick=[], use_case=[], json=False)
-    json, choice, load = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    json, choice, load, mart = (argparse.ArgumentParser(add_help=False) for _ in range(4))
     json.add_argument("--json", action="store_true", help="print JSON")
     choice.add_argument("--brick", action="append", default=[], metavar="B", help="only this brick (may be repeated)")
     choice.add_argument("--use-case", action="append", default=[], metavar="U", help="only the bricks of this use case")
     load.add_argument("load")
+    mart.add_argument("mart")
     commands = parser.add_subparsers(metavar="command", required=True)
 
     def group(name: str, told: str) -> Any:
@@ -73,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     command(commands, "land", "read what is new of the bricks into the lake", "run", json, choice, steps=("land",))
     command(commands, "build", "have dbt build the models that are behind", "run", json, steps=("build",))
     command(commands, "publish", "judge the marts and make them visible", "run", json, steps=("publish",))
+    command(commands, "site", "write the static site of a class; each run keeps it up to date from then on", "site", json).add_argument(
+        "--class", dest="access_class", default="open", metavar="C", help="open (default), partner, internal or restricted"
+    )
+    command(
+        commands, "prove", "make a published row again from what its receipt names, and nothing else", "prove", json, mart
+    ).add_argument("key", nargs="+", help="the values of its grain in their order, or each as name=value")
     command(commands, "rebuild", "throw away warehouse and catalogues, and catch up from zero", "rebuild", json)
     command(commands, "status", "say what the lake holds and what is behind", "status", json)
     bricks = group("bricks", "the census of the bricks")
@@ -96,8 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     lost.add_argument("--seq", type=int, required=True, help="number of the entry")
     lost.add_argument("--why", required=True, help="how it was lost")
     lost.add_argument("--forget", action="store_true", help="it is known what it said: the files that it may have named may be swept")
-    accept = command(group("marts", "the marts that are withheld"), "accept", "publish a withheld mart as it is, once", "marts_accept")
-    accept.add_argument("mart")
+    accept = command(
+        group("marts", "the marts that are withheld"), "accept", "publish a withheld mart as it is, once", "marts_accept", mart
+    )
     accept.add_argument("--why", required=True, help="why its gate is not to be followed")
     serve = command(group("sandbox", "a synthetic territory"), "serve", "serve the bricks with made-up data", "sandbox_serve")
     serve.add_argument("--port", type=int, required=True)

@@ -7,6 +7,7 @@ import json
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import yaml
@@ -18,8 +19,8 @@ from ingestion.lake import Lake, LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows
 from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault
-from redistribution.publish import accept_mart, last_published, still_withheld, why_withheld
-from redistribution.verify import published_faults
+from redistribution.publish import CLASSES, accept_mart, last_published, still_withheld, why_withheld
+from redistribution.verify import published_faults, site_faults
 
 
 class Misuse(Exception):
@@ -43,6 +44,44 @@ def run(options: Namespace) -> list[str]:
 def rebuild(options: Namespace) -> list[str]:
     """Catch up from zero."""
     return _shown(options, lambda progress: steps.rebuild(Lake(), progress))
+
+
+def site(options: Namespace) -> list[str]:
+    """Write the site of a class, or bring it to what is published; give what failed."""
+    if options.access_class not in CLASSES:
+        raise Misuse(f"--class {options.access_class} is none of {', '.join(CLASSES)}")
+    lake = Lake()
+    with report.showing(is_quiet=options.json) as progress:
+        sites = steps.follow_sites(lake, Journal(lake), progress, options.access_class)
+    told = [
+        f"site of class {each.access_class}: {each.address}\n  {len(each.written)} files written, {len(each.taken_away)} taken away"
+        for each in sites
+    ]
+    failures = [failure for each in sites for failure in each.failures]
+    told += [f"FAILED {failure}" for failure in failures]
+    _print(options, [asdict(each) for each in sites], "\n".join(told))
+    return failures
+
+
+def prove(options: Namespace) -> list[str]:
+    """Make a row again; give what differs, or is not what its receipt says."""
+    from redistribution.site.receipt import Prover
+
+    with report.showing(is_quiet=options.json) as progress:
+        prover = Prover(Lake(), options.mart, lambda step: progress(f"prove {options.mart}", step))
+        try:
+            proof = prover.prove(prover.key_of(options.key))
+        finally:
+            prover.close()
+    rows = [{"column": name, "published": value, "again": proof.again.get(name)} for name, value in proof.row.items() if name != "geometry"]
+    made = f"from {proof.loads} loads, {proof.files} files and {proof.models} SELECTs, in {proof.seconds:.1f} s"
+    told = [
+        f"mart {proof.mart}, {', '.join(f'{name} {value}' for name, value in proof.key.items())}; receipt {proof.receipt}",
+        report.table([{name: None if value is None else str(value) for name, value in row.items()} for row in rows]),
+        *([f"WRONG {fault}" for fault in proof.faults] or [f"made again, equal, {made}"]),
+    ]
+    _print(options, asdict(proof), "\n\n".join(told))
+    return proof.faults
 
 
 def status(options: Namespace) -> list[str]:
@@ -176,6 +215,7 @@ def verify(options: Namespace) -> list[str]:
     try:
         journal = Journal(lake)
         faults = [str(f) for check in (landed_faults, published_faults) for f in check(lake, journal, is_deep=options.deep)]
+        faults += map(str, site_faults(lake, journal))
         if fault := warehouse_fault(lake, journal, steps.reached(lake, journal).seq):
             faults.append(f"{lake.state / 'warehouse.duckdb'} {fault}. Mend: orchestra build")
         seq = journal.seq

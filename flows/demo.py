@@ -27,11 +27,12 @@ def main() -> int:
     with sandbox(until, folder / "planted.json") as url:
         print(f"A synthetic territory, until {until}, is served on {url}; the lake is {place}.\n", flush=True)
         plug_in(url)
-        status = orchestra(["run"])
+        status = orchestra(["run"]) or orchestra(["site", "--class", "internal"]) or orchestra(["site"])
     tomorrow = dt.date.fromisoformat(until) + dt.timedelta(days=1)
     command = os.path.relpath(Path(sys.executable).parent / "orchestra")
+    address = "" if place.startswith("s3://") else f"\nThe site, for everybody: file://{folder}/site/open/index.html\n"
     print(
-        f"""
+        f"""{address}
 Everything above is synthetic. Next:
   export ORCHESTRA_LAKE={shown}
   {command} status                  what the lake holds

@@ -31,6 +31,7 @@ def as_text(run: Run) -> str:
         parts.append(f"dbt: {ran['model']} models and {ran['test'] + ran['unit_test']} tests ran" if ran else "dbt: no model is behind")
     if run.publish:
         parts.append(table(mart_rows(run.publish)) if run.publish.entry else "marts: nothing new to publish")
+        parts += [f"site of class {site.access_class}: {len(site.written)} files written" for site in run.publish.sites]
     spent = "{wall_s:.1f} s, {cpu_s:.1f} CPU seconds, about {energy_wh:.3f} Wh".format(**run.footprint)
     parts.append(f"run {run.run_id}: {spent}\n  energy: {METHOD}")
     parts += [f"WARNING {warning}" for warning in run.warnings]

@@ -26,6 +26,7 @@ from ingestion.landing import Landed, land_brick
 from ingestion.verify import landed_faults
 from ingestion.warehouse import REWRITES, warehouse_fault
 from redistribution import publish as marts
+from redistribution.site import Site, standing_sites
 
 log = logging.getLogger("orchestra")
 DBT_PROJECT = PROJECT / "dbt_project"
@@ -91,20 +92,22 @@ class BuildStep:
 class PublishStep:
     """What was published: a journal entry, or None when nothing had changed; the snapshot of it in each class.
 
-    `withheld` are the marts that an earlier run withheld, and why.
+    `withheld` are the marts that an earlier run withheld, and why; `sites` the sites that followed, and what was written of them.
     """
 
     entry: Entry | None = None
     footprint: dict[str, float] = field(default_factory=dict)
     snapshots: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
+    sites: list[Site] = field(default_factory=list)
 
     @property
     def failures(self) -> list[str]:
-        """Say which marts were withheld, or still are, and why: readers have an older version of them."""
+        """Say which marts were withheld, or still are, and why (readers have an older version), and which pages of the sites failed."""
         withheld = self.entry["withheld"] if self.entry else {}
         told = [f"mart {name} withheld: {marts.why_withheld(name, record)}" for name, record in withheld.items()]
-        return told + [f"mart {name} still is withheld: {why}" for name, why in self.withheld.items()]
+        told += [f"mart {name} still is withheld: {why}" for name, why in self.withheld.items()]
+        return told + [failure for site in self.sites for failure in site.failures]
 
     @property
     def warnings(self) -> list[str]:
@@ -275,6 +278,7 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
             marts.retract(lake, journal, of_project, classes, run_id)
             step.entry = marts.publish(lake, journal, of_project, run_id, gate.judge_mart, _expected, unreached)
             journal.note("published.json", state=state)
+        step.sites = follow_sites(lake, journal, progress)
     if step.entry:
         step.snapshots = {
             name: numbers[seq][0] for name in marts.CLASSES if (seq := step.entry["seq"]) in (numbers := marts.snapshots(lake, name))
@@ -283,6 +287,31 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
     step.withheld = {name: marts.why_withheld(name, r) for name, r in marts.still_withheld(journal).items() if name not in told}
     step.footprint = meter.read()
     return step
+
+
+def follow_sites(lake: Lake, journal: Journal, progress: Progress = silent, asked: str | None = None) -> list[Site]:
+    """Bring each site that stands to the journal, and the one of the class that is asked for; give those that were written to.
+
+    Nothing of it is imported where no site stands.
+    """
+    if not asked and not standing_sites(lake):
+        return []
+    from redistribution.site import follow
+
+    manifest = _written_by_dbt(lake, "manifest.json")
+    if manifest is None:
+        raise LakeError(f"{lake.state}: nothing was built yet. Mend: orchestra run")
+    found = []
+    for access_class in sorted({*standing_sites(lake), *([asked] if asked else [])}, key=marts.CLASSES.index):
+
+        def tell(name: str, access_class: str = access_class) -> None:
+            progress(f"site {access_class}", name)
+
+        is_asked = access_class == asked
+        site = follow.follow(lake, journal, access_class, manifest, read_bricks(), read_territory(), tell, is_thorough=is_asked)
+        if is_asked or site.written or site.taken_away or site.failures:
+            found.append(site)
+    return found
 
 
 def rebuild(lake: Lake, progress: Progress = silent) -> Run:
@@ -313,7 +342,8 @@ def _retract(lake: Lake, journal: Journal, run_id: str, held: int) -> None:
     _dbt(lake, ["parse"], held)
     # Where there is none (a rebuild throws it away), what was published is held to its sources alone.
     manifest = _written_by_dbt(lake, "manifest.json")
-    marts.retract(lake, journal, marts.read_marts(manifest, classes) if manifest else [], classes, run_id)
+    if marts.retract(lake, journal, marts.read_marts(manifest, classes) if manifest else [], classes, run_id):
+        follow_sites(lake, journal)
 
 
 class Reached(NamedTuple):

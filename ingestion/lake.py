@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import fcntl
 import functools
+import mimetypes
 import os
 import secrets
 import shutil
@@ -124,7 +125,8 @@ class Lake:
     def replace(self, name: str, content: bytes) -> None:
         """Write an object over whatever stands there; what is seen is always whole."""
         if self.is_s3:
-            self.s3.put_object(**self._key(name), Body=content)
+            kind = mimetypes.guess_type(name)[0]  # a page of the site is served as what it is
+            self.s3.put_object(**self._key(name), Body=content, **({"ContentType": kind} if kind else {}))
         else:
             write_whole(self._file(name), content)
 

@@ -8,6 +8,7 @@ from ingestion.journal import Journal
 from ingestion.lake import Lake, literal, quoted
 from ingestion.verify import Fault, unread
 from redistribution import publish
+from redistribution.site import standing_sites
 
 REBUILD = "orchestra rebuild"
 
@@ -32,6 +33,14 @@ def published_faults(lake: Lake, journal: Journal, *, is_deep: bool = False) -> 
         if entries := publish.of_class(journal, access_class):
             yield from _catalogue_faults(lake, journal, access_class, entries[-1]["seq"], is_deep=is_deep)
             yield from _stable_faults(lake, journal, access_class)
+
+
+def site_faults(lake: Lake, journal: Journal) -> Iterator[Fault]:
+    """Give what is wrong with the sites: what is gone, or is not what was written; what lags behind is no fault."""
+    if standing_sites(lake):
+        from redistribution.site.follow import faults
+
+        yield from faults(lake, journal)
 
 
 def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int, *, is_deep: bool) -> Iterator[Fault]:

@@ -220,3 +220,16 @@ def losing(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Losi
         monkeypatch.setenv(name, value)
     yield proxy
     proxy.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Give a real browser; the test is skipped, and says why, where there is none."""
+    chromium = next((path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None)
+    if chromium is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: make venv")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
+        yield opened
+        opened.close()

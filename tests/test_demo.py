@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -16,6 +19,8 @@ from fixtures.replica import MART, Replica, compile_models
 from ingestion.brick import read_bricks
 from ingestion.lake import Lake
 from ingestion.sandbox.world import World
+from redistribution.site.receipt import Prover
+from tests.fixtures.chromium import opened
 
 
 def demo(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -47,6 +52,9 @@ def test_a_first_run_tells_all_a_second_finds_nothing_new_and_one_more_day_is_a_
     for load in loads:
         for record in load["tables"].values():
             assert record["source_count"] == record["kept"] + record["refused"]
+    assert f"The site, for everybody: file://{folder}/site/open/index.html" in told
+    pages = sorted(path.name for path in (folder / "site/open/fr").glob("*.html"))
+    assert pages == ["bricks.html", "index.html", "public_buildings_energy_by_commune_month.html", "runs.html"]
     again = demo(folder)
     assert again.returncode == 0 and again.stdout.count("nothing new") == len(read_bricks()) + 1, again.stdout
     assert "no model is behind" in again.stdout
@@ -54,6 +62,9 @@ def test_a_first_run_tells_all_a_second_finds_nothing_new_and_one_more_day_is_a_
     day = demo(folder, UNTIL="2026-01-01")
     assert day.returncode == 0, day.stdout + day.stderr
     assert "accepted: frames" in day.stdout and "published" in day.stdout
+    for access_class in ("open", "internal"):
+        reached = json.loads((folder / "site" / access_class / ".seq").read_text())["seq"]
+        assert reached == len(list((folder / "journal").glob("*.json"))), "a run brings the sites with it"
     left = subprocess.run(["pgrep", "-af", str(folder)], capture_output=True, text=True, check=False).stdout
     assert left == "", "something is left running"
 
@@ -88,6 +99,45 @@ def test_a_bill_without_factor_flags_its_row_and_withholds_nothing(
     duckdb.sql(f"copy ({rows}) to '{tmp_path / 'more.parquet'}'")
     key = ["building_id" if mart.startswith("energy") else "commune_code", "month_date", "energy"]
     assert judge_mart(Lake(str(folder)), mart, [str(tmp_path / "more.parquet")], columns, key, None)[0] == []
+
+
+def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Path, str], browser: Any) -> None:
+    folder, _ = ran
+    for access_class in ("open", "internal"):
+        site = folder / "site" / access_class
+        for file in sorted((site / "data").glob("*.parquet")):
+            tab = opened(browser, str(site / "fr" / f"{file.stem}.html"))
+            assert [url for url in tab.asked if not url.startswith("data:")] == [tab.url] and tab.told == []
+            assert tab.locator(".synth").first.is_visible()
+            ((count,),) = duckdb.sql(f"select count(*) from '{file}'").fetchall()
+            told = tab.locator("#rows caption").inner_text().replace("\u202f", "")
+            shown = tab.locator("#rows tbody tr").count()
+            assert told.startswith(f"{shown} lignes sur {count}" if shown < count else f"Les {count} lignes")
+            figures = tab.locator("dl.kpi")
+            first, last = (figures.get_attribute(f"data-{name}") for name in ("from", "to"))
+            for figure in figures.locator("data").all():
+                column, value = figure.get_attribute("data-column"), figure.get_attribute("value")
+                total = "count(*)" if column == "rows" else f"sum({column})"
+                if column == "rows" or column.endswith(("_kwh", "_kgco2e")):
+                    sql = f"select {total} from '{file}' where month_date between date '{first}' and date '{last}'"
+                    assert float(value) == pytest.approx(float(duckdb.sql(sql).fetchall()[0][0]), rel=1e-9), column
+            tab.close()
+
+
+def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tuple[Path, str]) -> None:
+    folder, _ = ran
+    draw, cells = random.Random(1848), 0
+    for file in sorted((folder / "site/internal/receipts").glob("*.json")):
+        prover = Prover(Lake(str(folder)), file.stem)
+        assert prover.faults == []
+        begun = time.process_time()  # other tests run beside
+        for key in draw.sample(prover.keys(), 12):
+            proof = prover.prove(key)
+            assert proof.faults == [], f"{file.stem} {key}"
+            cells += len(proof.row)
+        assert time.process_time() - begun < 30
+        prover.close()
+    assert cells >= 200
 
 
 @pytest.mark.parametrize(

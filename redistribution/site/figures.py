@@ -1,0 +1,432 @@
+"""Figures of a mart, read from the files that were published: nothing is summed that the YAML does not say sums."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
+from redistribution.site.cards import FEW_VALUES, Card, Column
+
+if TYPE_CHECKING:
+    import duckdb
+
+log = logging.getLogger("orchestra")
+
+WHOLE = 0.9  # completeness from which a figure is told as complete; rows of a month, against the year before, from which it is closed
+ALIKE = 0.5  # share of a period's rows that must have their like a year before, for the two to be compared
+FEW = 20  # rows of which a change says nothing
+MOST_ROWS = 500
+MOST_PERIODS = 36
+MOST_POINTS = 300
+COUNT = Column("rows", "bigint", {"fr": "Lignes", "en": "Rows"}, {}, None, "measured", (), "sum", None)
+
+Period = dt.date | int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure over the window: how it changed over a year where the same rows are on both sides, how many values it lacks."""
+
+    column: Column
+    value: float | None
+    change: float | None = None
+    lacking: int = 0
+    before: float | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A measure by period and series; `incomplete` are the periods below WHOLE, or without any row."""
+
+    column: Column
+    periods: list[Period]
+    series: list[tuple[str | None, list[float | None]]]
+    incomplete: frozenset[Period] = frozenset()
+    lines: list[tuple[str, list[float | None]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What or where rows are of, over the window."""
+
+    key: str
+    name: str
+    values: list[float | None]
+    change: float | None
+    completeness: float | None
+    position: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the query of a question gives."""
+
+    value: Any
+    before: float | None
+    unit: str | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that a page shows of a mart's rows."""
+
+    row_count: int
+    in_window: int
+    window: tuple[Period, Period] | None
+    before: tuple[Period, Period] | None
+    left_open: list[Period]
+    until: Period | dt.date | None
+    figures: list[Figure]
+    completeness: float | None  # over the window, as is the number of its rows below WHOLE
+    low_rows: int | None
+    chart: Chart | None
+    entities: list[Entity]
+    shown: list[Column]  # measures of the entities
+    columns: list[Column]  # of the rows
+    rows: list[tuple[Any, ...]]
+    keys: list[tuple[str, ...]]  # of the rows, as text
+    answers: list[Answer | None]
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone of the territory: its code, and its rings, each a list of longitudes and latitudes."""
+
+    code: str
+    rings: tuple[tuple[tuple[float, float], ...], ...]
+
+
+@functools.cache
+def read_zones(path: str | None, digest: str, precision: float) -> tuple[Zone, ...]:
+    """Read the territory's zones (GeoJSON with a property `code`), simplified as one so that shared borders stay shared.
+
+    `digest` is that of the file: another content is read again. Raises LakeError for a file that cannot be read.
+    """
+    import duckdb
+
+    if path is None:
+        return ()
+    with duckdb.connect() as connection:
+        load_extension(connection, "spatial")
+        sql = f"""
+            with zones as (select code::varchar as code, geom from st_read({literal(path)}) where geom is not null),
+            alike as (
+                select list(code order by code) as codes, st_coveragesimplify(list(geom order by code), {precision}) as whole from zones
+            )
+            select unnest(codes), unnest(list_transform(st_dump(whole), part -> st_asgeojson(part.geom))) from alike
+        """
+        try:
+            told = connection.execute(sql).fetchall()
+        except duckdb.Error as error:
+            mend = "a GeoJSON of polygons with a property `code`"
+            raise LakeError(f"territory.yml: zones {path} (digest {digest}) cannot be read ({error}). Mend: {mend}") from error
+    found = []
+    for code, text in told:
+        shape = json.loads(text)
+        polygons = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
+        found.append(Zone(code, tuple(tuple((p[0], p[1]) for p in ring) for polygon in polygons for ring in polygon)))
+    return tuple(found)
+
+
+class Marts:
+    """The published marts that a class sees, each a view over its files."""
+
+    def __init__(self, lake: Lake, files: Mapping[str, Sequence[str]]) -> None:
+        import duckdb
+
+        self.connection = lake.connect()
+        load_extension(self.connection, "spatial")
+        for name, of_mart in files.items():
+            sql = f"create view {quoted(name)} as select * from read_parquet({listed(map(lake.path, of_mart))})"
+            try:
+                self.connection.execute(sql)
+            except duckdb.Error as error:  # told when its page is written
+                log.debug("mart %s: %s", name, error)
+
+    def close(self) -> None:
+        """Close it."""
+        self.connection.close()
+
+    def write_csv(self, card: Card, path: str) -> None:
+        """Write a mart as CSV, in the order of its grain."""
+        order = ", ".join(map(quoted, card.grain)) or "all"
+        columns = ", ".join(map(quoted, self._held(card)))
+        self.connection.execute(f"copy (select {columns} from {quoted(card.name)} order by {order}) to {literal(path)} (header)")
+
+    def _held(self, card: Card) -> list[str]:
+        """Name the columns of the card that the files hold: they may be of before the card was changed."""
+        told = self.connection.execute(f"select column_name from (describe {quoted(card.name)})").fetchall()
+        return [name for (name,) in told if name in card.columns]
+
+    def read(self, card: Card) -> Figures:
+        """Read all that the page of a mart shows."""
+        held = set(self._held(card))
+        reading = _Reading(self.connection, card, held)
+        return reading.read()
+
+
+class _Reading:
+    """One reading of a mart."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, card: Card, held: set[str]) -> None:
+        self.connection, self.card = connection, card
+        self.mart = quoted(card.name)
+        self.time = card.time if card.time and card.time.name in held else None
+        self.series, self.entity = card.series, card.entity
+        self.columns = [column for name, column in card.columns.items() if name in held]
+        self.measures = [column for column in card.measures if column.name in held and (column.aggregate == "sum" or column.weight in held)]
+        self.completeness = card.completeness if card.completeness and card.completeness.name in held else None
+        if self.series and (self.series.name not in held or self._count_distinct(self.series) > FEW_VALUES):
+            self.entity, self.series = self.entity or self.series, None
+        if self.entity and self.entity.name not in held:
+            self.entity = None
+        if self.time:
+            month = f"date_trunc('month', {quoted(self.time.name)})::date"
+            self.period = f"{quoted(self.time.name)}::bigint" if card.is_yearly else month
+        else:
+            self.period = "null"
+
+    def read(self) -> Figures:
+        row_count = self._one("select count(*)")
+        window, before, left_open = self._window()
+        where = self._within(window)
+        figures = [self._figure(column, window, before) for column in (self.measures or [COUNT])[:4]]
+        entities, shown = self._entities(window, before)
+        columns, rows, keys = self._rows()
+        low = f"count(*) filter ({quoted(self.completeness.name)} < {WHOLE})" if self.completeness else "null"
+        mean = f"avg({quoted(self.completeness.name)})" if self.completeness else "null"
+        completeness, low_rows, in_window = self._row(f"select {mean}, {low}, count(*) from {self.mart} where {where}")
+        return Figures(
+            row_count=row_count, in_window=in_window, window=window, before=before, left_open=left_open,
+            until=self._one(f"select max({quoted(self.time.name)})") if self.time else None,
+            figures=figures, completeness=completeness, low_rows=low_rows,
+            chart=self._chart((self.measures or [COUNT])[0], left_open) if self.time else None,
+            entities=entities, shown=shown, columns=columns, rows=rows, keys=keys,
+            answers=[self._answer(question.get("sql")) for question in self.card.meta.get("questions") or ()],
+        )  # fmt: skip
+
+    def _row(self, sql: str) -> tuple[Any, ...]:
+        return self.connection.execute(sql).fetchall()[0]
+
+    def _one(self, select: str) -> Any:
+        return self._row(f"{select} from {self.mart}")[0]
+
+    def _count_distinct(self, column: Column) -> int:
+        return int(self._one(f"select count(distinct {quoted(column.name)})"))
+
+    def _window(self) -> tuple[tuple[Period, Period] | None, tuple[Period, Period] | None, list[Period]]:
+        """Give the last year that is closed, the one before, and the periods after it that are not closed yet.
+
+        A period is closed when it holds as many values of the first measure as those before it usually do.
+        """
+        if not self.time:
+            return None, None, []
+        of = quoted(self.measures[0].name) if self.measures else "*"
+        told = self.connection.execute(f"select {self.period} as p, count({of}) from {self.mart} group by p order by p").fetchall()
+        counts = {period: count for period, count in told if period is not None}
+        if not counts:
+            return None, None, []
+        periods = sorted(counts)
+        last = len(periods) - 1
+        # Alarms come when they come: only what is measured is awaited.
+        while self.measures and last > 0:
+            earlier = sorted(counts[each] for each in periods[max(0, last - 12) : last])
+            if counts[periods[last]] >= WHOLE * earlier[len(earlier) // 2]:
+                break
+            last -= 1
+        left_open = periods[last + 1 :]
+        end = periods[last]
+        if self.card.is_yearly:
+            before = (end - 1, end - 1) if end - 1 in counts else None
+            return (end, end), before, left_open
+        start = max(_months(end, -11), periods[0])
+        has_before = periods[0] <= _months(end, -23) and start == _months(end, -11)
+        return (start, end), (_months(end, -23), _months(end, -12)) if has_before else None, left_open
+
+    def _within(self, window: tuple[Period, Period] | None) -> str:
+        if window is None:
+            return "true"
+        first, last = (str(each) if isinstance(each, int) else f"date '{each}'" for each in window)
+        return f"{self.period} between {first} and {last}"
+
+    def _total(self, column: Column, condition: str = "true", value: str | None = None, weight: str | None = None) -> str:
+        """Write the expression that makes one figure of several values of a column, as its YAML says."""
+        if column is COUNT:
+            return f"count(*) filter ({condition})"
+        value = value or quoted(column.name)
+        if column.aggregate == "sum":
+            kind = "hugeint" if column.is_whole else "double"
+            return f"(sum({value}) filter ({condition}))::{kind}"
+        weight = weight or quoted(column.weight or "")
+        weights = f"sum({weight}) filter ({condition} and {value} is not null)"
+        return f"(sum({value} * {weight}) filter ({condition}) / nullif({weights}, 0))::double"
+
+    def _figure(self, column: Column, window: tuple[Period, Period] | None, before: tuple[Period, Period] | None) -> Figure:
+        lacking = "0" if column is COUNT else f"count(*) filter ({quoted(column.name)} is null)"
+        value, missing = self._row(f"select {self._total(column)}, {lacking} from {self.mart} where {self._within(window)}")
+        change, earlier = None, None
+        if before:
+            compared = self._compared(column, window, before)
+            change, earlier = compared[0][1:] if compared else (None, None)
+        return Figure(column, value, change, int(missing), earlier)
+
+    def _compared(
+        self, column: Column, window: tuple[Period, Period] | None, before: tuple[Period, Period], by: str = "null"
+    ) -> list[tuple[Any, float | None, float | None]]:
+        """Give the change of a measure over a year, and what it was: of the rows that have their like a year before, and no other."""
+        if column is COUNT:
+            now, then = (self._total(column, self._within(each)) for each in (window, before))
+            sql = f"select {by}, case when {then} >= {FEW} then {now} / {then} - 1 end, {then} from {self.mart} group by all"
+            return self.connection.execute(sql).fetchall()
+        if not self.card.is_yearly and self._is_daily():  # no day is like the same day of another year
+            return []
+        later = "now.p - 1" if self.card.is_yearly else "(now.p - interval 1 year)::date"
+        alike = [f"earlier.{key} is not distinct from now.{key}" for key in (quoted(each.name) for each in self.card.subjects)]
+        value, weight = quoted(column.name), quoted(column.weight) if column.weight else "null"
+        totals = [self._total(column, "is_alike", f"{side}_value", f"{side}_weight") for side in ("now", "then")]
+        sql = f"""
+            with rows as (
+                select *, {self.period} as p, {by} as k, {value} as v, {weight} as w from {self.mart} where {value} is not null
+            ),
+            now as (from rows where {self._within(window)}),
+            earlier as (from rows where {self._within(before)}),
+            pairs as (
+                select now.k, earlier.p is not null as is_alike, now.v as now_value, now.w as now_weight,
+                    earlier.v as then_value, earlier.w as then_weight
+                from now left join earlier on {" and ".join(["earlier.p = " + later, *alike])}
+            )
+            select k, {", ".join(totals)}, count(*) filter (is_alike) / count(*)::double from pairs group by k
+        """
+        return [
+            (key, now / then - 1 if now is not None and then and share >= ALIKE else None, then)
+            for key, now, then, share in self.connection.execute(sql).fetchall()
+        ]
+
+    def _is_daily(self) -> bool:
+        time = quoted(self.time.name) if self.time else "null"
+        return bool(self._one(f"select count(*) filter (day({time}) != 1) > 0"))
+
+    def _chart(self, column: Column, left_open: list[Period]) -> Chart | None:
+        # Bars of several series stand on each other: only what sums may.
+        series = quoted(self.series.name) if self.series and column.aggregate == "sum" else "null"
+        sql = (
+            f"select {self.period} as p, {series} as s, {self._total(column)} from {self.mart} where p is not null group by all order by 1"
+        )
+        told = self.connection.execute(sql).fetchall()
+        if not told:
+            return None
+        last = max(period for period, *_ in told)
+        first = min(period for period, *_ in told)
+        periods = _between(first, last, is_yearly=self.card.is_yearly)[-MOST_PERIODS:]
+        values = {(period, name): value for period, name, value in told}
+        names = [
+            name
+            for name, _ in sorted(
+                ((name, sum(abs(v or 0) for (_, n), v in values.items() if n == name)) for name in {name for _, name, _ in told}),
+                key=lambda each: -each[1],
+            )
+        ]
+        incomplete = {period for period in periods if not any((period, name) in values for name in names)} if column is not COUNT else set()
+        if self.completeness:
+            of = quoted(self.completeness.name)
+            sql = f"select {self.period} as p from {self.mart} group by p having avg({of}) < {WHOLE}"
+            incomplete |= {period for (period,) in self.connection.execute(sql).fetchall()}
+        lines = []
+        for role in ("reference_value", "target_value"):
+            line = self.card.columns.get(self.card.meta.get(role) or "")
+            if line and line in self.columns and line.is_summed_up and line.aggregate == column.aggregate and line.unit == column.unit:
+                sql = f"select {self.period} as p, {self._total(line)} from {self.mart} group by p"
+                of_period = dict(self.connection.execute(sql).fetchall())
+                lines.append((role.removesuffix("_value"), [of_period.get(period) for period in periods]))
+        return Chart(
+            column, periods, [(name, [values.get((period, name)) for period in periods]) for name in names],
+            frozenset((incomplete | set(left_open)) & set(periods)), lines,
+        )  # fmt: skip
+
+    def _entities(self, window: tuple[Period, Period] | None, before: tuple[Period, Period] | None) -> tuple[list[Entity], list[Column]]:
+        """Give the entities over the window, the largest first."""
+        if not self.entity:
+            return [], []
+        shown = (self.measures or [COUNT])[:5]
+        key, name = quoted(self.entity.name), quoted((self.card.entity_name or self.entity).name)
+        completeness = f"avg({quoted(self.completeness.name)}) filter ({self._within(window)})" if self.completeness else "null"
+        position = "null, null"
+        if self.card.position and set(self.card.position) <= {column.name for column in self.columns}:
+            position = ", ".join(f"any_value({quoted(each)})::double" for each in self.card.position)
+        totals = ", ".join(self._total(column, self._within(window)) for column in shown)
+        sql = (
+            f"select {key}::varchar, max({name})::varchar, {completeness}, {position}, {totals} from {self.mart} "
+            f"where {key} is not null group by {key} order by 6 desc nulls last, 1"
+        )
+        told = self.connection.execute(sql).fetchall()
+        changes = {str(each): change for each, change, _ in self._compared(shown[0], window, before, key)} if before else {}
+        return [
+            Entity(
+                each, label or each, list(values), changes.get(each), complete,
+                (longitude, latitude) if longitude is not None and latitude is not None else None,
+            )
+            for each, label, complete, longitude, latitude, *values in told
+        ], shown  # fmt: skip
+
+    def _rows(self) -> tuple[list[Column], list[tuple[Any, ...]], list[tuple[str, ...]]]:
+        """Give the latest rows, and their columns: those that the page is to show, else what identifies a row and what is measured."""
+        hinted = [self.card.columns[name] for name in self.card.display.get("columns", ()) if name in self.card.columns]
+        name = self.card.entity_name
+        of_grain = [column for column in self.columns if column.name in self.card.grain and not (name and column == self.entity)]
+        numbers = [column for column in self.columns if column.is_number and column.name not in (self.card.position or ())]
+        declared = [column for column in numbers if column.nature or column.aggregate != "none"]
+        estimated = [column for column in self.columns if column.name == self.card.meta.get("estimated")]
+        wanted = hinted or [*([name] if name else []), *of_grain, *(self.measures[:4]), *declared, *estimated, *numbers]
+        columns = [column for column in dict.fromkeys(column.name for column in wanted) if column in {each.name for each in self.columns}]
+        chosen = [self.card.columns[each] for each in columns[: 12 if hinted else 8]]
+        if not chosen:
+            return [], [], []
+        order = [f"{quoted(self.time.name)} desc"] if self.time else []
+        order += [quoted(each) for each in self.card.grain if each != (self.time.name if self.time else None)]
+        wanted_columns = [quoted(column.name) for column in chosen] + [f"{quoted(name)}::varchar" for name in self.card.grain]
+        sql = f"select {', '.join(wanted_columns)} from {self.mart} order by {', '.join(order) or '1'} limit {MOST_ROWS}"
+        rows = self.connection.execute(sql).fetchall()
+        return chosen, [row[: len(chosen)] for row in rows], [row[len(chosen) :] for row in rows]
+
+    def _answer(self, sql: str | None) -> Answer | None:
+        """Answer a question by the first row of its query: `value`, and `before` and `unit` where it gives them.
+
+        None for one that reads what this class does not see, or that fails, which is told: a question breaks no page.
+        """
+        import duckdb
+
+        if not sql:
+            return None
+        try:
+            cursor = self.connection.execute(sql)
+        except duckdb.Error as error:
+            log.warning("site: a question of mart %s is not answered: %s", self.card.name, str(error).splitlines()[0])
+            return None
+        names = [each[0].lower() for each in cursor.description or ()]
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        told = dict(zip(names, row, strict=True))
+        return Answer(told.get("value", row[0]), told.get("before"), told.get("unit"))
+
+
+def _months(month: Period, count: int) -> dt.date:
+    assert isinstance(month, dt.date)
+    index = month.year * 12 + month.month - 1 + count
+    return dt.date(index // 12, index % 12 + 1, 1)
+
+
+def _between(first: Period, last: Period, *, is_yearly: bool) -> list[Period]:
+    """Give every period from one to another, those without any row included."""
+    if is_yearly:
+        return list(range(int(first), int(last) + 1))  # type: ignore[arg-type]
+    found: list[Period] = [first]
+    while found[-1] < last:  # type: ignore[operator]
+        found.append(_months(found[-1], 1))
+    return found
