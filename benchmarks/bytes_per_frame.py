@@ -22,7 +22,8 @@ def run(folder: Path, *, quick: bool) -> list[Result]:
     sizes: list[tuple[int, int]] = []
     for count in days:
         with territory(folder / str(count), FIRST_DAY + dt.timedelta(days=count - 1), scale) as places:
-            orchestra("run", places)
+            orchestra("land", places)
+            orchestra("build", places)
         sizes.append(_measure(Path(places["ORCHESTRA_LAKE"]) / "state" / "warehouse.duckdb"))
     (few, small), (many, large) = sizes
     figures = [
