@@ -95,7 +95,7 @@ def test_a_bill_without_factor_flags_its_row_and_withholds_nothing(
     columns = [row[0] for row in duckdb.sql(f"describe from '{good}'").fetchall()]
     bill = f"'{energy}' as energy, {is_known} as is_energy_known, null as emissions_kgco2e, false as is_factor_verified"
     bill += "" if is_known else ", null as consumption_kwh_pci, null as consumption_kwh_pci_per_m2"
-    rows = f"from '{good}' union all by name (select * replace ({bill}) from '{good}' limit 5)"
+    rows = f"from '{good}' union all by name (select * replace ({bill}) from '{good}' where energy = 'electricity' limit 5)"
     duckdb.sql(f"copy ({rows}) to '{tmp_path / 'more.parquet'}'")
     key = ["building_id" if mart.startswith("energy") else "commune_code", "month_date", "energy"]
     assert judge_mart(Lake(str(folder)), mart, [str(tmp_path / "more.parquet")], columns, key, None)[0] == []

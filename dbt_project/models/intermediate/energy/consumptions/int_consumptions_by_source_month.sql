@@ -51,7 +51,7 @@ select
     round(sum(days.consumption_kwh), 6) as consumption_kwh,
     round(sum(days.produced_kwh), 6) as produced_kwh,
     round(coalesce(sum(days.apportioned_kwh), 0), 6) as apportioned_kwh,
-    round(least(1, coalesce(sum(days.covered_hours), 0) / nullif(
+    round(least(1, coalesce(round(sum(days.covered_hours), 6), 0) / nullif(
         max(calendar_days.month_hours + coalesce(expected_months.extra_hours, 0)), 0
     )), 6) as completeness_share,
     cast(coalesce(sum(days.reset_count), 0) as bigint) as reset_count,

@@ -31,9 +31,13 @@ select
 
     -- measures
     -- The mean of the days that are read, against the weather of the same days.
-    round(avg(metered.consumption_kwh) over period, 6) as kwh_per_day,
-    round(avg(degree_days.professional_degree_days) over period, 6)
-        as degree_days_per_day,
+    -- Sums are rounded before they are divided: a tie does not depend on their order.
+    round(round(sum(metered.consumption_kwh) over period, 6) / count(*) over period, 6)
+        as kwh_per_day,
+    round(
+        round(sum(degree_days.professional_degree_days) over period, 6)
+        / count(*) over period, 6
+    ) as degree_days_per_day,
 
     -- dates
     metered.month_date as period_date
