@@ -35,9 +35,9 @@ def faults(whole: str, **more: object) -> list[tuple]:
     ],
 )
 def test_sums_are_those_of_their_parts(whole: str, count: int) -> None:
-    assert len(faults(whole, where="is_publishable")) == count
+    assert len(faults(whole, only="is_publishable")) == count
 
 
 def test_only_what_the_mart_has_is_asked_for() -> None:
-    assert faults("('a', 1, 15.0), ('a', 2, null)", where="is_publishable", within="commune") == []
-    assert len(faults("('a', 1, 15.0), ('a', 2, null)", where="is_publishable")) == 1
+    assert faults("('a', 1, 15.0), ('a', 2, null)", only="is_publishable", within="commune") == []
+    assert len(faults("('a', 1, 15.0), ('a', 2, null)", only="is_publishable")) == 1

@@ -35,12 +35,13 @@ part_0 as (
         {{ 'cells.' ~ largest if largest else 'cast(0 as double)' }} as part_largest,
         {% if shown -%}
         coalesce(shown.is_suppressed, false) as was_hidden,
+        cells.{{ contributors }} > 0 and not coalesce(shown.is_suppressed, false) as is_new,
         coalesce(not shown.is_suppressed, false) as is_known
         {% for level in levels %}, coalesce(shown.{{ level }}_is_suppressed, false) as {{ level }}_was_hidden,
         coalesce(not shown.{{ level }}_is_suppressed, false) as {{ level }}_is_known
         {% endfor %}
         {%- else -%}
-        false as was_hidden, false as is_known
+        false as was_hidden, true as is_new, false as is_known
         {% for level in levels %}, false as {{ level }}_was_hidden, false as {{ level }}_is_known
         {% endfor %}
         {%- endif %}
@@ -74,7 +75,7 @@ judged_{{ depth }} as (
 
 ),
 
-{# What a reader knows already protects nothing; beside a part that is newly hidden, nor does what was hidden: its sum is known. -#}
+{# What a reader knows already protects nothing; beside what is newly hidden, nor does what was hidden: its sum is known. -#}
 weighed_{{ depth }} as (
 
     select
@@ -82,7 +83,7 @@ weighed_{{ depth }} as (
         case
             when part_count = 0 or is_known then 0
             when
-                was_hidden and max(case when is_small and not was_hidden then 1 else 0 end)
+                was_hidden and max(case when is_small and (is_new or not was_hidden) then 1 else 0 end)
                     over (partition by {{ total | join(', ') }}) = 1
                 then 0
             else 1
@@ -148,6 +149,7 @@ part_{{ depth + 1 }} as (
         sum(part_value) as part_value,
         max(part_largest) as part_largest,
         bool_or({{ level }}_was_hidden) as was_hidden,
+        bool_or(is_new) as is_new,
         bool_and({{ level }}_is_known) as is_known,
         bool_or(is_total_unprotected) as is_unprotected
         {% for wider in levels[:levels | length - 1 - depth] %}, bool_or({{ wider }}_was_hidden) as {{ wider }}_was_hidden,

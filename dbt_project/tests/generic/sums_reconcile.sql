@@ -1,8 +1,8 @@
 {#
-    What a mart sums is what the mart it sums holds: by `key`, for each of `columns`, over the rows of `of` where `where` holds
+    What a mart sums is what the mart it sums holds: by `key`, for each of `columns`, over the rows of `of` where `only` holds
     (`within`: only those whose value of that column the mart has), to within `tolerance` (a figure is rounded once).
 #}
-{% test sums_reconcile(model, of, key, columns, where='true', within=none, tolerance=0.5) %}
+{% test sums_reconcile(model, of, key, columns, only='true', within=none, tolerance=0.5) %}
     with whole as (
 
         select {{ key | join(', ') }}{% for column in columns %}, sum({{ column }}) as {{ column }}{% endfor %}
@@ -16,7 +16,7 @@
         select {{ key | join(', ') }}{% for column in columns %}, sum({{ column }}) as {{ column }}{% endfor %}
         from {{ of }}
         where
-            {{ where }}
+            {{ only }}
             {% if within %}and {{ within }} in (select {{ within }} from {{ model }}){% endif %}
         group by {{ key | join(', ') }}
 
