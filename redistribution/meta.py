@@ -15,6 +15,7 @@ from ingestion.connectors import Strict
 
 NUMBERS = re.compile(r"(tiny|small|big|huge|u)?int(eger)?\b|double|float|real|decimal|numeric|long|short", re.IGNORECASE)
 TEXTS = {"mart": ("label", "description", "decision"), "column": ("label", "description")}  # said in each language
+ENGLISH = ("audience", "reasons_not_open", "completeness_why", "declassified_because")  # said in English, and by `<field>_<language>`
 TOLD = ("unit", "nature", "components", "aggregate", "weight", "codes")  # what readers are told of a column, beside its words
 
 Words = dict[str, str]  # by language
@@ -206,7 +207,9 @@ def _unsaid(of: Mapping[str, Any], meta: Mapping[str, Any], kind: str, languages
 
 def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
     name, columns, written = node["name"], node["columns"], node["config"]["meta"]
+    others = [language for language in languages if language != "en"]
     rest, texts = _split(written, TEXTS["mart"], languages)
+    rest, _ = _split(rest, ENGLISH, others)
     if isinstance(rest.get("questions"), list):
         asked = [each if isinstance(each, dict) else {"?": str(each)} for each in rest["questions"]]
         rest["questions"] = [{"words": {k: v for k, v in each.items() if k != "sql"}, "sql": each.get("sql")} for each in asked]
@@ -216,6 +219,10 @@ def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
         yield from _unread(error, name, None)
         return
     yield from _unsaid(node, written, "mart", languages, name)
+    for field in ENGLISH:
+        for language in others if written.get(field) else ():
+            if not written.get(f"{field}_{language}"):
+                yield Fault(name, None, f"config.meta.{field}_{language} is missing", "write it: readers see it in each language")
     if (meta.access_class == "open") == bool(meta.reasons_not_open):
         told = f"is {meta.access_class}, and {'says' if meta.reasons_not_open else 'does not say'} why it is not open"
         yield Fault(name, None, told, "`reasons_not_open` lists why a mart is of a higher class than open")

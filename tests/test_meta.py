@@ -23,8 +23,10 @@ config:
     label_en: Energy
     description_fr: Une ligne par mois et énergie.
     audience: [citizens]
+    audience_fr: [habitants]
     access_class: internal
     reasons_not_open: [It tells a habit.]
+    reasons_not_open_fr: [Elle dit une habitude.]
     decision_fr: Choisir.
     decision_en: Choose.
     department: Énergie
@@ -111,7 +113,7 @@ def test_a_mart_that_says_all_has_no_fault() -> None:
             (of_mart(field), f"mart energy_by_month: config.meta.{field}: Field required")
             for field in ("access_class", "grain", "completeness")
         ],
-        *[(of_mart(field), f"config.meta.{field} is missing") for field in ("label_fr", "label_en", "description_fr", "decision_en")],
+        *[(of_mart(field), f"config.meta.{field} is missing") for field in ("label_fr", "description_fr", "decision_en", "audience_fr")],
         (of_mart("reasons_not_open"), "is internal, and does not say why it is not open"),
         (open_mart, "is open, and says why it is not open"),
         (of_mart("access_class", "secret"), "config.meta.access_class: Input should be 'open'"),

@@ -102,7 +102,7 @@ class Pages:
             .render(
                 l=language, file=file, others=others, languages=list(self.languages), territory=self.place.territory,
                 access_class=self.place.access_class, is_synthetic=self.place.is_synthetic, root="" if is_root else "../",
-                here=f"{language.code}/" if is_root else "", said=_said, **_shared(), **told,
+                here=f"{language.code}/" if is_root else "", **_shared(), **told,
             )
         )  # fmt: skip
         return text.encode()
@@ -142,7 +142,12 @@ class Pages:
             for card, since, why in withheld
         ]
         absent = [
-            {"label": card.label, "access_class": card.access_class, "why": _reasons(card) or language("no_reason")} for card in not_here
+            {
+                "label": card.label,
+                "access_class": card.access_class,
+                "why": _told(language, card, "reasons_not_open") or language("no_reason"),
+            }
+            for card in not_here
         ]
         return self.render(
             "home", language, "index.html", is_root=is_root, policies=list(policies.values()), withheld=told, not_here=absent
@@ -198,10 +203,10 @@ def _mart(
     language: Language, standing: Standing, figures: Figures, downloads: Sequence[Download], budget: int, place: Place
 ) -> dict[str, Any]:
     card, record = standing.card, standing.record
-    reasons = _reasons(card)
+    reasons = _told(language, card, "reasons_not_open")
     return {
         "card": card,
-        "meta": card.meta.get,
+        "meta": lambda name: _told(language, card, name),
         "decision": _decision(card),
         "fresh": _fresh(language, standing, figures),
         "is_late": standing.is_late,
@@ -231,7 +236,7 @@ def _mart(
             "completeness_is", language.share(figures.completeness), language.number(figures.low_rows), language.number(figures.in_window)
         )
         if figures.completeness is not None
-        else _said(card.meta.get("completeness_why")) or language("completeness_unknown"),
+        else _told(language, card, "completeness_why") or language("completeness_unknown"),
         "warnings": (record.get("profile") or {}).get("warnings", []),
         "lineage": [(language.of("layers", layer), names) for layer, names in card.lineage.items()],
         "receipt": {
@@ -268,8 +273,9 @@ def _decision(card: Card) -> dict[str, str]:
     return {key.removeprefix("decision_"): str(value) for key, value in card.meta.items() if key.startswith("decision_") and value}
 
 
-def _reasons(card: Card) -> str:
-    return _said(card.meta.get("reasons_not_open"))
+def _told(language: Language, card: Card, name: str) -> str:
+    """Give what the YAML of a mart says under a name, in the language of the page where it says it."""
+    return _said(card.meta.get(f"{name}_{language.code}") or card.meta.get(name))
 
 
 def _said(value: Any) -> str:
