@@ -113,13 +113,15 @@ def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Pat
             told = tab.locator("#rows caption").inner_text().replace("\u202f", "")
             shown = tab.locator("#rows tbody tr").count()
             assert told.startswith(f"{shown} lignes sur {count}" if shown < count else f"Les {count} lignes")
+            names = duckdb.sql(f"from '{file}' limit 0").columns
+            month = "month_date" if "month_date" in names else "date_trunc('month', start_date)"
             figures = tab.locator("dl.kpi")
             first, last = (figures.get_attribute(f"data-{name}") for name in ("from", "to"))
             for figure in figures.locator("data").all():
                 column, value = figure.get_attribute("data-column"), figure.get_attribute("value")
                 total = "count(*)" if column == "rows" else f"sum({column})"
                 if column == "rows" or column.endswith(("_kwh", "_kgco2e")):
-                    sql = f"select {total} from '{file}' where month_date between date '{first}' and date '{last}'"
+                    sql = f"select {total} from '{file}' where {month} between date '{first}' and date '{last}'"
                     assert float(value) == pytest.approx(float(duckdb.sql(sql).fetchall()[0][0]), rel=1e-9), column
             tab.close()
 
@@ -131,7 +133,7 @@ def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tu
         prover = Prover(Lake(str(folder)), file.stem)
         assert prover.faults == []
         begun = time.process_time()  # other tests run beside
-        for key in draw.sample(prover.keys(), 12):
+        for key in draw.sample(keys := prover.keys(), min(12, len(keys))):
             proof = prover.prove(key)
             assert proof.faults == [], f"{file.stem} {key}"
             cells += len(proof.row)
