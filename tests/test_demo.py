@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import duckdb
 import pytest
 from fixtures.replica import MART, Replica, compile_models
 
-from ingestion.brick import read_bricks
+from ingestion.brick import PROJECT, read_bricks
 from ingestion.lake import Lake
 from ingestion.sandbox.world import World
 from redistribution.site.receipt import Prover
@@ -124,6 +125,19 @@ def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Pat
                     sql = f"select {total} from '{file}' where {month} between date '{first}' and date '{last}'"
                     assert float(value) == pytest.approx(float(duckdb.sql(sql).fetchall()[0][0]), rel=1e-9), column
             tab.close()
+
+
+def test_the_questions_of_the_policy_are_answered(ran: tuple[Path, str]) -> None:
+    folder, _ = ran
+    text = (PROJECT / "docs" / "questions.md").read_text(encoding="utf-8")
+    queries = re.findall(r"```sql\n(.*?)```", text, flags=re.DOTALL)
+    assert len(queries) == text.count("\n## ") - 1 == 5
+    with duckdb.connect() as connection:
+        for file in (folder / "files").glob("*/*.parquet"):
+            connection.execute(f"create view {file.stem} as from '{file}'")
+        for query in queries:
+            rows = connection.execute(query).fetchall()
+            assert rows and all(any(value is not None for value in row[1:]) for row in rows), query
 
 
 def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tuple[Path, str]) -> None:
