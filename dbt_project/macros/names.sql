@@ -2,3 +2,6 @@
 {% macro generate_schema_name(custom_schema_name, node) -%}
     {{ custom_schema_name or target.schema }}
 {%- endmacro %}
+
+{# A column that its producer named with blanks or accents, as each engine quotes it. #}
+{% macro named_by_producer(name) %}{{ return(adapter.quote(name)) }}{% endmacro %}
