@@ -6,14 +6,16 @@ with consumptions as (
 
 select
     -- keys
-    consumptions.{{ named_by_producer('Année') }} as year,
+    consumptions.{{ named_by_producer('Année') }} as calendar_year,
     trim(consumptions.filiere) as energy_source_code,
-    trim(consumptions.operateur) as operator,
+    trim(consumptions.operateur) as network_operator,
     trim(consumptions.{{ named_by_producer('Code Commune') }}) as commune_code,
     trim(
         consumptions.{{ named_by_producer('CODE CATEGORIE CONSOMMATION') }}
     ) as category_code,
-    trim(consumptions.{{ named_by_producer('CODE GRAND SECTEUR') }}) as sector_source_code,
+    trim(
+        consumptions.{{ named_by_producer('CODE GRAND SECTEUR') }}
+    ) as sector_source_code,
     nullif(
         trim(consumptions.{{ named_by_producer('CODE SECTEUR NAF2') }}), ''
     ) as activity_code,

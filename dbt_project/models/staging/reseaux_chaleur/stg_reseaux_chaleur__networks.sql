@@ -6,13 +6,13 @@ with networks as (
 
 select
     -- keys
-    networks.annee as year,
+    networks.annee as calendar_year,
     trim(networks.{{ named_by_producer('Identifiant reseau') }}) as network_id,
 
     -- attributes
     trim(networks.nom_reseau) as network_name,
     trim(networks.communes_insee) as commune_codes,
-    trim(networks.gestionnaire) as operator,
+    trim(networks.gestionnaire) as network_operator,
     trim(networks.arrete) as legal_text,
 
     -- measures
