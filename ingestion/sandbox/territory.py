@@ -122,12 +122,12 @@ class Territory:
         yield "Enedis", "Electricité", "RES", "RESIDENTIEL", "", homes, homes * 4.1 * noise("homes") * (0.7 + 0.3 * winter) * 0.99**past
         shops = round(people / 30)
         yield "Enedis", "Electricité", "PRO", "TERTIAIRE", "47", shops, shops * 14 * noise("shops") * 0.99**past
-        offices = round(people / 1500 * noise("offices"))
-        yield "Enedis", "Electricité", "ENT", "TERTIAIRE", "84", offices, offices * 900 * noise("offices kwh") * 0.985**past
+        offices = round(people / 450 * noise("offices"))
+        yield "Enedis", "Electricité", "ENT", "TERTIAIRE", "84", offices, offices * 270 * noise("offices kwh") * 0.985**past
         for activity, tag in (("10", "food"), ("28", "machines")):
-            sites = round(people / 4200 * (1 + self.draw(tag, n)))
+            sites = round(people / 900 * (1 + self.draw(tag, n)))
             if sites:
-                yield "Enedis", "Electricité", "ENT", "INDUSTRIE", activity, sites, sites * 2400 * noise(tag + " kwh")
+                yield "Enedis", "Electricité", "ENT", "INDUSTRIE", activity, sites, sites * 510 * noise(tag + " kwh")
         farms = round((14 if rural else 4) * (1 + 0.8 * self.draw("farms", n)))
         if farms:
             yield "Enedis", "Electricité", "PRO", "AGRICULTURE", "01", farms, farms * 18 * noise("farms kwh")
@@ -137,9 +137,9 @@ class Territory:
         yield "GRDF", "Gaz", "RES", "RESIDENTIEL", "", heated, heated * 10.5 * winter * 0.985**past * noise("heated kwh")
         firms = round(people / 450 * (1 + 0.4 * self.draw("firms", n)))
         yield "GRDF", "Gaz", "ENT", "TERTIAIRE", "84", firms, firms * 190 * winter * 0.985**past * noise("firms kwh")
-        plants = round(people / 6000 * (1 + self.draw("plants", n)))
+        plants = round(people / 1500 * (1 + self.draw("plants", n)))
         if plants:
-            yield "GRDF", "Gaz", "ENT", "INDUSTRIE", "10", plants, plants * 5200 * noise("plants kwh")
+            yield "GRDF", "Gaz", "ENT", "INDUSTRIE", "10", plants, plants * 1300 * noise("plants kwh")
         if n == 3:  # two operators of one sector, of which one hides its own
             yield "Antargaz", "Gaz", "ENT", "INDUSTRIE", "10", 1, 800.0
 

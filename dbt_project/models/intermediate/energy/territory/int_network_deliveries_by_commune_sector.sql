@@ -20,7 +20,7 @@ delivered as (
         count(*) as part_count,
         count(*) filter (where is_hidden) as hidden_part_count,
         sum(shown_kwh) as shown_kwh,
-        sum(delivery_point_count) as delivery_point_count,
+        cast(sum(delivery_point_count) as bigint) as delivery_point_count,
         sum(shown_kwh * content_kgco2e_per_kwh)
         / nullif(sum(shown_kwh), 0) as content_kgco2e_per_kwh,
         sum(shown_kwh * renewable_share)

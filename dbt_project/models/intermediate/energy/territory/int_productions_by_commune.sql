@@ -23,7 +23,7 @@ produced as (
         communes.commune_code,
         technologies.technology,
         installations.calendar_year,
-        sum(installations.installation_count) as installation_count,
+        cast(sum(installations.installation_count) as bigint) as installation_count,
         sum(installations.installed_kw) as installed_kw,
         sum(installations.injected_kwh) as injected_kwh,
         sum(installations.register_row_count) as register_row_count,
