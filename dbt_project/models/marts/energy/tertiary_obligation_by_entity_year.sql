@@ -40,7 +40,8 @@ select
     round(comparisons.kwh_pci_per_m2, 1) as tertiary_kwh_pci_per_m2,
     comparisons.reference_year,
     round(comparisons.reference_kwh_per_m2, 1) as reference_kwh_per_m2,
-    round(comparisons.reduction_share, 4) as reduction_share,
+    -- A zero without sign.
+    0 + round(comparisons.reduction_share, 4) as reduction_share,
     comparisons.milestone_year,
     comparisons.target_share,
     round(comparisons.reference_kwh_per_m2 * (1 - comparisons.target_share), 1)

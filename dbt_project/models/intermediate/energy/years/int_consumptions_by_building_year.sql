@@ -35,8 +35,10 @@ select
 
     -- measures
     count(*) as month_count,
-    count(*) filter (where months.month_refusal_reason is null)
-        as complete_month_count,
+    -- An edge of the data within a month that is complete all the same takes nothing away.
+    count(*) filter (
+        where coalesce(months.month_refusal_reason, 'open_month') = 'open_month'
+    ) as complete_month_count,
     round(sum(months.consumption_kwh), 6) as consumption_kwh,
     round(sum(emissions.consumption_kwh_pci), 6) as consumption_kwh_pci,
     round(sum(months.produced_kwh), 6) as produced_kwh,

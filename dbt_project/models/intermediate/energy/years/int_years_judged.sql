@@ -60,7 +60,7 @@ select
     case
         when
             year_state = 'whole'
-            and years.cost_completeness_share >= thresholds.complete_month_share
+            and years.cost_completeness_share >= thresholds.known_day_share
             then years.billed_cost_eur / nullif(buildings.floor_area_m2, 0)
     end as yearly_cost_eur_per_m2
 
