@@ -564,7 +564,6 @@ def test_costs_years_and_the_obligation_are_those_of_the_oracle(built: tuple[Ora
     assert {row["year_state"] for row in years.values()} == {"whole", "incomplete", "partial", "open"}
     for name in (
         "yearly_cost_eur_per_m2",
-        "corrected_kwh",
         "corrected_change_share",
         "year_before_corrected_change_share",
         "highest_power_share",

@@ -236,6 +236,11 @@ class World:
             if one.planted in ("photovoltaic", "comma_decimals"):
                 extra = {"peak_kw": round(float(self.kwp[i]), 1)} if one.planted == "photovoltaic" else {}
                 add(one.planted, i, epoch_hour(IN_PLACE), None, extra)
+        for i in range(self.size):
+            power = {POWER_TOO_HIGH: "power_too_high", POWER_TIGHT: "power_exceeded"}.get(i % 12)
+            if power and i // 12 % PLANTED_EVERY == 0:
+                add(power, i, epoch_hour(IN_PLACE), None, {"subscribed_power_kva": float(self.power[i])})
+                found[-1]["brick"] = "patrimoine_bati"
         for bill in self.all_bills:
             if bill["corrected_at"] and bill["corrected_at"] <= self.now:
                 where = {"building_id": bill["building_id"], "meter_id": None, "deveui": None}

@@ -35,7 +35,7 @@ select
 
     -- measures
     count(*) as month_count,
-    -- An edge of the data within a month that is complete all the same takes nothing away.
+    -- An edge of the data takes nothing from a month that is complete all the same.
     count(*) filter (
         where coalesce(months.month_refusal_reason, 'open_month') = 'open_month'
     ) as complete_month_count,
