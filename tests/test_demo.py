@@ -118,11 +118,12 @@ def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Pat
             month = "month_date" if "month_date" in names else "date_trunc('month', start_date)"
             figures = tab.locator("dl.kpi")
             first, last = (figures.get_attribute(f"data-{name}") for name in ("from", "to"))
+            within = f"{month} between date '{first}' and date '{last}'" if "year" not in names else f"year between {first} and {last}"
             for figure in figures.locator("data").all():
                 column, value = figure.get_attribute("data-column"), figure.get_attribute("value")
                 total = "count(*)" if column == "rows" else f"sum({column})"
-                if column == "rows" or column.endswith(("_kwh", "_kgco2e")):
-                    sql = f"select {total} from '{file}' where {month} between date '{first}' and date '{last}'"
+                if column == "rows" or column.endswith(("_kwh", "_kgco2e", "_eur")):
+                    sql = f"select {total} from '{file}' where {within}"
                     assert float(value) == pytest.approx(float(duckdb.sql(sql).fetchall()[0][0]), rel=1e-9), column
             tab.close()
 
@@ -131,7 +132,7 @@ def test_the_questions_of_the_policy_are_answered(ran: tuple[Path, str]) -> None
     folder, _ = ran
     text = (PROJECT / "docs" / "questions.md").read_text(encoding="utf-8")
     queries = re.findall(r"```sql\n(.*?)```", text, flags=re.DOTALL)
-    assert len(queries) == text.count("\n## ") - 1 == 5
+    assert len(queries) == text.count("\n## ") - 1 == 7
     with duckdb.connect() as connection:
         for file in (folder / "files").glob("*/*.parquet"):
             connection.execute(f"create view {file.stem} as from '{file}'")
@@ -167,6 +168,10 @@ def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tu
         ("energy_anomalies_by_building_day", "null::double as observed_value", "no evidence"),
         ("public_buildings_energy_by_commune_month", "consumption_kwh_pci_per_m2 * 1000 as consumption_kwh_pci_per_m2", "kWh PCI per m2"),
         ("energy_alerts_by_event", "'odd' as anomaly_kind", "no name that readers know"),
+        ("energy_by_building_year", "yearly_kwh_pci_per_m2 * 1000 as yearly_kwh_pci_per_m2", "kWh PCI per m2"),
+        ("energy_by_building_year", "yearly_cost_eur_per_m2 * 100 as yearly_cost_eur_per_m2", "do not cost"),
+        ("tertiary_obligation_by_entity_year", "false as is_estimated", "not to be an estimate"),
+        ("tertiary_obligation_by_entity_year", "0.99 as reduction_share", "than in their reference year"),
         ("energy_alerts_by_event", "start_date - 1 as end_date", "ends before it starts"),
         ("public_buildings_energy_by_commune_month", "'Rennes' as commune_code", "no INSEE code"),
     ],
@@ -180,6 +185,8 @@ def test_a_mart_that_makes_no_sense_is_withheld(ran: tuple[Path, str], tmp_path:
     keys = {
         "energy_anomalies_by_building_day": ["building_id", "day_date", "anomaly_kind"],
         "energy_alerts_by_event": ["building_id", "anomaly_kind", "start_date"],
+        "energy_by_building_year": ["building_id", "year", "energy"],
+        "tertiary_obligation_by_entity_year": ["efa_id", "year"],
     }
     key = keys.get(mart, [columns[0], "month_date", "energy"])
     lake = Lake(str(folder))

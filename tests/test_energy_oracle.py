@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
+from fixtures.cost_oracle import add_costs, add_obligation, by_entity, by_year, with_costs
 from fixtures.energy_oracle import DAY, PARIS, Case, Key, Oracle, Row, midnight, month_of
 from test_incremental import Chain, _as_files
 
@@ -35,7 +36,9 @@ COLUMNS = {"buildings": "building_id name use floor_area_m2 commune_code longitu
 MONTHS, COMMUNES, ANOMALIES = (
     "energy_by_building_month", "public_buildings_energy_by_commune_month", "energy_anomalies_by_building_day",
 )  # fmt: skip
-GRAINS = {MONTHS: ("building_id", "month_date", "energy"), COMMUNES: ("commune_code", "month_date", "energy"),
+YEARS, ENTITIES = "energy_by_building_year", "tertiary_obligation_by_entity_year"
+GRAINS = {YEARS: ("building_id", "year", "energy"), ENTITIES: ("efa_id", "year"),
+          MONTHS: ("building_id", "month_date", "energy"), COMMUNES: ("commune_code", "month_date", "energy"),
           ANOMALIES: ("building_id", "day_date", "anomaly_kind")}  # fmt: skip
 # Half of the last decimal that is shown, and a little more: sums are of figures that were rounded.
 OF_MONTHS = {
@@ -47,9 +50,22 @@ OF_MONTHS = {
     **dict.fromkeys(("change_share", "corrected_change_share"), 0.000051),
     **dict.fromkeys(("signature_slope_kwh_per_degree_day", "signature_slope_standard_error"), 0.00051),
     **dict.fromkeys(("signature_base_kwh_per_day", "consumption_kwh_pci_per_m2"), 0.0051),
+    "consumption_kwh_pci_12_months": 0.051,
+    **dict.fromkeys(("billed_cost_eur", "billed_cost_excluding_tax_eur"), 0.0051),
+    "cost_completeness_share": 0.000051,
+}
+OF_YEARS = OF_MONTHS | {
+    **dict.fromkeys(("consumption_kwh", "consumption_kwh_pci", "produced_kwh", "emissions_kgco2e", "yearly_kwh_pci_per_m2"), 0.051),
+    **dict.fromkeys(("completeness_share", "year_before_change_share", "year_before_corrected_change_share"), 0.000051),
+    "yearly_cost_eur_per_m2": 0.0051, "highest_power_share": 0.00051,
+}  # fmt: skip
+OF_ENTITIES = {
+    **dict.fromkeys(("consumption_kwh_pci", "tertiary_kwh_pci_per_m2", "reference_kwh_per_m2", "target_kwh_per_m2"), 0.051),
+    **dict.fromkeys(("completeness_share", "reduction_share", "gap_to_target_share", "indicative_line_share"), 0.000051),
+    "gap_to_absolute_kwh_per_m2": 0.051,
 }
 ROUNDED = {
-    MONTHS: OF_MONTHS, COMMUNES: OF_MONTHS, ANOMALIES: {"excess_kwh": 0.0501} | dict.fromkeys(
+    YEARS: OF_YEARS, ENTITIES: OF_ENTITIES, MONTHS: OF_MONTHS, COMMUNES: OF_MONTHS, ANOMALIES: {"excess_kwh": 0.0501} | dict.fromkeys(
         ("observed_value", "expected_value", "observed_ratio", "threshold_ratio"), 0.00051),
 }  # fmt: skip
 """Half of the last digit that a mart shows, by mart and column."""
@@ -440,7 +456,7 @@ def lay(case: Case, drops: Path, seeds: Path) -> None:
     (path.parent / "broken.json").write_text('{"deveui": "d1", "timest')
     table(drops / "lora_batiments/sensors.csv", case["sensors"])
     table(drops / "lora_batiments/measure_information.csv", case["measures"])
-    for name in ("buildings", "meters", "declared_indexes", "contracts", "bills", "parameters"):
+    for name in ("buildings", "meters", "declared_indexes", "contracts", "bills", "tertiary_entries", "parameters"):
         brick = "lora_batiments" if name == "parameters" else "patrimoine_bati"
         (drops / brick / f"{name}.ndjson").write_text("".join(json.dumps(row, default=str) + "\n" for row in case[name]))
     place = {"NOM_USUEL": "Somewhere", "LAT": 48.1, "LON": -1.7, "ALTI": 36}
@@ -479,6 +495,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Oracle, Ch
     shutil.copytree(PROJECT / "ingestion" / "bricks", folder / "ingestion" / "bricks")
     _as_files(folder / "ingestion" / "bricks" / "patrimoine_bati.yml")
     case = Maker(SEED).make()
+    add_costs(case, SEED)
+    add_obligation(case)
     lay(case, folder / "drops", folder / "dbt_project" / "seeds")
     limits = csv.DictReader((folder / "dbt_project/seeds/energy/energy_thresholds.csv").read_text(encoding="utf-8").splitlines())
     oracle = Oracle(case, TERRITORY, {row["threshold_code"]: float(row["threshold_value"]) for row in limits})
@@ -531,9 +549,32 @@ def test_marts_are_those_of_the_oracle(built: tuple[Oracle, Chain]) -> None:
     sources = [months["B10", dt.date(2024, month, 1), "electricity"]["consumption_source"] for month in (5, 6)]
     assert sources == ["bill", "meter"], "the meter came on the 28th of May"
     assert {kind for _, _, kind in anomalies} == {"night_base_load", "drift", "missing_meter", "frozen_index"}
-    told = differences(chain, MONTHS, months)
+    told = differences(chain, MONTHS, with_costs(oracle, months))
     told += differences(chain, COMMUNES, oracle.by_commune())
     told += differences(chain, ANOMALIES, anomalies)
+    assert told == [], "\n".join(told[:50])
+
+
+@pytest.mark.chain
+def test_costs_years_and_the_obligation_are_those_of_the_oracle(built: tuple[Oracle, Chain]) -> None:
+    oracle, chain = built
+    months = with_costs(oracle, oracle.by_building())
+    years = by_year(oracle, months)
+    entities = by_entity(oracle, years)
+    assert {row["year_state"] for row in years.values()} == {"whole", "incomplete", "partial", "open"}
+    for name in (
+        "yearly_cost_eur_per_m2",
+        "corrected_change_share",
+        "year_before_corrected_change_share",
+        "highest_power_share",
+    ):
+        assert any(row[name] for row in years.values()), f"the case has no {name}"
+    assert any(row["consumption_kwh_pci_12_months"] for row in months.values())
+    assert {0 < row["cost_completeness_share"] < 1 for row in months.values()} == {True, False}
+    against = {row["comparison_refusal_reason"] for row in entities.values()}
+    assert {None, "year_not_whole", "no_reference_year"} <= against
+    assert {row["is_subject"] for row in entities.values()} == {True, False}
+    told = differences(chain, YEARS, years) + differences(chain, ENTITIES, entities)
     assert told == [], "\n".join(told[:50])
 
 

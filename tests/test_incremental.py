@@ -33,6 +33,7 @@ DATASETS = {
     "declared_indexes": "index-releves-compteurs",
     "contracts": "contrats-energie-batiments-publics",
     "bills": "factures-energie-batiments-publics",
+    "tertiary_entries": "saisies-operat-batiments-publics",
 }
 
 

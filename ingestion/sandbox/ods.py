@@ -20,7 +20,8 @@ _DATASETS: dict[str, tuple[str, str, dict[str, str]]] = {
     "batiments-publics": ("buildings", "Bâtiments publics (données fictives)", {
         "building_id": "text", "name": "text", "use": "text", "floor_area_m2": "double", "commune_code": "text",
         "longitude": "double", "latitude": "double", "heating_energy": "text", "heat_network": "text",
-        "operator": "text", "is_publishable": "boolean"}),
+        "operator": "text", "is_publishable": "boolean", "efa_id": "text", "site_id": "text", "tertiary_area_m2": "double",
+        "valid_from": "date", "valid_to": "date", "subject_from_year": "int"}),
     "compteurs-batiments-publics": ("meters", "Compteurs des bâtiments publics (données fictives)", {
         "meter_id": "text", "building_id": "text", "deveui": "text", "energy": "text", "subscribed_power_kva": "double",
         "valid_from": "datetime", "valid_to": "datetime"}),
@@ -30,7 +31,11 @@ _DATASETS: dict[str, tuple[str, str, dict[str, str]]] = {
         "contract_id": "text", "building_id": "text", "energy": "text", "valid_from": "date", "valid_to": "date"}),
     "factures-energie-batiments-publics": ("bills", "Factures d'énergie des bâtiments publics (données fictives)", {
         "bill_id": "text", "building_id": "text", "contract_id": "text", "energy": "text", "from_date": "date", "to_date": "date",
-        "quantity": "double", "unit": "text", "updated_at": "datetime"}),
+        "quantity": "double", "unit": "text", "amount_excluding_tax": "double", "tax_amount": "double", "currency": "text",
+        "subscribed_power_kva": "double", "highest_power_kva": "double", "updated_at": "datetime"}),
+    "saisies-operat-batiments-publics": ("tertiary_entries", "Saisies OPERAT des bâtiments publics (données fictives)", {
+        "efa_id": "text", "milestone_year": "int", "absolute_value_kwh_per_m2": "double", "reference_year": "int",
+        "reference_kwh_per_m2": "double", "entered_on": "date"}),
 }  # fmt: skip
 _JSON = "application/json; charset=utf-8"
 _TOKEN = re.compile(
@@ -84,7 +89,7 @@ def where_sql(clause: str, fields: dict[str, str]) -> str:
 
 
 class ExploreApi:
-    """The catalogue of the restricted domain: four datasets, their records and their exports."""
+    """The catalogue of the restricted domain: the department's datasets, their records and their exports."""
 
     def __init__(self, world: World, key: str | None = None) -> None:
         """Open when `key` is None, else every request must bear it."""
@@ -105,7 +110,7 @@ class ExploreApi:
 
         source, _, fields = _DATASETS[name]
         if name not in self.tables:
-            types = {"text": pa.string(), "double": pa.float64(), "date": pa.date32(), "boolean": pa.bool_()}
+            types = {"text": pa.string(), "double": pa.float64(), "date": pa.date32(), "boolean": pa.bool_(), "int": pa.int64()}
             types["datetime"] = pa.timestamp("ms", "UTC")
             schema = pa.schema({field: types[kind] for field, kind in fields.items()})
             self.tables[name] = pa.Table.from_pylist(getattr(self.world, source), schema=schema)

@@ -21,8 +21,8 @@ IN_PLACE = dt.date(2023, 12, 1)
 """Day on which every meter and sensor was put in place; history arrays of the first frames reach before FIRST_DAY."""
 HISTORY = 24
 """Elements of a history array, one an hour, newest first."""
-RATES = {"late": 0.005, "duplicate": 0.005, "malformed": 0.0015, "corrected_bill": 0.04}
-"""Share of frames late by 1 or 2 days, sent twice, unreadable; share of bills corrected later."""
+RATES = {"late": 0.005, "duplicate": 0.005, "malformed": 0.0015, "corrected_bill": 0.04, "without_amount": 0.01}
+"""Share of frames late by 1 or 2 days, sent twice, unreadable; share of bills corrected later, and of bills without amount."""
 DRIFT_PER_MONTH, LEAK_FACTOR, GAP_DAYS, FROZEN_DAYS = 0.02, 2.0, 7, 21
 HEATING_BELOW, HEATING_EMPTY, HEATING_PRESENT = 16.5, 1.2, 1.0
 """Electric heating: the outside temperature (°C) below which it runs, W/m2 a degree at all hours, and more when in use."""
@@ -76,6 +76,17 @@ ARCHETYPES = (
 )
 _FAULTS = {"night_leak": "2025-02-10", "meter_swap": "2024-10-08T07:30", "drift": "2024-09-01",
            "meter_reset": "2025-05-14T10:00", "gap": "2024-11-11", "frozen_index": "2025-01-15T09:00"}  # fmt: skip
+TARIFFS = {
+    "electricity": (0.155, 0.0, 0.05, 0.0205, 0.2), "gas": (0.072, 1.2, 0.0, 0.0163, 0.2), "heat_network": (0.075, 0.012, 0.0, 0.0, 0.055),
+    "fuel_oil": (0.115, 0.0, 0.0, 0.0, 0.2), "wood": (0.07, 0.0, 0.0, 0.0, 0.1),
+}  # fmt: skip
+"""Made up, of the order of what is paid: EUR a kWh as billed, a day (heat network: a day and m2), a day and kVA; excise a kWh; VAT."""
+POWER_TOO_HIGH, POWER_TIGHT = 8, 10
+"""Buildings of a planted block that pay for 1.6 times the power of the others, and for what their hours just stay within."""
+REFERENCES = {
+    "school": 150, "gymnasium": 170, "pool": 650, "offices": 190, "library": 190, "nursery": 230, "cultural": 200, "technical": 210,
+}  # fmt: skip
+"""Made up: final kWh a m2 of tertiary area in the reference year of the entity, as entered in OPERAT."""
 STATIONS = (
     ("35281001", "RENNES-ST JACQUES", 48.0688, -1.7340, 36, 0.0),
     ("35228001", "DINARD", 48.5848, -2.0763, 65, -0.6),
@@ -169,6 +180,11 @@ class World:
         heated = [22.0 * 2.8 if kind.heating == "electricity" else 0.0 for kind in self.types]
         peak = [k.base * LEAK_FACTOR + k.active * 1.1 + heat for k, heat in zip(self.types, heated, strict=True)]
         self.power = np.ceil(self.area * np.array(peak) / 1000 * 1.3 / 6) * 6
+        for i in range(self.size):
+            if i // 12 % PLANTED_EVERY == 0 and i % 12 == POWER_TOO_HIGH:
+                self.power[i] = np.ceil(self.power[i] * 1.6)
+            elif i // 12 % PLANTED_EVERY == 0 and i % 12 == POWER_TIGHT:
+                self.power[i] = np.ceil(self.area[i] * (self.types[i].base + self.types[i].active) * 1.15 / 1000)
         self.electric = np.array([kind.heating == "electricity" for kind in self.types])
         self.meter_ids = [f"CPT-{i + 1:05d}" for i in range(self.size)]
         self.building_ids = [f"BAT-{i + 1:05d}" for i in range(self.size)]
@@ -220,6 +236,11 @@ class World:
             if one.planted in ("photovoltaic", "comma_decimals"):
                 extra = {"peak_kw": round(float(self.kwp[i]), 1)} if one.planted == "photovoltaic" else {}
                 add(one.planted, i, epoch_hour(IN_PLACE), None, extra)
+        for i in range(self.size):
+            power = {POWER_TOO_HIGH: "power_too_high", POWER_TIGHT: "power_exceeded"}.get(i % 12)
+            if power and i // 12 % PLANTED_EVERY == 0:
+                add(power, i, epoch_hour(IN_PLACE), None, {"subscribed_power_kva": float(self.power[i])})
+                found[-1]["brick"] = "patrimoine_bati"
         for bill in self.all_bills:
             if bill["corrected_at"] and bill["corrected_at"] <= self.now:
                 where = {"building_id": bill["building_id"], "meter_id": None, "deveui": None}
@@ -378,6 +399,7 @@ class World:
                 "latitude": round(float(commune["latitude"]) + float(north), 5),
                 "heating_energy": kind.heating, "heat_network": network,
                 "operator": self.operator(i), "is_publishable": i % 12 != 8,  # a technical centre is not shown
+                **self.obligation(i),
             })  # fmt: skip
         return rows
 
@@ -386,10 +408,38 @@ class World:
         kind = self.types[i].use
         return "enterprise" if kind == "pool" and i // 12 % 2 else "epci" if kind == "offices" else "commune"
 
+    def obligation(self, i: int) -> dict[str, Any]:
+        """What the steward says of the tertiary obligation: the first two schools of a block are one entity on one site."""
+        first = i - (i % 12 == 1)
+        area = round(float(self.area[i]) * (0.8 if self.types[i].use == "technical" else 0.9))
+        entity = None if i % 12 == 11 else f"EFA-{first + 1:05d}"  # nobody declared that of a gymnasium
+        return {"efa_id": entity, "site_id": f"SIT-{first + 1:05d}", "tertiary_area_m2": float(area),
+                "valid_from": None, "valid_to": None, "subject_from_year": 2020 if i % 12 == 8 else None}  # fmt: skip
+
+    @cached_property
+    def tertiary_entries(self) -> list[dict[str, Any]]:
+        """Rows of `saisies-operat-batiments-publics`: some refer to 2024, which is computed, some to nothing yet."""
+        rows: list[dict[str, Any]] = []
+        for i, kind in enumerate(self.types):
+            if i % 12 in (1, 5, 11):  # of another entity's building, not entered, not declared
+                continue
+            is_known = i % 12 not in (0, 2)
+            year = 2012 + int(self.draw("reference", i) * 8) if is_known else 2024
+            past = round(REFERENCES[kind.use] * (0.9 + 0.2 * float(self.draw("operat", i)))) if is_known else None
+            target = round(REFERENCES[kind.use] * 0.62) if is_known else None
+            rows.append({"efa_id": f"EFA-{i + 1:05d}", "milestone_year": 2030, "absolute_value_kwh_per_m2": target,
+                         "reference_year": year, "reference_kwh_per_m2": past, "entered_on": dt.date(2023, 6, 1 + i % 28)})  # fmt: skip
+        return rows
+
     @cached_property
     def contracts(self) -> list[dict[str, Any]]:
-        """Rows of `contrats-energie-batiments-publics`: one a building that is not heated by electricity."""
-        return [
+        """Rows of `contrats-energie-batiments-publics`: the electricity of each building, and what else heats it."""
+        electricity = [
+            {"contract_id": f"PDL-{i + 1:05d}", "building_id": self.building_ids[i], "energy": "electricity",
+             "valid_from": FIRST_DAY, "valid_to": None}
+            for i in range(self.size)
+        ]  # fmt: skip
+        return electricity + [
             {"contract_id": f"CTR-{i + 1:05d}", "building_id": self.building_ids[i], "energy": kind.heating,
              "valid_from": FIRST_DAY.replace(day=15 if i % 12 == 2 else 1), "valid_to": None}
             for i, kind in enumerate(self.types) if kind.heating != "electricity"
@@ -487,4 +537,56 @@ class World:
             done = bill["corrected_at"] is not None and bill["corrected_at"] <= self.now
             row = {k: v for k, v in bill.items() if not k.startswith("corrected")}
             rows.append(row | {"quantity": bill["corrected"], "updated_at": bill["corrected_at"]} if done else row)
+        return [self.priced(row) for row in [*rows, *self.electricity_bills]] + self.credit_notes
+
+    @cached_property
+    def credit_notes(self) -> list[dict[str, Any]]:
+        """What the supplier of a cultural centre gives back, once: no quantity, amounts below 0, beside the month's bill."""
+        start, end = dt.date(2025, 3, 1), dt.date(2025, 4, 1)
+        issued = dt.datetime.combine(end + dt.timedelta(days=20), dt.time(8), dt.UTC)
+        return [
+            {"bill_id": f"AVO-{i + 1:05d}-{start:%Y%m}", "building_id": self.building_ids[i], "contract_id": f"CTR-{i + 1:05d}",
+             "energy": "gas", "from_date": start, "to_date": end, "quantity": 0.0, "unit": "kWh_pcs", "updated_at": issued,
+             "amount_excluding_tax": -150.0, "tax_amount": -30.0, "currency": "EUR", "subscribed_power_kva": None,
+             "highest_power_kva": None}
+            for i in range(self.size) if i % 12 == 7 and i // 12 % PLANTED_EVERY == 0 and issued <= self.now
+        ]  # fmt: skip
+
+    @cached_property
+    def electricity_bills(self) -> list[dict[str, Any]]:
+        """Every bill of electricity issued by `until`: what the meter counted in a local month, and its highest power."""
+        rows: list[dict[str, Any]] = []
+        start = FIRST_DAY
+        while (end := (start + dt.timedelta(days=32)).replace(day=1)) <= self.until:
+            first, last = (round(dt.datetime.combine(day, dt.time(), PARIS).timestamp() / 3600) for day in (start, end))
+            load = self.energy(first, last - first)[:2].sum(axis=0)
+            month = end.year * 12 + end.month
+            for i in range(self.size):
+                wait = float(self.draw("pdl", i, month))
+                issued = dt.datetime.combine(end, dt.time(8), dt.UTC) + dt.timedelta(hours=round(96 + 240 * wait))
+                if issued > self.now:
+                    continue
+                # Ten minutes reach above the mean of their hour.
+                highest = float(load[i].max()) * (1 + 0.06 * float(self.draw("peak", i, month)))
+                rows.append({
+                    "bill_id": f"ELE-{i + 1:05d}-{start:%Y%m}", "building_id": self.building_ids[i],
+                    "contract_id": f"PDL-{i + 1:05d}", "energy": "electricity", "from_date": start, "to_date": end,
+                    "quantity": round(float(load[i].sum())), "unit": "kWh", "updated_at": issued,
+                    "subscribed_power_kva": float(self.power[i]), "highest_power_kva": round(highest, 1),
+                })  # fmt: skip
+            start = end
         return rows
+
+    def priced(self, bill: dict[str, Any]) -> dict[str, Any]:
+        """The bill with what it costs, some of them without: made up, by the energy's tariff."""
+        i, month = int(bill["building_id"][4:]) - 1, bill["to_date"].year * 12 + bill["to_date"].month
+        per_kwh, per_day, per_kva, excise, vat = TARIFFS[bill["energy"]]
+        days, kwh = (bill["to_date"] - bill["from_date"]).days, bill["quantity"] * (1000 if bill["unit"] == "MWh" else 1)
+        fixed = per_day * (float(self.area[i]) if bill["energy"] == "heat_network" else 1) + per_kva * bill.get("subscribed_power_kva", 0)
+        amount = (per_kwh * kwh + fixed * days) * 1.03 ** (bill["from_date"].year - FIRST_DAY.year)
+        tax = excise * kwh + vat * (amount + excise * kwh)
+        electric = bill["energy"] == "electricity"
+        is_known = float(self.draw("unpriced", i, month, electric)) >= RATES["without_amount"]
+        return {"subscribed_power_kva": None, "highest_power_kva": None, "currency": "EUR"} | bill | {
+            "amount_excluding_tax": round(amount, 2) if is_known else None, "tax_amount": round(tax, 2) if is_known else None,
+        }  # fmt: skip

@@ -1,19 +1,13 @@
 with consumptions as (
-
     select * from {{ ref('int_consumptions_with_signature') }}
-
 ),
 
 changes as (
-
-    select * from {{ ref('int_consumptions_with_change') }}
-
+    select * from {{ ref('int_consumptions_with_cost') }}
 ),
 
 emissions as (
-
     select * from {{ ref('int_consumptions_with_emissions') }}
-
 )
 
 select
@@ -46,6 +40,7 @@ select
     emissions.latitude,
     round(consumptions.consumption_kwh, 1) as consumption_kwh,
     round(emissions.consumption_kwh_pci, 1) as consumption_kwh_pci,
+    round(changes.consumption_kwh_pci_12_months, 1) as consumption_kwh_pci_12_months,
     round(consumptions.produced_kwh, 1) as produced_kwh,
     round(consumptions.apportioned_kwh, 1) as apportioned_kwh,
     round(consumptions.completeness_share, 4) as completeness_share,
@@ -73,7 +68,10 @@ select
     round(changes.change_share, 4) as change_share,
     round(changes.corrected_change_share, 4) as corrected_change_share,
     emissions.kgco2e_per_kwh as factor_kgco2e_per_kwh,
-    round(emissions.emissions_kgco2e, 1) as emissions_kgco2e
+    round(emissions.emissions_kgco2e, 1) as emissions_kgco2e,
+    round(changes.billed_cost_excluding_tax_eur, 2) as billed_cost_excluding_tax_eur,
+    round(changes.billed_cost_eur, 2) as billed_cost_eur,
+    round(changes.cost_completeness_share, 4) as cost_completeness_share
 
 from consumptions
 inner join changes using (building_id, month_date, energy) -- noqa: ST07

@@ -20,6 +20,15 @@ select
 
     -- measures
     bills.quantity,
+    -- A cost is known when the amount and its tax both are, in euros.
+    case
+        when upper(coalesce(nullif(trim(bills.currency), ''), 'EUR')) = 'EUR'
+            then bills.amount_excluding_tax + bills.tax_amount
+    end as cost_eur,
+    case when cost_eur is not null then bills.amount_excluding_tax end
+        as cost_excluding_tax_eur,
+    bills.subscribed_power_kva,
+    bills.highest_power_kva,
 
     -- dates
     bills.from_date,

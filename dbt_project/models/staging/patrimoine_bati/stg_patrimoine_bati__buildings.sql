@@ -8,6 +8,8 @@ select
     -- keys
     buildings.building_id,
     buildings.commune_code,
+    nullif(trim(buildings.efa_id), '') as efa_id,
+    nullif(trim(buildings.site_id), '') as site_id,
 
     -- attributes
     trim(buildings.name) as building_name,
@@ -19,8 +21,14 @@ select
 
     -- measures
     buildings.floor_area_m2,
+    buildings.tertiary_area_m2,
     buildings.longitude,
-    buildings.latitude
+    buildings.latitude,
+    buildings.subject_from_year,
+
+    -- dates
+    buildings.valid_from as valid_from_date,
+    buildings.valid_to as valid_to_date
 
 from buildings
 -- The latest photo is the whole referential: what it lacks has ended.

@@ -43,6 +43,8 @@ select
 
     -- measures
     bills.quantity * energy_units.kwh_per_unit as billed_kwh,
+    bills.cost_excluding_tax_eur as billed_excluding_tax_eur,
+    bills.cost_eur as billed_eur,
     degree_days.professional_degree_days,
     -- Known when the weather of each day is.
     case

@@ -60,12 +60,12 @@ select
         when 'time' then 0
         else 1
     end as slope_weight,
-    bill_days.billed_kwh
-    * (base_weight + slope_weight * coalesce(bill_days.professional_degree_days, 0))
+    (base_weight + slope_weight * coalesce(bill_days.professional_degree_days, 0))
     / nullif(
         base_weight * bill_days.bill_day_count
         + slope_weight * coalesce(bill_days.bill_degree_days, 0), 0
-    ) as consumption_kwh,
+    ) as day_share,
+    bill_days.billed_kwh * day_share as consumption_kwh,
     bill_days.day_hours,
 
     -- dates

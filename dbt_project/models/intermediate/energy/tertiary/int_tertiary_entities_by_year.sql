@@ -1,0 +1,73 @@
+with buildings as (
+
+    select * from {{ ref('int_tertiary_buildings_by_year') }}
+
+),
+
+sites as (
+
+    select * from {{ ref('int_tertiary_sites_by_year') }}
+
+),
+
+consumptions as (
+
+    select * from {{ ref('int_consumptions_by_building_year') }}
+
+),
+
+states as (
+
+    select * from {{ ref('int_years_judged') }}
+
+),
+
+-- All energies of a building, in kWh PCI; whole when each is.
+building_years as (
+
+    select
+        building_id,
+        year, -- noqa: RF04
+        sum(consumptions.consumption_kwh_pci) as consumption_kwh_pci,
+        avg(consumptions.completeness_share) as completeness_share,
+        bool_and(
+            states.year_state = 'whole' and consumptions.consumption_kwh_pci is not null
+        ) as is_whole
+    from consumptions
+    inner join states using (building_id, year, energy) -- noqa: ST07
+    group by building_id, year
+
+)
+
+select
+    -- keys
+    buildings.efa_id,
+    buildings.year,
+    min(buildings.site_id) as site_id,
+
+    -- attributes
+    bool_and(buildings.is_entity_declared) as is_entity_declared,
+    bool_and(coalesce(building_years.is_whole, false)) as is_whole,
+
+    -- measures
+    count(*) as building_count,
+    count(building_years.building_id) as known_building_count,
+    -- Known when that of each building is.
+    case
+        when count(buildings.tertiary_area_m2) = count(*)
+            then round(sum(buildings.tertiary_area_m2), 6)
+    end as tertiary_area_m2,
+    max(sites.site_tertiary_area_m2) as site_tertiary_area_m2,
+    min(sites.subject_from_year) as subject_from_year,
+    round(sum(building_years.consumption_kwh_pci), 6) as consumption_kwh_pci,
+    round(avg(coalesce(building_years.completeness_share, 0)), 6)
+        as completeness_share
+
+from buildings
+inner join sites
+    on buildings.site_id = sites.site_id and buildings.year = sites.year
+left join building_years
+    on
+        buildings.building_id = building_years.building_id
+        and buildings.year = building_years.year
+group by buildings.efa_id, buildings.year

@@ -1,0 +1,62 @@
+with entries as (
+
+    select * from {{ ref('stg_patrimoine_bati__tertiary_entries') }}
+
+),
+
+entities as (
+
+    select * from {{ ref('int_tertiary_entities_by_year') }}
+
+),
+
+facts as (
+
+    select * from {{ ref('tertiary_facts') }}
+
+),
+
+-- The last one entered tells the reference of an entity.
+declared as (
+
+    select entries.* from entries
+    where entries.reference_year is not null
+    qualify row_number() over (
+        partition by entries.efa_id
+        order by entries.entered_date desc nulls last, entries.milestone_year desc
+    ) = 1
+
+)
+
+select
+    -- keys
+    declared.efa_id,
+
+    -- attributes
+    case
+        when declared.reference_kwh_per_m2 is not null then 'operat'
+        when entities.is_whole then 'computed'
+    end as reference_source,
+    case
+        when declared.reference_year < facts.fact_value then 'reference_too_early'
+        when declared.reference_kwh_per_m2 is not null then null
+        when coalesce(entities.known_building_count, 0) = 0 then 'reference_before_data'
+        when not entities.is_whole then 'reference_not_whole'
+        when coalesce(entities.tertiary_area_m2, 0) = 0 then 'area_not_known'
+    end as reference_refusal_reason,
+
+    -- measures
+    declared.reference_year,
+    case
+        when reference_refusal_reason is null then round(coalesce(
+            declared.reference_kwh_per_m2,
+            entities.consumption_kwh_pci / nullif(entities.tertiary_area_m2, 0)
+        ), 6)
+    end as reference_kwh_per_m2
+
+from declared
+inner join facts on facts.fact_code = 'first_reference_year'
+left join entities
+    on
+        declared.efa_id = entities.efa_id
+        and declared.reference_year = entities.year
