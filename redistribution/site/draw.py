@@ -134,8 +134,11 @@ def points(of: Sequence[Point], title: str, cuts: Sequence[float]) -> Markup:
     return _svg(WIDTH, height, title, "map", [*parts, '<g class="names">', *labels, "</g>", bar])
 
 
-def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Sequence[float]) -> Markup:
-    """Draw zones on a map, each in the shade of what `told` says of its code, or of the code that it begins with; hatched for nothing."""
+def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Sequence[float], nothing: str) -> Markup:
+    """Draw zones on a map, each in the shade of what `told` says of its code, or of the code that it begins with; hatched for nothing.
+
+    What has data is named first, and what is hatched where there is room left; a phone, whose letters are larger, shows the first names.
+    """
     places = [place for zone in of for ring in zone.rings for place in ring]
     ratio = math.cos(math.radians(sum(latitude for _, latitude in places) / len(places)))
     x0, y1 = min(longitude for longitude, _ in places) * ratio, max(latitude for _, latitude in places)
@@ -145,8 +148,10 @@ def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Seque
     left = (WIDTH - wide * scale) / 2
     shapes: dict[str, list[str]] = {}
     middles: dict[str, tuple[float, float, int]] = {}
+    names: dict[str, str] = {}
     for zone in of:
-        code = next((each for each in told if zone.code.startswith(each)), "")
+        code = next((each for each in told if each and zone.code.startswith(each)), f"-{zone.code}")
+        names[code] = told[code].name if code in told else zone.name
         for ring in zone.rings:
             dots = [(left + (longitude * ratio - x0) * scale, (y1 - latitude) * scale) for longitude, latitude in ring]
             shapes.setdefault(code, []).append("M" + " ".join(f"{x:.0f} {y:.0f}" for x, y in dots[:-1]) + "z")
@@ -155,19 +160,22 @@ def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Seque
     parts: list[str] = []
     labels: list[str] = []
     taken: list[tuple[float, float, float, float]] = []
-    for code, paths in sorted(shapes.items(), key=lambda each: -(told[each[0]].value or 0) if each[0] else 1):
-        point = told.get(code)
+    shown = 0
+    for code, paths in sorted(shapes.items(), key=lambda each: (each[0] not in told, -((told[each[0]].value if each[0] in told else 0) or 0))):
+        point, name = told.get(code), names[code]
         value = point.value if point else None
         fill = 'fill="url(#none)"' if value is None else f'class="q{class_of(value, cuts)}"'
-        words = f"<title>{html.escape(f'{point.name}, {point.told}')}</title>" if point else ""
+        words = f"<title>{html.escape(', '.join(filter(None, (name, point.told if point else nothing))))}</title>"
         parts.append(f'<path {fill} d="{"".join(paths)}">{words}</path>')
-        if point:
+        if name:
             x, y = (middles[code][0] / middles[code][2], middles[code][1] / middles[code][2])
-            box = (x - len(point.name) * 5.6, y - 16, x + len(point.name) * 5.6, y + 6)
+            is_first = point is not None and shown < 8
+            half = len(name) * (5.6 if is_first else 3.4)
+            box = (x - half, y - 16, x + half, y + 6)
             if box[0] > 0 and box[2] < WIDTH and not any(_crossed(box, other) for other in taken):
-                shade = "" if len(taken) < 8 else " class=wide"
-                labels.append(f'<text x="{x:.0f}" y="{y:.0f}"{shade}>{html.escape(point.name)}</text>')
+                labels.append(f'<text x="{x:.0f}" y="{y:.0f}"{"" if is_first else " class=wide"}>{html.escape(name)}</text>')
                 taken.append(box)
+                shown += 1
     return _svg(WIDTH, high * scale, title, "map", [*parts, '<g class="names">', *labels, "</g>"])
 
 
