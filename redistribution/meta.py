@@ -16,7 +16,7 @@ from ingestion.connectors import Strict
 NUMBERS = re.compile(r"(tiny|small|big|huge|u)?int(eger)?\b|double|float|real|decimal|numeric|long|short", re.IGNORECASE)
 TEXTS = {"mart": ("label", "description", "decision"), "column": ("label", "description")}  # said in each language
 ENGLISH = ("audience", "reasons_not_open", "completeness_why", "declassified_because")  # said in English, and by `<field>_<language>`
-TOLD = ("unit", "nature", "components", "aggregate", "weight", "codes", "empty_means")  # what readers are told of a column, beside its words
+TOLD = ("unit", "nature", "components", "aggregate", "weight", "codes", "empty_means")  # what is told of a column
 
 Words = dict[str, str]  # by language
 

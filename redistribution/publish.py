@@ -210,12 +210,15 @@ def publish(
             return None
         said = {record["labels"] for record in (published | withheld).values()} - labels.keys()
         new = {mart.labels_digest: mart.labels for mart in marts if mart.labels_digest in said}
-        told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn, "labels": new}
-        if cost and all(entry.get("build") != cost for entry in journal.of("publication")):
-            told["build"] = cost
+        told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn, "labels": new, **_untold(journal, cost)}
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
         follow(lake, journal)
         return journal.entries[-1]
+
+
+def _untold(journal: Journal, cost: dict[str, float] | None) -> dict[str, Any]:
+    """Give the cost of a build for the publication that follows it, unless one has told it already."""
+    return {"build": cost} if cost and all(entry.get("build") != cost for entry in journal.of("publication")) else {}
 
 
 def _stored(

@@ -161,12 +161,13 @@ def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Seque
     labels: list[str] = []
     taken: list[tuple[float, float, float, float]] = []
     shown = 0
-    for code, paths in sorted(shapes.items(), key=lambda each: (each[0] not in told, -((told[each[0]].value if each[0] in told else 0) or 0))):
+    ordered = sorted(shapes, key=lambda code: (code not in told, -(told[code].value or 0) if code in told else 0))
+    for code in ordered:
         point, name = told.get(code), names[code]
         value = point.value if point else None
         fill = 'fill="url(#none)"' if value is None else f'class="q{class_of(value, cuts)}"'
         words = f"<title>{html.escape(', '.join(filter(None, (name, point.told if point else nothing))))}</title>"
-        parts.append(f'<path {fill} d="{"".join(paths)}">{words}</path>')
+        parts.append(f'<path {fill} d="{"".join(shapes[code])}">{words}</path>')
         if name:
             x, y = (middles[code][0] / middles[code][2], middles[code][1] / middles[code][2])
             is_first = point is not None and shown < 8

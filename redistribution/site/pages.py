@@ -338,9 +338,11 @@ def _figure(language: Language, card: Card, figure: Figure, figures: Figures) ->
 
 def _unit(language: Language, card: Card, unit: str | None, *, is_told: bool = False) -> str:
     """Write a unit in the language of the page. One that a column tells row by row is told beside its rows: not here, unless asked."""
+    if unit is None:
+        return ""
     if unit in card.columns:
         return language("unit_of_column", language.pick(card.columns[unit].label)) if is_told else ""
-    return language.pick(card.units[unit]) if unit in card.units else unit or ""
+    return language.pick(card.units[unit]) if unit in card.units else unit
 
 
 def _value(language: Language, column: Column, value: float | None, factor: float = 1.0) -> str:
@@ -448,10 +450,8 @@ def _map(language: Language, card: Card, figures: Figures, place: Place) -> dict
     lacks = any(entity.values[of] is None for entity in placed)
     lacks = lacks or (is_zoned and not all(any(zone.code.startswith(key) for key in points) for zone in zones))
     keys += [_legend(language("no_data"))] if lacks else []
-    if is_zoned:
-        svg = draw.zones(zones, points, title, cuts, language("no_data"))
-    else:
-        svg = draw.points(list(points.values()), title, cuts)
+    nothing = language("no_data")
+    svg = draw.zones(zones, points, title, cuts, nothing) if is_zoned else draw.points(list(points.values()), title, cuts)
     return {"title": title, "svg": svg, "legend": keys}
 
 
