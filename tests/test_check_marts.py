@@ -17,9 +17,9 @@ DOMAINS = ["enterprises"]
 Project = dict[str, Any]
 
 
-def data_test(name: str, of: str = "energy_by_month", column: str | None = None, **kwargs: Any) -> Node:
+def data_test(name: str, attached: str = "energy_by_month", column: str | None = None, **kwargs: Any) -> Node:
     return {
-        "unique_id": f"{name} of {of}", "resource_type": "test", "fqn": ["p", "t"], "attached_node": of, "column_name": column,
+        "unique_id": f"{name} of {attached}", "resource_type": "test", "fqn": ["p", "t"], "attached_node": attached, "column_name": column,
         "test_metadata": {"name": name, "kwargs": kwargs},
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from redistribution.site.figures import Chart, Period, Zone
 WIDTH, HEIGHT = 640, 330
 LEFT, BOTTOM, TOP = 56, 58, 22  # room for the letters of a phone, larger
 CLASSES = 5  # of a map
+FIRST = 8  # names of a map that a phone shows too
 
 
 @dataclass(frozen=True)
@@ -170,13 +171,15 @@ def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Seque
         parts.append(f'<path {fill} d="{"".join(shapes[code])}">{words}</path>')
         if name:
             x, y = (middles[code][0] / middles[code][2], middles[code][1] / middles[code][2])
-            is_first = point is not None and shown < 8
-            half = len(name) * (5.6 if is_first else 3.4)
-            box = (x - half, y - 16, x + half, y + 6)
-            if box[0] > 0 and box[2] < WIDTH and not any(_crossed(box, other) for other in taken):
-                labels.append(f'<text x="{x:.0f}" y="{y:.0f}"{"" if is_first else " class=wide"}>{html.escape(name)}</text>')
-                taken.append(box)
-                shown += 1
+            is_first = shown < FIRST
+            half = len(name) * (6.2 if is_first else 3.4)
+            for shift in (0, -14, 14):
+                box = (x - half, y + shift - 18, x + half, y + shift + 7)
+                if box[0] > 0 and box[2] < WIDTH and not any(_crossed(box, other) for other in taken):
+                    labels.append(f'<text x="{x:.0f}" y="{y + shift:.0f}"{"" if is_first else " class=wide"}>{html.escape(name)}</text>')
+                    taken.append(box)
+                    shown += 1
+                    break
     return _svg(WIDTH, high * scale, title, "map", [*parts, '<g class="names">', *labels, "</g>"])
 
 

@@ -276,7 +276,7 @@ class _Following:
         titles = {name: origin_of(brick).title for name, brick in self.bricks.items()}
         home = _summed([code_digest(), repr(self.place), made_of, repr(withheld), repr(not_here)])
         census = _summed([code_digest(), repr(self.place), repr(origins)])
-        publications = list(self.journal.of("publication"))
+        publications = [entry for entry in self.journal.of("publication") if "build" in entry]
         runs = _summed([code_digest(), repr(self.place), [each["seq"] for each in [*loads, *publications]], repr(titles)])
         for code, language in pages.languages.items():
 

@@ -150,7 +150,7 @@ class Pages:
         titles: Mapping[str, Mapping[str, str]],
         publications: Sequence[Mapping[str, Any]],
     ) -> bytes:
-        """Render the last loads and builds and what they cost; how many rows were set aside is for class internal and above."""
+        """Render the last loads and what they cost, and the builds that `publications` tell; rows set aside are for internal and above."""
         is_inside = self.place.access_class in ("internal", "restricted")
         names = ["source", "read_at", *(["verdict", "kept", "set_aside"] if is_inside else []), "bytes_read", "cpu", "energy_wh"]
         numbers, rows = {"kept", "set_aside", "bytes_read", "cpu", "energy_wh"}, []
@@ -166,7 +166,7 @@ class Pages:
             rows.append(f'<tr><th scope="row">{html.escape(title)}{"".join(cells)}')
         heads = [_head(language(name), language("kilobytes") if name == "bytes_read" else "", is_number=name in numbers) for name in names]
         caption = language("runs_caption", len(last), len(loads))
-        built = [entry for entry in sorted(publications, key=lambda entry: -entry["seq"]) if entry.get("build")]
+        built = sorted(publications, key=lambda entry: -entry["seq"])
         return self.render(
             "runs", language, "runs.html", heads=heads, rows=Markup("".join(rows)), caption=caption, builds=_builds(language, built)
         )
