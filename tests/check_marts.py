@@ -11,6 +11,7 @@ from redistribution.meta import Fault, column_meta, is_mart, is_measure, listed_
 
 QUOTIENTS = ("share", "ratio", "rank", "°C")  # units of what never sums
 COMPUTES = re.compile(r"\b(case|group\s+by|qualify|over)\b", re.IGNORECASE)
+HINTS = ("figures", "time", "series", "entity", "columns", "map")  # of `display`
 BY_HAND = re.compile(r"having\s+avg\s*\(", re.IGNORECASE)
 Node = dict[str, Any]
 
@@ -115,8 +116,8 @@ def _of_sums(node: Node) -> Iterator[Fault]:
 
 def _of_display(node: Node) -> Iterator[Fault]:
     for hint, told in (node["config"]["meta"].get("display") or {}).items():
-        if hint not in ("figures", "time", "series", "entity", "columns"):
-            yield Fault(node["name"], None, f"`display` says {hint}, which no page knows", "figures, time, series, entity or columns")
+        if hint not in HINTS:
+            yield Fault(node["name"], None, f"`display` says {hint}, which no page knows", ", ".join(HINTS))
         for column in listed_of(told):
             if column not in node["columns"]:
                 yield Fault(node["name"], column, f"`display.{hint}` names it, and the mart has no such column", "name one of its columns")

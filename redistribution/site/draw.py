@@ -12,7 +12,7 @@ from markupsafe import Markup
 from redistribution.site.figures import Chart, Period, Zone
 
 WIDTH, HEIGHT = 640, 330
-LEFT, BOTTOM, TOP = 56, 58, 22  # room for the letters of a phone, larger
+LETTER, BOTTOM, TOP = 13, 58, 22  # room for the letters of a phone, larger
 CLASSES = 5  # of a map
 FIRST = 8  # names of a map that a phone shows too
 
@@ -28,22 +28,31 @@ class Point:
     told: str
 
 
-def bars(chart: Chart, title: str, names: Sequence[str], tell: Callable[[float | None], str], period: Callable[[Period], str]) -> Markup:
+def bars(
+    chart: Chart,
+    title: str,
+    names: Sequence[str],
+    tell: Callable[[float | None], str],
+    tell_axis: Callable[[float], str],
+    period: Callable[[Period], str],
+) -> Markup:
     """Draw stacked bars by period; those that are incomplete, or lack, are hatched."""
     count = len(chart.periods)
     stacks = [sum(max(values[i] or 0, 0) for _, values in chart.series) for i in range(count)]
     step, top = nice(max([*stacks, *(v for _, line in chart.lines for v in line if v), 0]) or 1)
-    width = (WIDTH - LEFT) / max(count, 1)
+    limits = [tell_axis(i * step) for i in range(round(top / step) + 1)]
+    left = 12 + LETTER * max(len(each) for each in limits)
+    width = (WIDTH - left) / max(count, 1)
 
     def y(value: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top)
 
     parts = []
-    for i in range(round(top / step) + 1):
-        parts.append(f'<path class="grid" d="M{LEFT} {y(i * step):.1f}H{WIDTH}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(i * step) + 4:.1f}" class="e{" wide" if i % 2 else ""}">{tell(i * step)}</text>')
+    for i, limit in enumerate(limits):
+        parts.append(f'<path class="grid" d="M{left:.0f} {y(i * step):.1f}H{WIDTH}"/>')
+        parts.append(f'<text x="{left - 6:.0f}" y="{y(i * step) + 4:.1f}" class="e{" wide" if i % 2 else ""}">{limit}</text>')
     for i, each in enumerate(chart.periods):
-        x, base = LEFT + i * width + width * 0.06, 0.0
+        x, base = left + i * width + width * 0.06, 0.0
         for number, (_, values) in enumerate(chart.series):
             if (value := values[i] or 0) > 0:
                 told = html.escape(f"{names[number]}, {period(each)}, {tell(value)}".removeprefix(", "))
@@ -54,9 +63,9 @@ def bars(chart: Chart, title: str, names: Sequence[str], tell: Callable[[float |
             height = y(0) - (y(base) if base else y(top))
             shape = f'x="{x:.1f}" y="{y(0) - height:.1f}" width="{width * 0.88:.1f}" height="{height:.1f}"'
             parts.append(f'<rect fill="url(#{"part" if base else "none"})" {shape}><title>{html.escape(period(each))}</title></rect>')
-        parts += _tick(chart, i, LEFT + i * width + width / 2, period)
+        parts += _tick(chart, i, left + i * width + width / 2, period)
     for number, (_, line) in enumerate(chart.lines):
-        dots = [(LEFT + i * width + width / 2, y(value)) for i, value in enumerate(line) if value is not None]
+        dots = [(left + i * width + width / 2, y(value)) for i, value in enumerate(line) if value is not None]
         if dots:
             path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in dots)
             parts.append(f'<path class="line l{number}" d="{path}"/>')
@@ -125,7 +134,7 @@ def points(of: Sequence[Point], title: str, cuts: Sequence[float]) -> Markup:
             is_inside = box[0] > 0 and box[2] < WIDTH and box[1] > 0 and box[3] < height - 34
             if is_inside and not any(_crossed(box, other) for other in taken):
                 taken.append(box)
-                labels.append(f'<text x="{x:.1f}" y="{top + 16:.1f}"{"" if shown < 8 else " class=wide"}>{html.escape(name)}</text>')
+                labels.append(f'<text x="{x:.1f}" y="{top + 16:.1f}"{"" if shown < FIRST else " class=wide"}>{html.escape(name)}</text>')
                 shown += 1
                 break
     kilometre = scale / 111.32

@@ -385,6 +385,12 @@ def _chart(language: Language, card: Card, chart: Chart | None) -> dict[str, Any
     def tell(value: float | None) -> str:
         return _value(language, chart.column, value, factor)
 
+    def tell_axis(value: float) -> str:
+        """Write a limit of the axis, without the decimals that say nothing."""
+        if is_share(chart.column):
+            return language.number(round(100 * value)) + language("percent")
+        return language.number(round(value / factor)) if value / factor == round(value / factor) else tell(value)
+
     keys = [_legend(name, f"s{i % 8}") for i, name in enumerate(names)]
     keys += [_legend(f"- - {name}", f"k{i}") for i, name in enumerate(lines)]
     keys += [_legend(language("hatched"))] if chart.incomplete else []
@@ -398,7 +404,7 @@ def _chart(language: Language, card: Card, chart: Chart | None) -> dict[str, Any
     return {
         "title": title,
         "unit": "" if is_share(chart.column) else _unit(language, card, unit),
-        "svg": draw.bars(chart, title, names, tell, language.period),
+        "svg": draw.bars(chart, title, names, tell, tell_axis, language.period),
         "legend": keys,
         "names": names + lines,
         "rows": Markup("".join(rows)),
@@ -426,13 +432,14 @@ def _map(language: Language, card: Card, figures: Figures, place: Place) -> dict
     if not placed or not figures.shown:
         return None
     # The shade of a zone is no sum: it would show how large the zone is.
-    of = next((i for i, each in enumerate(figures.shown) if is_zoned and each.aggregate == "mean"), 0)
+    hinted = [i for i, each in enumerate(figures.shown) if each.name == card.display.get("map")]
+    of = next(iter(hinted), next((i for i, each in enumerate(figures.shown) if is_zoned and each.aggregate == "mean"), 0))
     column = figures.shown[of]
     values = [value for entity in placed if (value := entity.values[of]) is not None]
     unit, factor = scaled(column.unit, max([abs(value) for value in values], default=0))
     cuts = draw.cuts_of(values)
 
-    unit = _unit(language, card, unit)
+    unit = "" if is_share(column) else _unit(language, card, unit)
 
     def told(entity: Entity) -> str:
         value = entity.values[of]
