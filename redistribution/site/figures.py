@@ -347,8 +347,9 @@ class _Reading:
                 key=lambda each: -each[1],
             )
         ]
-        incomplete = {period for period in periods if not any((period, name) in values for name in names)} if column is not COUNT else set()
-        if self.completeness:
+        incomplete = set[Period]()
+        if self.completeness:  # else nothing is awaited: a month without alert lacks nothing
+            incomplete = {period for period in periods if not any((period, name) in values for name in names)}
             of = quoted(self.completeness.name)
             sql = f"select {self.period} as p from {self.mart} group by p having avg({of}) < {WHOLE}"
             incomplete |= {period for (period,) in self.connection.execute(sql).fetchall()}
