@@ -250,11 +250,19 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
         ran = {node["id"] for node in step.nodes}
         step.unreached |= {node: why for node, why in unreached.items() if built == project and node not in ran and step.nodes}
         if step.nodes or not step.failures:
-            journal.note("built.json", project=project, unreached=step.unreached)
+            journal.note("built.json", project=project, unreached=step.unreached, cost=_cost(lake, step, meter.read()))
         if step.failures and (lost := [f"build: {fault}" for fault in landed_faults(lake, journal)]):
             step.failures = lost  # every model that reads them has failed, for that one reason
     step.footprint = meter.read()
     return step
+
+
+def _cost(lake: Lake, step: BuildStep, footprint: dict[str, float]) -> dict[str, float]:
+    """Say what a build cost: its footprint, how many models dbt ran and in how many seconds of them all, bytes of the warehouse."""
+    models = [node["seconds"] for node in step.nodes if node["kind"] == "model" and node["status"] != "skipped"]
+    path = lake.state / "warehouse.duckdb"
+    size = path.stat().st_size if path.exists() else 0
+    return {**footprint, "models": len(models), "models_s": round(sum(models), 3), "warehouse_bytes": size}
 
 
 def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent) -> PublishStep:
@@ -276,7 +284,8 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
                 raise LakeError(f"{lake.state}: nothing was built yet, or the last build failed. Mend: {mend}")
             of_project = marts.read_marts(manifest, classes)
             marts.retract(lake, journal, of_project, classes, run_id)
-            step.entry = marts.publish(lake, journal, of_project, run_id, gate.judge_mart, _expected, unreached)
+            cost = (journal.noted("built.json") or {}).get("cost")
+            step.entry = marts.publish(lake, journal, of_project, run_id, gate.judge_mart, _expected, unreached, cost)
             journal.note("published.json", state=state)
         step.sites = follow_sites(lake, journal, progress)
     if step.entry:

@@ -16,7 +16,7 @@ from ingestion.connectors import Strict
 NUMBERS = re.compile(r"(tiny|small|big|huge|u)?int(eger)?\b|double|float|real|decimal|numeric|long|short", re.IGNORECASE)
 TEXTS = {"mart": ("label", "description", "decision"), "column": ("label", "description")}  # said in each language
 ENGLISH = ("audience", "reasons_not_open", "completeness_why", "declassified_because")  # said in English, and by `<field>_<language>`
-TOLD = ("unit", "nature", "components", "aggregate", "weight", "codes")  # what readers are told of a column, beside its words
+TOLD = ("unit", "nature", "components", "aggregate", "weight", "codes", "empty_means")  # what is told of a column
 
 Words = dict[str, str]  # by language
 
@@ -39,6 +39,7 @@ class ColumnMeta(Strict):
     aggregate: Literal["sum", "mean", "last", "none"] = "none"
     weight: str | None = None
     codes: str | None = None
+    empty_means: Literal["missing", "not_concerned"] = "missing"
 
 
 class MartMeta(Strict):
@@ -60,7 +61,8 @@ class MartMeta(Strict):
     files_by: str | None = None
     reference_value: str | None = None
     target_value: str | None = None
-    estimated: str | None = None
+    estimated: str | tuple[str, ...] = ()
+    disclosure: str | None = None
     questions: tuple[Question, ...] = ()
     display: dict[str, Any] = Field(default={})
 
@@ -87,6 +89,11 @@ def is_measure(name: str, data_type: str | None, grain: Iterable[str], position:
     """Say whether a column is a measure: a number that is no key and no coordinate."""
     is_key = name in grain or name.endswith(("_id", "_code"))
     return bool(NUMBERS.match(data_type or "")) and not is_key and name not in (position or ())
+
+
+def listed_of(told: Any) -> tuple[str, ...]:
+    """Give what a YAML says as one value or as a list of them."""
+    return tuple(told) if isinstance(told, list | tuple) else (str(told),) if told else ()
 
 
 def column_meta(column: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,8 +241,8 @@ def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
             yield Fault(
                 name, None, f"a question has no `{', '.join(absent)}` ({' '.join(question.words.values())})", "ask it in each language"
             )
-    named = {of: [getattr(meta, of)] for of in ("completeness", "files_by", "reference_value", "target_value", "estimated")}
-    for of, those in {**named, "grain": meta.grain, "position": meta.position or ()}.items():
+    named = {of: [getattr(meta, of)] for of in ("completeness", "files_by", "reference_value", "target_value")}
+    for of, those in {**named, "estimated": listed_of(meta.estimated), "grain": meta.grain, "position": meta.position or ()}.items():
         for column in those:
             if column and column not in columns:
                 yield Fault(name, column, f"`{of}` names it, and the mart has no such column", f"name one of {', '.join(columns)}")

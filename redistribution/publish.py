@@ -152,13 +152,15 @@ def publish(
     judge: Judge,
     expectations: Callable[[str], str] = str,
     unreached: dict[str, str] | None = None,
+    cost: dict[str, float] | None = None,
 ) -> Entry | None:
     """Publish the marts whose content, or what judges it, differs from the last publication; give its entry, None when nothing does.
 
     `marts` are all those of the project: one that was published and is not among them any more is withdrawn. `expectations`
     sums up what is expected of a mart, by name. `unreached` says, by node of dbt, why its last build failed: a mart that is made
     of one is withheld, as is one that its gate fails, unless a steward accepted that very content. Readers keep the last good
-    one, and `publications` says so. Raises LakeError when another process publishes.
+    one, and `publications` says so. `cost` is that of the build, which the entry tells once. Raises LakeError when another process
+    publishes.
     """
     with lake.lock("publish", wait=60), lake.workspace("publish") as work:
         journal.refresh()
@@ -208,10 +210,15 @@ def publish(
             return None
         said = {record["labels"] for record in (published | withheld).values()} - labels.keys()
         new = {mart.labels_digest: mart.labels for mart in marts if mart.labels_digest in said}
-        told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn, "labels": new}
+        told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn, "labels": new, **_untold(journal, cost)}
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
         follow(lake, journal)
         return journal.entries[-1]
+
+
+def _untold(journal: Journal, cost: dict[str, float] | None) -> dict[str, Any]:
+    """Give the cost of a build for the publication that follows it, unless one has told it already."""
+    return {"build": cost} if cost and all(entry.get("build") != cost for entry in journal.of("publication")) else {}
 
 
 def _stored(

@@ -21,7 +21,10 @@ from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.lake import Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
 from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes
-from redistribution.publish import CLASSES
+from redistribution.publish import CLASSES, read_marts
+from redistribution.site.cards import read_cards
+from redistribution.site.period import with_period
+from tests.check_marts import faults_of_marts
 
 # What only one engine has, and what ties a model to a run.
 FORBIDDEN = (
@@ -61,22 +64,34 @@ def columns_of_marts(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 def meta_faults(manifest: dict[str, Any]) -> list[str]:
     """Name what marts do not say of themselves, and the codes without a label in a language of the territory."""
-    languages = read_territory().languages
-    codes, told = read_codes(DBT_PROJECT / "seeds" / "reference" / "code_labels.csv", languages)
-    return [*told, *faults_of_meta(manifest, languages, codes), *faults_of_seeds(manifest, codes), *faults_of_questions(manifest)]
+    languages, reference = read_territory().languages, DBT_PROJECT / "seeds" / "reference"
+    codes, told = read_codes(reference / "code_labels.csv", languages)
+    with (reference / "disclosure_thresholds.csv").open(encoding="utf-8", newline="") as file:
+        domains = {row["domain"] for row in csv.DictReader(file)}
+    expectations = PROJECT / "expectations" / "marts"
+    told += [*faults_of_meta(manifest, languages, codes), *faults_of_marts(manifest, codes, domains, expectations)]
+    return [*told, *faults_of_classes(manifest), *faults_of_seeds(manifest, codes), *faults_of_questions(manifest)]
+
+
+def faults_of_classes(manifest: dict[str, Any]) -> list[str]:
+    """Name the marts of a lower class than their sources that do not say why, and what else would withhold them whatever they hold."""
+    marts, columns = read_marts(manifest, {}), columns_of_marts(manifest)
+    return [f"mart {mart.name}: {fault}" for mart in marts if (fault := mart.fault((), columns[mart.name]))]
 
 
 def faults_of_seeds(manifest: dict[str, Any], codes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Name the codes of seeds that have no label, where a column of one says their domain (`config.meta.codes`)."""
+    """Name the codes of seeds that have no label, where a column of one says their domain (`config.meta.codes`), and labels elsewhere."""
     found = []
     for node in manifest["nodes"].values():
         domains = {name: domain for name, column in node.get("columns", {}).items() if (domain := column_meta(column).get("codes"))}
-        if node["resource_type"] != "seed" or not domains:
+        if node["resource_type"] != "seed":
             continue
         with (DBT_PROJECT / node["original_file_path"]).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
+        if node["name"] != "code_labels" and (labels := [name for name in (rows or [{}])[0] if name.startswith("label_")]):
+            found.append(f"seed {node['name']}: holds labels ({', '.join(labels)}). Mend: code_labels.csv, and `codes` on its column")
         for name, domain in domains.items():
-            if absent := sorted({row[name] for row in rows} - codes.get(domain, {}).keys()):
+            if absent := sorted({row[name] for row in rows if row[name]} - codes.get(domain, {}).keys()):
                 found.append(
                     f"seed {node['name']}, column {name}: {', '.join(absent)} has no label in domain {domain}. Mend: code_labels.csv"
                 )
@@ -87,7 +102,7 @@ def faults_of_questions(manifest: dict[str, Any]) -> list[str]:
     """Try the query of each question on empty marts: those that who sees the mart sees."""
     found, marts = [], [node for node in manifest["nodes"].values() if is_mart(node)]
     classes = {node["name"]: CLASSES.index(node["config"]["meta"].get("access_class", "restricted")) for node in marts}
-    columns = columns_of_marts(manifest)
+    columns, cards = columns_of_marts(manifest), read_cards(manifest, {})
     for node in marts:
         for question in node["config"]["meta"].get("questions") or ():
             if not question.get("sql"):
@@ -96,7 +111,7 @@ def faults_of_questions(manifest: dict[str, Any]) -> list[str]:
                 for name in (name for name, of in classes.items() if of <= classes[node["name"]]):
                     connection.execute(f"create table {name} ({', '.join(f'{quoted(c)} {kind}' for c, kind in columns[name].items())})")
                 try:
-                    connection.execute(question["sql"])
+                    connection.execute(with_period(question["sql"], cards[node["name"]]))
                 except duckdb.Error as error:
                     told = str(error).splitlines()[0]
                     found.append(f"mart {node['name']}: the query of '{question.get('en')}' cannot run: {told}. Mend: its `sql`")

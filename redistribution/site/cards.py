@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion.brick import PROJECT, Brick
+from redistribution.meta import listed_of
 from redistribution.publish import CLASSES
 
 NUMBERS = ("double", "bigint", "integer", "int", "float", "decimal", "real", "hugeint", "smallint")
@@ -37,6 +38,7 @@ class Column:
     aggregate: str
     weight: str | None
     labels: Mapping[str, Words] = field(default_factory=dict)
+    empty_means: str = "missing"
 
     @property
     def is_number(self) -> bool:
@@ -87,6 +89,7 @@ class Card:
     meta: Mapping[str, Any]
     origins: tuple[Origin, ...]
     lineage: Mapping[str, tuple[str, ...]]  # names of the nodes that it is made of, by layer
+    units: Mapping[str, Words] = field(default_factory=dict)  # labels of units
 
     @property
     def display(self) -> Mapping[str, Any]:
@@ -151,6 +154,11 @@ class Card:
         return [column for column in wanted + rest if column.is_summed_up and column.name not in self.grain]
 
     @property
+    def estimated(self) -> list[Column]:
+        """The columns that say whether, and how, a figure is estimated or rests on what nobody has verified."""
+        return [self.columns[name] for name in listed_of(self.meta.get("estimated")) if name in self.columns]
+
+    @property
     def is_open(self) -> bool:
         """Whether anybody may see it."""
         return self.access_class == "open"
@@ -179,6 +187,7 @@ def read_cards(manifest: dict[str, Any], bricks: Mapping[str, Brick]) -> dict[st
             meta=meta,
             origins=tuple(origins[name] for name in _bricks(manifest, lineage) if name in origins),
             lineage=_layers(manifest, lineage),
+            units=codes.get("unit", {}),
         )
     return dict(sorted(cards.items()))
 
@@ -212,6 +221,7 @@ def _column(column: dict[str, Any], codes: Mapping[str, Mapping[str, Words]]) ->
         aggregate=meta.get("aggregate") or "none",
         weight=meta.get("weight"),
         labels=codes.get(meta.get("codes") or "", {}),
+        empty_means=meta.get("empty_means") or "missing",
     )
 
 

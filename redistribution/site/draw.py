@@ -12,8 +12,9 @@ from markupsafe import Markup
 from redistribution.site.figures import Chart, Period, Zone
 
 WIDTH, HEIGHT = 640, 330
-LEFT, BOTTOM, TOP = 56, 58, 22  # room for the letters of a phone, larger
+LETTER, BOTTOM, TOP = 13, 58, 22  # room for the letters of a phone, larger
 CLASSES = 5  # of a map
+FIRST = 8  # names of a map that a phone shows too
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,31 @@ class Point:
     told: str
 
 
-def bars(chart: Chart, title: str, names: Sequence[str], tell: Callable[[float | None], str], period: Callable[[Period], str]) -> Markup:
+def bars(
+    chart: Chart,
+    title: str,
+    names: Sequence[str],
+    tell: Callable[[float | None], str],
+    tell_axis: Callable[[float], str],
+    period: Callable[[Period], str],
+) -> Markup:
     """Draw stacked bars by period; those that are incomplete, or lack, are hatched."""
     count = len(chart.periods)
     stacks = [sum(max(values[i] or 0, 0) for _, values in chart.series) for i in range(count)]
     step, top = nice(max([*stacks, *(v for _, line in chart.lines for v in line if v), 0]) or 1)
-    width = (WIDTH - LEFT) / max(count, 1)
+    limits = [tell_axis(i * step) for i in range(round(top / step) + 1)]
+    left = 12 + LETTER * max(len(each) for each in limits)
+    width = (WIDTH - left) / max(count, 1)
 
     def y(value: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top)
 
     parts = []
-    for i in range(round(top / step) + 1):
-        parts.append(f'<path class="grid" d="M{LEFT} {y(i * step):.1f}H{WIDTH}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(i * step) + 4:.1f}" class="e{" wide" if i % 2 else ""}">{tell(i * step)}</text>')
+    for i, limit in enumerate(limits):
+        parts.append(f'<path class="grid" d="M{left:.0f} {y(i * step):.1f}H{WIDTH}"/>')
+        parts.append(f'<text x="{left - 6:.0f}" y="{y(i * step) + 4:.1f}" class="e{" wide" if i % 2 else ""}">{limit}</text>')
     for i, each in enumerate(chart.periods):
-        x, base = LEFT + i * width + width * 0.06, 0.0
+        x, base = left + i * width + width * 0.06, 0.0
         for number, (_, values) in enumerate(chart.series):
             if (value := values[i] or 0) > 0:
                 told = html.escape(f"{names[number]}, {period(each)}, {tell(value)}".removeprefix(", "))
@@ -53,9 +63,9 @@ def bars(chart: Chart, title: str, names: Sequence[str], tell: Callable[[float |
             height = y(0) - (y(base) if base else y(top))
             shape = f'x="{x:.1f}" y="{y(0) - height:.1f}" width="{width * 0.88:.1f}" height="{height:.1f}"'
             parts.append(f'<rect fill="url(#{"part" if base else "none"})" {shape}><title>{html.escape(period(each))}</title></rect>')
-        parts += _tick(chart, i, LEFT + i * width + width / 2, period)
+        parts += _tick(chart, i, left + i * width + width / 2, period)
     for number, (_, line) in enumerate(chart.lines):
-        dots = [(LEFT + i * width + width / 2, y(value)) for i, value in enumerate(line) if value is not None]
+        dots = [(left + i * width + width / 2, y(value)) for i, value in enumerate(line) if value is not None]
         if dots:
             path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in dots)
             parts.append(f'<path class="line l{number}" d="{path}"/>')
@@ -124,7 +134,7 @@ def points(of: Sequence[Point], title: str, cuts: Sequence[float]) -> Markup:
             is_inside = box[0] > 0 and box[2] < WIDTH and box[1] > 0 and box[3] < height - 34
             if is_inside and not any(_crossed(box, other) for other in taken):
                 taken.append(box)
-                labels.append(f'<text x="{x:.1f}" y="{top + 16:.1f}"{"" if shown < 8 else " class=wide"}>{html.escape(name)}</text>')
+                labels.append(f'<text x="{x:.1f}" y="{top + 16:.1f}"{"" if shown < FIRST else " class=wide"}>{html.escape(name)}</text>')
                 shown += 1
                 break
     kilometre = scale / 111.32
@@ -134,8 +144,11 @@ def points(of: Sequence[Point], title: str, cuts: Sequence[float]) -> Markup:
     return _svg(WIDTH, height, title, "map", [*parts, '<g class="names">', *labels, "</g>", bar])
 
 
-def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Sequence[float]) -> Markup:
-    """Draw zones on a map, each in the shade of what `told` says of its code, or of the code that it begins with; hatched for nothing."""
+def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Sequence[float], nothing: str) -> Markup:
+    """Draw zones on a map, each in the shade of what `told` says of its code, or of the code that it begins with; hatched for nothing.
+
+    What has data is named first, and what is hatched where there is room left; a phone, whose letters are larger, shows the first names.
+    """
     places = [place for zone in of for ring in zone.rings for place in ring]
     ratio = math.cos(math.radians(sum(latitude for _, latitude in places) / len(places)))
     x0, y1 = min(longitude for longitude, _ in places) * ratio, max(latitude for _, latitude in places)
@@ -145,8 +158,10 @@ def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Seque
     left = (WIDTH - wide * scale) / 2
     shapes: dict[str, list[str]] = {}
     middles: dict[str, tuple[float, float, int]] = {}
+    names: dict[str, str] = {}
     for zone in of:
-        code = next((each for each in told if zone.code.startswith(each)), "")
+        code = next((each for each in told if each and zone.code.startswith(each)), f"-{zone.code}")
+        names[code] = told[code].name if code in told else zone.name
         for ring in zone.rings:
             dots = [(left + (longitude * ratio - x0) * scale, (y1 - latitude) * scale) for longitude, latitude in ring]
             shapes.setdefault(code, []).append("M" + " ".join(f"{x:.0f} {y:.0f}" for x, y in dots[:-1]) + "z")
@@ -155,19 +170,25 @@ def zones(of: Sequence[Zone], told: Mapping[str, Point], title: str, cuts: Seque
     parts: list[str] = []
     labels: list[str] = []
     taken: list[tuple[float, float, float, float]] = []
-    for code, paths in sorted(shapes.items(), key=lambda each: -(told[each[0]].value or 0) if each[0] else 1):
-        point = told.get(code)
+    shown = 0
+    ordered = sorted(shapes, key=lambda code: (code not in told, -(told[code].value or 0) if code in told else 0))
+    for code in ordered:
+        point, name = told.get(code), names[code]
         value = point.value if point else None
         fill = 'fill="url(#none)"' if value is None else f'class="q{class_of(value, cuts)}"'
-        words = f"<title>{html.escape(f'{point.name}, {point.told}')}</title>" if point else ""
-        parts.append(f'<path {fill} d="{"".join(paths)}">{words}</path>')
-        if point:
+        words = f"<title>{html.escape(', '.join(filter(None, (name, point.told if point else nothing))))}</title>"
+        parts.append(f'<path {fill} d="{"".join(shapes[code])}">{words}</path>')
+        if name:
             x, y = (middles[code][0] / middles[code][2], middles[code][1] / middles[code][2])
-            box = (x - len(point.name) * 5.6, y - 16, x + len(point.name) * 5.6, y + 6)
-            if box[0] > 0 and box[2] < WIDTH and not any(_crossed(box, other) for other in taken):
-                shade = "" if len(taken) < 8 else " class=wide"
-                labels.append(f'<text x="{x:.0f}" y="{y:.0f}"{shade}>{html.escape(point.name)}</text>')
-                taken.append(box)
+            is_first = shown < FIRST
+            half = len(name) * (6.2 if is_first else 3.4)
+            for shift in (0, -14, 14):
+                box = (x - half, y + shift - 18, x + half, y + shift + 7)
+                if box[0] > 0 and box[2] < WIDTH and not any(_crossed(box, other) for other in taken):
+                    labels.append(f'<text x="{x:.0f}" y="{y + shift:.0f}"{"" if is_first else " class=wide"}>{html.escape(name)}</text>')
+                    taken.append(box)
+                    shown += 1
+                    break
     return _svg(WIDTH, high * scale, title, "map", [*parts, '<g class="names">', *labels, "</g>"])
 
 

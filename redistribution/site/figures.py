@@ -8,17 +8,18 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
 from redistribution.site.cards import FEW_VALUES, Card, Column
+from redistribution.site.period import WHOLE, period_of, with_period
 
 if TYPE_CHECKING:
     import duckdb
 
 log = logging.getLogger("orchestra")
 
-WHOLE = 0.9  # completeness from which a figure is told as complete; rows of a month, against the year before, from which it is closed
 ALIKE = 0.5  # share of a period's rows that must have their like a year before, for the two to be compared
 FEW = 20  # rows of which a change says nothing
 MOST_ROWS = 500
@@ -38,6 +39,7 @@ class Figure:
     change: float | None = None
     lacking: int = 0
     before: float | None = None
+    sql: str = ""  # what gives it again from the published file
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,15 @@ class Answer:
     unit: str | None
 
 
+class Row(NamedTuple):
+    """A row of the table: its values, its key as text, the code of its series, and whether the key figures hold it."""
+
+    values: tuple[Any, ...]
+    key: tuple[str, ...]
+    pick: str | None
+    is_in_window: bool
+
+
 @dataclass(frozen=True)
 class Figures:
     """All that a page shows of a mart's rows."""
@@ -89,16 +100,17 @@ class Figures:
     entities: list[Entity]
     shown: list[Column]  # measures of the entities
     columns: list[Column]  # of the rows
-    rows: list[tuple[Any, ...]]
-    keys: list[tuple[str, ...]]  # of the rows, as text
+    rows: list[Row]
+    series: Column | None  # whose codes pick rows
     answers: list[Answer | None]
 
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone of the territory: its code, and its rings, each a list of longitudes and latitudes."""
+    """A zone of the territory: its code, its name where it has one, and its rings, each a list of longitudes and latitudes."""
 
     code: str
+    name: str
     rings: tuple[tuple[tuple[float, float], ...], ...]
 
 
@@ -127,10 +139,12 @@ def read_zones(path: str | None, digest: str, precision: float) -> tuple[Zone, .
             mend = "a GeoJSON of polygons with a property `code`"
             raise LakeError(f"territory.yml: zones {path} (digest {digest}) cannot be read ({error}). Mend: {mend}") from error
     found = []
+    features = json.loads(Path(path).read_text(encoding="utf-8"))["features"]
+    names = {str(each["properties"]["code"]): str(each["properties"].get("name") or "") for each in features}
     for code, text in told:
         shape = json.loads(text)
         polygons = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
-        found.append(Zone(code, tuple(tuple((p[0], p[1]) for p in ring) for polygon in polygons for ring in polygon)))
+        found.append(Zone(code, names.get(code, ""), tuple(tuple((p[0], p[1]) for p in ring) for polygon in polygons for ring in polygon)))
     return tuple(found)
 
 
@@ -175,7 +189,7 @@ class _Reading:
     """One reading of a mart."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, card: Card, held: set[str]) -> None:
-        self.connection, self.card = connection, card
+        self.connection, self.card, self.held = connection, card, held
         self.mart = quoted(card.name)
         self.time = card.time if card.time and card.time.name in held else None
         self.series, self.entity = card.series, card.entity
@@ -198,7 +212,7 @@ class _Reading:
         where = self._within(window)
         figures = [self._figure(column, window, before) for column in (self.measures or [COUNT])[:4]]
         entities, shown = self._entities(window, before)
-        columns, rows, keys = self._rows()
+        columns, rows = self._rows(window)
         low = f"count(*) filter ({quoted(self.completeness.name)} < {WHOLE})" if self.completeness else "null"
         mean = f"avg({quoted(self.completeness.name)})" if self.completeness else "null"
         completeness, low_rows, in_window = self._row(f"select {mean}, {low}, count(*) from {self.mart} where {where}")
@@ -207,7 +221,7 @@ class _Reading:
             until=self._one(f"select max({quoted(self.time.name)})") if self.time else None,
             figures=figures, completeness=completeness, low_rows=low_rows,
             chart=self._chart((self.measures or [COUNT])[0], left_open) if self.time else None,
-            entities=entities, shown=shown, columns=columns, rows=rows, keys=keys,
+            entities=entities, shown=shown, columns=columns, rows=rows, series=self.series if rows else None,
             answers=[self._answer(question.get("sql")) for question in self.card.meta.get("questions") or ()],
         )  # fmt: skip
 
@@ -221,30 +235,18 @@ class _Reading:
         return int(self._one(f"select count(distinct {quoted(column.name)})"))
 
     def _window(self) -> tuple[tuple[Period, Period] | None, tuple[Period, Period] | None, list[Period]]:
-        """Give the last year that is closed, the one before, and the periods after it that are not closed yet.
-
-        A period is closed when it holds as many values of the first measure as those before it usually do.
-        """
+        """Give the first and last period that the mart is told over, those of the year before, and the periods after: not complete yet."""
         if not self.time:
             return None, None, []
-        of = quoted(self.measures[0].name) if self.measures else "*"
-        told = self.connection.execute(f"select {self.period} as p, count({of}) from {self.mart} group by p order by p").fetchall()
-        counts = {period: count for period, count in told if period is not None}
-        if not counts:
+        told = self.connection.execute(f"select {self.period} as p from {self.mart} where p is not null group by p order by p").fetchall()
+        periods = [period for (period,) in told]
+        last = self.connection.execute(f"select max(period) from ({period_of(self.card, self.held)})").fetchall()[0][0]
+        if last is None:
             return None, None, []
-        periods = sorted(counts)
-        last = len(periods) - 1
-        # Alarms come when they come: only what is measured is awaited.
-        while self.measures and last > 0:
-            earlier = sorted(counts[each] for each in periods[max(0, last - 12) : last])
-            if counts[periods[last]] >= WHOLE * earlier[len(earlier) // 2]:
-                break
-            last -= 1
-        left_open = periods[last + 1 :]
-        end = periods[last]
+        end: Period = int(last) if self.card.is_yearly else last
+        left_open = [period for period in periods if period > end]
         if self.card.is_yearly:
-            before = (end - 1, end - 1) if end - 1 in counts else None
-            return (end, end), before, left_open
+            return (end, end), (end - 1, end - 1) if end - 1 in periods else None, left_open  # type: ignore[operator]
         start = max(_months(end, -11), periods[0])
         has_before = periods[0] <= _months(end, -23) and start == _months(end, -11)
         return (start, end), (_months(end, -23), _months(end, -12)) if has_before else None, left_open
@@ -274,7 +276,20 @@ class _Reading:
         if before:
             compared = self._compared(column, window, before)
             change, earlier = compared[0][1:] if compared else (None, None)
-        return Figure(column, value, change, int(missing), earlier)
+        return Figure(column, value, change, int(missing), earlier, self._query(column, window))
+
+    def _query(self, column: Column, window: tuple[Period, Period] | None) -> str:
+        """Write the query that gives a figure again, as somebody would type it."""
+        name, weight = column.name, column.weight
+        total = "count(*)" if column is COUNT else f"sum({name})"
+        if column.aggregate == "mean":
+            total = f"sum({name} * {weight}) / sum({weight}) filter (where {name} is not null)"
+        sql = f"select {total} from {self.card.name}"
+        if window is None or self.time is None:
+            return sql
+        of = self.time.name if self.card.is_yearly or self.time.name.startswith("month") else f"date_trunc('month', {self.time.name})"
+        first, last = (str(each) if isinstance(each, int) else f"date '{each}'" for each in window)
+        return f"{sql} where {of} between {first} and {last}"
 
     def _compared(
         self, column: Column, window: tuple[Period, Period] | None, before: tuple[Period, Period], by: str = "null"
@@ -332,8 +347,9 @@ class _Reading:
                 key=lambda each: -each[1],
             )
         ]
-        incomplete = {period for period in periods if not any((period, name) in values for name in names)} if column is not COUNT else set()
-        if self.completeness:
+        incomplete = set[Period]()
+        if self.completeness:  # else nothing is awaited: a month without alert lacks nothing
+            incomplete = {period for period in periods if not any((period, name) in values for name in names)}
             of = quoted(self.completeness.name)
             sql = f"select {self.period} as p from {self.mart} group by p having avg({of}) < {WHOLE}"
             incomplete |= {period for (period,) in self.connection.execute(sql).fetchall()}
@@ -374,25 +390,27 @@ class _Reading:
             for each, label, complete, longitude, latitude, *values in told
         ], shown  # fmt: skip
 
-    def _rows(self) -> tuple[list[Column], list[tuple[Any, ...]], list[tuple[str, ...]]]:
+    def _rows(self, window: tuple[Period, Period] | None) -> tuple[list[Column], list[Row]]:
         """Give the latest rows, and their columns: those that the page is to show, else what identifies a row and what is measured."""
         hinted = [self.card.columns[name] for name in self.card.display.get("columns", ()) if name in self.card.columns]
         name = self.card.entity_name
         of_grain = [column for column in self.columns if column.name in self.card.grain and not (name and column == self.entity)]
         numbers = [column for column in self.columns if column.is_number and column.name not in (self.card.position or ())]
         declared = [column for column in numbers if column.nature or column.aggregate != "none"]
-        estimated = [column for column in self.columns if column.name == self.card.meta.get("estimated")]
+        estimated = [column for column in self.columns if column in self.card.estimated]
         wanted = hinted or [*([name] if name else []), *of_grain, *(self.measures[:4]), *declared, *estimated, *numbers]
         columns = [column for column in dict.fromkeys(column.name for column in wanted) if column in {each.name for each in self.columns}]
         chosen = [self.card.columns[each] for each in columns[: 12 if hinted else 8]]
         if not chosen:
-            return [], [], []
+            return [], []
         order = [f"{quoted(self.time.name)} desc"] if self.time else []
         order += [quoted(each) for each in self.card.grain if each != (self.time.name if self.time else None)]
         wanted_columns = [quoted(column.name) for column in chosen] + [f"{quoted(name)}::varchar" for name in self.card.grain]
+        picks = f"{quoted(self.series.name)}::varchar" if self.series else "null"
+        wanted_columns += [picks, f"coalesce({self._within(window)}, false)"]
         sql = f"select {', '.join(wanted_columns)} from {self.mart} order by {', '.join(order) or '1'} limit {MOST_ROWS}"
-        rows = self.connection.execute(sql).fetchall()
-        return chosen, [row[: len(chosen)] for row in rows], [row[len(chosen) :] for row in rows]
+        rows, width = self.connection.execute(sql).fetchall(), len(chosen)
+        return chosen, [Row(row[:width], row[width:-2], row[-2], row[-1]) for row in rows]
 
     def _answer(self, sql: str | None) -> Answer | None:
         """Answer a question by the first row of its query: `value`, and `before` and `unit` where it gives them.
@@ -404,7 +422,7 @@ class _Reading:
         if not sql:
             return None
         try:
-            cursor = self.connection.execute(sql)
+            cursor = self.connection.execute(with_period(sql, self.card))
         except duckdb.Error as error:
             log.warning("site: a question of mart %s is not answered: %s", self.card.name, str(error).splitlines()[0])
             return None

@@ -22,7 +22,8 @@ from redistribution.publish import CLASSES, WHOLE, still_withheld
 from redistribution.site import Site, receipt, standing_sites
 from redistribution.site.cards import Card, origin_of, read_cards, seen_by
 from redistribution.site.figures import Figures, Marts
-from redistribution.site.pages import Download, Pages, Place, Standing
+from redistribution.site.linked import Download, Place, Standing
+from redistribution.site.pages import Pages
 from redistribution.site.words import Language
 
 log = logging.getLogger("orchestra")
@@ -95,9 +96,10 @@ class _Following:
         self.tell = tell
         self.lake, self.journal, self.access_class, self.manifest, self.bricks = lake, journal, access_class, manifest, bricks
         self.folder = f"site/{access_class}"
-        zones = Path(territory.zones) if territory.zones else None
+        zones = Path(territory.zones) if territory.zones else self._synthetic_zones() if journal.is_synthetic else None
         of_zones = _sha(zones.read_bytes()) if zones and zones.exists() else ""
-        self.place = Place(territory.name, access_class, territory.languages, journal.is_synthetic, territory.zones, of_zones)
+        place_of_zones = str(zones) if zones else None
+        self.place = Place(territory.name, access_class, territory.languages, journal.is_synthetic, place_of_zones, of_zones)
         self.mark = _read_mark(lake, journal, self.folder)
         self.site = Site(access_class, lake.path(self.folder, "index.html"))
         self.new: dict[str, tuple[str, str]] = {}
@@ -133,6 +135,14 @@ class _Following:
         self.lake.replace(f"{self.folder}/{MARK}", json.dumps(told).encode())
         return self.site
 
+    def _synthetic_zones(self) -> Path:
+        """Give the zones that the sandbox draws, for a synthetic lake whose territory names none."""
+        from ingestion.sandbox.zones import zones
+
+        path = self.lake.state_path("zones.geojson")
+        path.write_text(zones(), encoding="utf-8")
+        return path
+
     def _meta(self) -> list[Any]:
         """Give what of the manifest a page shows: labels, grain and meta of the marts."""
         nodes = [node for node in self.manifest["nodes"].values() if node["resource_type"] == "model" and node["fqn"][1] == "marts"]
@@ -166,14 +176,20 @@ class _Following:
         return dict(sorted(found.items()))
 
     def _is_late(self, card: Card) -> bool:
-        """Say whether a source of a mart was last read longer ago than the mart's freshness allows."""
+        """Say whether a source of a mart was last read longer ago than the mart's freshness allows, or its own where that is slower.
+
+        A yearly referential makes no monthly mart late.
+        """
         days = card.meta.get("freshness")
         if not isinstance(days, int | float):
             return False
         now = self.journal.as_of() if self.journal.is_synthetic else dt.datetime.now(dt.UTC).isoformat()
-        reads = [max((load["read_at"] for load in self.journal.accepted(origin.name)), default=None) for origin in card.origins]
-        limit = dt.timedelta(days=days)
-        return any(now and read and dt.datetime.fromisoformat(now) - dt.datetime.fromisoformat(read) > limit for read in reads)
+        for origin in card.origins:
+            read = max((load["read_at"] for load in self.journal.accepted(origin.name)), default=None)
+            own = self.bricks[origin.name].config.freshness.error_after.days
+            if now and read and dt.datetime.fromisoformat(now) - dt.datetime.fromisoformat(read) > dt.timedelta(days=max(days, own)):
+                return True
+        return False
 
     def _refused(self, card: Card, seq: int) -> dict[str, tuple[int, int]]:
         """Count, by brick, the rows set aside and all the rows of the loads that the publication could see."""
@@ -260,7 +276,8 @@ class _Following:
         titles = {name: origin_of(brick).title for name, brick in self.bricks.items()}
         home = _summed([code_digest(), repr(self.place), made_of, repr(withheld), repr(not_here)])
         census = _summed([code_digest(), repr(self.place), repr(origins)])
-        runs = _summed([code_digest(), repr(self.place), [load["seq"] for load in loads], repr(titles)])
+        publications = [entry for entry in self.journal.of("publication") if "build" in entry]
+        runs = _summed([code_digest(), repr(self.place), [each["seq"] for each in [*loads, *publications]], repr(titles)])
         for code, language in pages.languages.items():
 
             def at(*, is_root: bool, language: Language = language) -> bytes:
@@ -270,7 +287,7 @@ class _Following:
                 self._page("index.html", home, functools.partial(at, is_root=True))
             self._page(f"{code}/index.html", home, functools.partial(at, is_root=False))
             self._page(f"{code}/bricks.html", census, functools.partial(pages.bricks, language, origins))
-            self._page(f"{code}/runs.html", runs, functools.partial(pages.runs, language, loads, titles))
+            self._page(f"{code}/runs.html", runs, functools.partial(pages.runs, language, loads, titles, publications))
 
     def _page(self, name: str, made_of: str, render: Callable[[], bytes]) -> None:
         if self.known.get(name, ("", ""))[0] == made_of:

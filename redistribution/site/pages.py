@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from redistribution.site import draw
-from redistribution.site.cards import Card, Column, Origin
-from redistribution.site.figures import COUNT, MOST_POINTS, WHOLE, Answer, Chart, Entity, Figure, Figures, read_zones
+from redistribution.site import draw, linked
+from redistribution.site.cards import FEW_VALUES, Card, Column, Origin
+from redistribution.site.figures import COUNT, MOST_POINTS, Answer, Chart, Entity, Figure, Figures, read_zones
+from redistribution.site.linked import Download, Place, Standing
+from redistribution.site.period import WHOLE
 from redistribution.site.words import Language, is_share, scaled
 
 if TYPE_CHECKING:
@@ -29,43 +31,6 @@ MOST_BYTES = 150_000  # of a page, downloads apart
 ROWS_BYTES = 70_000  # of its longest table
 ENTITIES_BYTES = 32_000
 PRECISION = 0.001  # degrees to which zones are drawn, a hundred metres
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a page stands: of which site, and what all pages of it say."""
-
-    territory: str
-    access_class: str
-    languages: tuple[str, ...]
-    is_synthetic: bool
-    zones: str | None = None
-    zones_digest: str = ""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What is published of a mart, and what is said of it."""
-
-    card: Card
-    record: Mapping[str, Any]
-    seq: int
-    at: str
-    run_id: str
-    digest: str
-    is_late: bool
-    withheld: tuple[str, str] | None  # since when, and why
-    refused: Mapping[str, tuple[int, int]]  # by brick: rows set aside, and rows of its sources
-    receipt: str | None = None
-
-
-@dataclass(frozen=True)
-class Download:
-    """A file that a page offers."""
-
-    href: str
-    label: str
-    size: int
 
 
 @dataclass
@@ -79,6 +44,7 @@ class Shown:
     unit: str
     change: str
     marks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def is_low(self) -> bool:
@@ -150,8 +116,9 @@ class Pages:
             for card in not_here
         ]
         return self.render(
-            "home", language, "index.html", is_root=is_root, policies=list(policies.values()), withheld=told, not_here=absent
-        )
+            "home", language, "index.html", is_root=is_root, policies=list(policies.values()), withheld=told, not_here=absent,
+            linked=linked.catalogue(language, self.place, [standing for standing, _ in shown], is_root=is_root),
+        )  # fmt: skip
 
     def bricks(self, language: Language, origins: Sequence[tuple[Origin, str | None]]) -> bytes:
         """Render the census; `origins` come with when they were last read. Stewards and addresses are for class internal and above."""
@@ -176,11 +143,17 @@ class Pages:
         heads = [_head(language(name)) for name in names]
         return self.render("bricks", language, "bricks.html", heads=heads, rows=Markup("".join(rows)), caption="")
 
-    def runs(self, language: Language, loads: Sequence[Mapping[str, Any]], titles: Mapping[str, Mapping[str, str]]) -> bytes:
-        """Render the last loads and what they cost; how many rows were set aside is for class internal and above."""
+    def runs(
+        self,
+        language: Language,
+        loads: Sequence[Mapping[str, Any]],
+        titles: Mapping[str, Mapping[str, str]],
+        publications: Sequence[Mapping[str, Any]],
+    ) -> bytes:
+        """Render the last loads and what they cost, and the builds that `publications` tell; rows set aside are for internal and above."""
         is_inside = self.place.access_class in ("internal", "restricted")
-        names = ["source", "read_at", *(["verdict", "kept", "set_aside"] if is_inside else []), "cpu", "energy_wh"]
-        numbers, rows = {"kept", "set_aside", "cpu", "energy_wh"}, []
+        names = ["source", "read_at", *(["verdict", "kept", "set_aside"] if is_inside else []), "bytes_read", "cpu", "energy_wh"]
+        numbers, rows = {"kept", "set_aside", "bytes_read", "cpu", "energy_wh"}, []
         last = sorted(loads, key=lambda load: load["read_at"], reverse=True)[:200]
         for load in last:
             title = language.pick(titles.get(load["brick"], {"en": load["brick"]}))
@@ -189,14 +162,47 @@ class Pages:
                 counts = [sum(record[name] for record in load["tables"].values()) for name in ("kept", "refused")]
                 cells += [_cell(language.of("verdicts", load["verdict"])), *(_cell(language.number(n), is_number=True) for n in counts)]
             spent = load.get("footprint") or {}
-            cells += [
-                _cell(language.number(spent.get("cpu_s"), 1), is_number=True),
-                _cell(language.number(spent.get("energy_wh"), 3), is_number=True),
-            ]
+            cells += [_cell(_kilobytes(language, load.get("bytes_read")), is_number=True), *_spent(language, spent)]
             rows.append(f'<tr><th scope="row">{html.escape(title)}{"".join(cells)}')
-        heads = [_head(language(name), is_number=name in numbers) for name in names]
+        heads = [_head(language(name), language("kilobytes") if name == "bytes_read" else "", is_number=name in numbers) for name in names]
         caption = language("runs_caption", len(last), len(loads))
-        return self.render("runs", language, "runs.html", heads=heads, rows=Markup("".join(rows)), caption=caption)
+        built = sorted(publications, key=lambda entry: -entry["seq"])
+        return self.render(
+            "runs", language, "runs.html", heads=heads, rows=Markup("".join(rows)), caption=caption, builds=_builds(language, built)
+        )
+
+
+def _kilobytes(language: Language, count: int | None) -> str:
+    return language.number(None if count is None else max(1, round(count / 1000)) if count else 0)
+
+
+def _spent(language: Language, spent: Mapping[str, float]) -> list[str]:
+    """Write the cells of what something cost."""
+    figures = [language.number(spent.get("cpu_s"), 1), language.number(spent.get("energy_wh"), 3)]
+    return [_cell(figure, is_number=True) for figure in figures]
+
+
+def _builds(language: Language, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Give the table of the builds that led to a publication, the last first."""
+    rows = []
+    for entry in entries[:100]:
+        cost, sizes = entry["build"], [size for record in entry["marts"].values() for size in record.get("sizes", {}).values()]
+        figures = [
+            language.number(int(cost["models"])), language.number(cost["models_s"], 1), language.number(cost["wall_s"], 1),
+            _kilobytes(language, int(cost["warehouse_bytes"])), _kilobytes(language, sum(sizes)),
+        ]  # fmt: skip
+        cells = "".join([*(_cell(figure, is_number=True) for figure in figures), *_spent(language, cost)])
+        rows.append(f'<tr><th scope="row" data-v="{html.escape(entry["at"])}">{language.date(entry["at"])}{cells}')
+    if not rows:
+        return None
+    kilobytes = language("kilobytes")
+    heads = [("models", ""), ("models_s", ""), ("wall_s", ""), ("warehouse_bytes", kilobytes), ("published_bytes", kilobytes)]
+    heads += [("cpu", ""), ("energy_wh", "")]
+    return {
+        "heads": [_head(language("built_on")), *(_head(language(name), unit, is_number=True) for name, unit in heads)],
+        "rows": Markup("".join(rows)),
+        "caption": language("builds_caption", len(rows), len(entries)),
+    }
 
 
 def _mart(
@@ -221,11 +227,15 @@ def _mart(
         "map": _map(language, card, figures, place),
         "entities": _entities(language, card, figures),
         "rows": _rows(language, card, figures, budget, has_receipt=standing.receipt is not None),
+        "queries": [(language.pick(figure.column.label), figure.sql) for figure in figures.figures],
         "downloads": [
             {"href": each.href, "label": each.label, "size": f"{language.number(max(1, round(each.size / 1000)))} {language('kilobytes')}"}
             for each in downloads
         ],
         "no_csv": not any(each.href.endswith(".csv") for each in downloads),
+        "linked": linked.dataset(language, place, standing, figures, downloads),
+        "estimated": ", ".join(language.pick(column.label) for column in card.estimated),
+        "unit_of": lambda unit: _unit(language, card, unit, is_told=True),
         "grain": ", ".join(language.pick(card.columns[name].label).lower() for name in card.grain if name in card.columns),
         "reasons": reasons,
         "origins": [_origin(language, origin, standing) for origin in card.origins],
@@ -314,19 +324,32 @@ def _figure(language: Language, card: Card, figure: Figure, figures: Figures) ->
     marks = []
     if figures.completeness is not None and figures.completeness < WHOLE and column is not COUNT:
         marks.append(f"{language('incomplete')}{language('colon')}{language('incomplete_because', language.share(figures.completeness))}")
-    if figure.lacking:
+    notes = []
+    if figure.lacking and column.empty_means == "not_concerned":
+        notes.append(language("not_concerned_rows", language.number(figure.lacking)))
+    elif figure.lacking:
         marks.append(f"{language('incomplete')}{language('colon')}{language('lacking', language.number(figure.lacking))}")
     if column.nature == "estimated":
         marks.append(language("estimated"))
     label = language("count_title") if column is COUNT else language.pick(column.label)
-    return Shown(column.name, label, "" if value is None else repr(value), shown, "" if is_share(column) else unit, told, marks)
+    told_unit = "" if is_share(column) else _unit(language, card, unit)
+    return Shown(column.name, label, "" if value is None else repr(value), shown, told_unit, told, marks, notes)
+
+
+def _unit(language: Language, card: Card, unit: str | None, *, is_told: bool = False) -> str:
+    """Write a unit in the language of the page. One that a column tells row by row is told beside its rows: not here, unless asked."""
+    if unit is None:
+        return ""
+    if unit in card.columns:
+        return language("unit_of_column", language.pick(card.columns[unit].label)) if is_told else ""
+    return language.pick(card.units[unit]) if unit in card.units else unit
 
 
 def _value(language: Language, column: Column, value: float | None, factor: float = 1.0) -> str:
+    if value is None:
+        return language.nothing(column)
     if is_share(column):
         return language.share(value)
-    if value is None:
-        return language.number(None)
     return language.number(value if isinstance(value, int) and factor == 1 else value / factor)
 
 
@@ -341,7 +364,7 @@ def _questions(language: Language, card: Card, figures: Figures) -> list[dict[st
             is_figure = not isinstance(value, bool | str) and isinstance(value, int | float)
             unit, factor = scaled(answer.unit, abs(value)) if is_figure else (answer.unit or "", 1.0)
             told["shown"] = language.number(value if factor == 1 else value / factor) if is_figure else str(value)
-            told |= {"raw": str(value), "unit": unit, "change": ""}
+            told |= {"raw": str(value), "unit": _unit(language, card, unit), "change": ""}
             if is_figure and answer.before:
                 told["change"] = language("change", language.share(value / answer.before - 1, is_signed=True))
         found.append(told)
@@ -362,6 +385,12 @@ def _chart(language: Language, card: Card, chart: Chart | None) -> dict[str, Any
     def tell(value: float | None) -> str:
         return _value(language, chart.column, value, factor)
 
+    def tell_axis(value: float) -> str:
+        """Write a limit of the axis, without the decimals that say nothing."""
+        if is_share(chart.column):
+            return language.number(round(100 * value)) + language("percent")
+        return language.number(round(value / factor)) if value / factor == round(value / factor) else tell(value)
+
     keys = [_legend(name, f"s{i % 8}") for i, name in enumerate(names)]
     keys += [_legend(f"- - {name}", f"k{i}") for i, name in enumerate(lines)]
     keys += [_legend(language("hatched"))] if chart.incomplete else []
@@ -374,8 +403,8 @@ def _chart(language: Language, card: Card, chart: Chart | None) -> dict[str, Any
         )
     return {
         "title": title,
-        "unit": "" if is_share(chart.column) else unit,
-        "svg": draw.bars(chart, title, names, tell, language.period),
+        "unit": "" if is_share(chart.column) else _unit(language, card, unit),
+        "svg": draw.bars(chart, title, names, tell, tell_axis, language.period),
         "legend": keys,
         "names": names + lines,
         "rows": Markup("".join(rows)),
@@ -398,16 +427,19 @@ def _series_name(language: Language, series: Column | None, value: Any) -> str:
 def _map(language: Language, card: Card, figures: Figures, place: Place) -> dict[str, Any] | None:
     """Draw the entities that have a place, by their first measure: points, or the zones that their codes are of."""
     zones = read_zones(place.zones, place.zones_digest, PRECISION)
-    is_zoned = bool(zones) and any(zone.code.startswith(entity.key) for entity in figures.entities for zone in zones)
+    is_zoned = bool(zones) and any(zone.code.startswith(entity.key) for entity in figures.entities if entity.key for zone in zones)
     placed = [entity for entity in figures.entities if is_zoned or entity.position]
     if not placed or not figures.shown:
         return None
     # The shade of a zone is no sum: it would show how large the zone is.
-    of = next((i for i, each in enumerate(figures.shown) if is_zoned and each.aggregate == "mean"), 0)
+    hinted = [i for i, each in enumerate(figures.shown) if each.name == card.display.get("map")]
+    of = next(iter(hinted), next((i for i, each in enumerate(figures.shown) if is_zoned and each.aggregate == "mean"), 0))
     column = figures.shown[of]
     values = [value for entity in placed if (value := entity.values[of]) is not None]
     unit, factor = scaled(column.unit, max([abs(value) for value in values], default=0))
     cuts = draw.cuts_of(values)
+
+    unit = "" if is_share(column) else _unit(language, card, unit)
 
     def told(entity: Entity) -> str:
         value = entity.values[of]
@@ -425,7 +457,8 @@ def _map(language: Language, card: Card, figures: Figures, place: Place) -> dict
     lacks = any(entity.values[of] is None for entity in placed)
     lacks = lacks or (is_zoned and not all(any(zone.code.startswith(key) for key in points) for zone in zones))
     keys += [_legend(language("no_data"))] if lacks else []
-    svg = draw.zones(zones, points, title, cuts) if is_zoned else draw.points(list(points.values()), title, cuts)
+    nothing = language("no_data")
+    svg = draw.zones(zones, points, title, cuts, nothing) if is_zoned else draw.points(list(points.values()), title, cuts)
     return {"title": title, "svg": svg, "legend": keys}
 
 
@@ -440,7 +473,7 @@ def _entities(language: Language, card: Card, figures: Figures) -> dict[str, Any
     heads = [_head(subject)]
     for column, (unit, _) in zip(figures.shown, scales, strict=True):
         label = language("count_title") if column is COUNT else language.pick(column.label)
-        heads.append(_head(label, "" if is_share(column) else unit, is_number=True))
+        heads.append(_head(label, "" if is_share(column) else _unit(language, card, unit), is_number=True))
     has_change = any(entity.change is not None for entity in figures.entities)
     has_share = figures.completeness is not None
     heads += [_head(language("one_year_change"), is_number=True)] if has_change else []
@@ -470,30 +503,47 @@ def _rows(language: Language, card: Card, figures: Figures, budget: int, *, has_
     if not figures.rows:
         return None
     heads = [
-        _head(language.pick(column.label), "" if is_share(column) else column.unit, is_number=column.is_number)
+        _head(language.pick(column.label), "" if is_share(column) else _unit(language, card, column.unit), is_number=column.is_number)
         for column in figures.columns
     ]
-    written, size = [], 0
-    for key, row in zip(figures.keys, figures.rows, strict=True):
-        cells = [_row_cell(language, card, column, value) for column, value in zip(figures.columns, row, strict=True)]
+    written, size, in_window = [], 0, 0
+    codes = _picked(figures)
+    for row in figures.rows:
+        cells = [_row_cell(language, card, column, value) for column, value in zip(figures.columns, row.values, strict=True)]
         head, told = cells[0].split(">", 1)
         if has_receipt:
-            typed = html.escape(" ".join(shlex.quote(each) for each in key))
+            typed = html.escape(" ".join(shlex.quote(each) for each in row.key))
             told = f'<a href="#x" title="{typed}">{told}</a>'
-        text = f"<tr>{head.replace('<td', '<th scope=row', 1)}>{told}{''.join(cells[1:])}"
+        marks = f" class=c{codes.index(row.pick) + 1}" if row.pick in codes else ""
+        marks += " id=w" if row.is_in_window and not in_window else ""
+        text = f"<tr{marks}>{head.replace('<td', '<th scope=row', 1)}>{told}{''.join(cells[1:])}"
         size += len(text.encode())
         if size > budget:
             break
         written.append(text)
+        in_window += row.is_in_window
     is_all = len(written) == figures.row_count
     caption = (
         language("all_rows_caption", language.number(figures.row_count))
         if is_all
         else language("rows_caption", language.number(len(written)), language.number(figures.row_count))
     )
+    if figures.window and in_window:
+        caption = f"{caption} {language('of_window', language.number(in_window), language.number(figures.in_window))}"
     shown = {column.name for column in figures.columns}
     left = [language.pick(column.label) for column in card.columns.values() if column.name not in shown]
-    return {"heads": heads, "rows": Markup("".join(written)), "caption": caption, "left": ", ".join(left)}
+    return {
+        "heads": heads, "rows": Markup("".join(written)), "caption": caption, "left": ", ".join(left),
+        "href": "#w" if in_window else "#r", "picks": [_series_name(language, figures.series, code) for code in codes],
+        "pick": language.pick(figures.series.label) if figures.series else "",
+        "has_not_concerned": any(column.empty_means == "not_concerned" for column in figures.columns),
+    }  # fmt: skip
+
+
+def _picked(figures: Figures) -> list[str]:
+    """Give the codes by which the rows can be picked: those of the series, where there are two at least."""
+    codes = sorted({row.pick for row in figures.rows if row.pick})
+    return codes if 1 < len(codes) <= FEW_VALUES else []
 
 
 def _row_cell(language: Language, card: Card, column: Column, value: Any) -> str:

@@ -77,10 +77,14 @@ class Language:
             return NOTHING
         return str(value) if isinstance(value, int) else f"{self.words['months'][value.month - 1]} {value.year}"
 
+    def nothing(self, column: Column) -> str:
+        """Write what is not there: it lacks, or it does not concern the row."""
+        return self("not_concerned") if column.empty_means == "not_concerned" else NOTHING
+
     def cell(self, column: Column, value: Any) -> str:
         """Write a value of a column of a mart."""
         if value is None:
-            return NOTHING
+            return self.nothing(column)
         if isinstance(value, bool):
             return str(self.words["yes" if value else "no"])
         if isinstance(value, dt.date | dt.datetime):

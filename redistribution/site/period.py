@@ -1,0 +1,37 @@
+"""The period that a mart is told over, defined once: its page, its questions and docs/questions.md all read this SELECT."""
+
+from __future__ import annotations
+
+from ingestion.lake import quoted
+from redistribution.site.cards import Card
+
+WHOLE = 0.9  # mean completeness from which a period is complete, and a figure told as such
+MARK = "{period}"  # stands for the SELECT in the query of a question
+
+
+def period_of(card: Card, held: set[str] | None = None) -> str:
+    """Write the SELECT of the periods that a mart is told over; no row where none is complete.
+
+    The twelve months that end with the last complete one (the last complete year, for a mart by year), so that each season
+    counts once. Complete is a period whose mean completeness reaches WHOLE; any with rows is, where the mart has no
+    completeness. `held` are the columns that there are, those of the card unless said.
+    """
+    assert card.time is not None
+    time, completeness = _plain(card.time.name), card.completeness
+    period = time if card.is_yearly or card.time.name.startswith("month") else f"cast(date_trunc('month', {time}) as date)"
+    is_complete = f"avg({_plain(completeness.name)}) >= {WHOLE}" if completeness and completeness.name in (held or card.columns) else "true"
+    length = "1" if card.is_yearly else "interval 12 month"
+    return (
+        f"select period from (select {period} as period, max(case when {is_complete} then {period} end) over () as last_period "
+        f"from {_plain(card.name)} where {time} is not null group by {period}) as periods "
+        f"where period <= last_period and period > last_period - {length}"
+    )
+
+
+def with_period(sql: str, card: Card) -> str:
+    """Write the query of a question with the period of its mart, where it says `{period}`."""
+    return sql.replace(MARK, f"({period_of(card)})") if MARK in sql else sql
+
+
+def _plain(name: str) -> str:
+    return name if name.isidentifier() else quoted(name)
