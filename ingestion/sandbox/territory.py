@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import parse_qs
 
-from ingestion.sandbox.files import FORMER_CODE, FlatTree
+from ingestion.sandbox.files import FlatTree
 from ingestion.sandbox.world import World, read_communes
 
 EPCI, OTHER_EPCI = "243500139", "243500667"
@@ -23,8 +23,8 @@ SECRET_POINTS, SECRET_SITES = 10, 3
 """Fewer delivery points of dwellings, or sites of a trade, are hidden."""
 METHOD_YEAR, METHOD_JUMPS = 2022, {"RESIDENTIEL": 0.96, "TERTIAIRE": 1.05, "INDUSTRIE": 1.02}
 """The year whose method is another one, and by how much figures move for no other reason."""
-OLD_CODE_UNTIL, OLD_COMMUNE, OLD_PART = 2019, "35047", 0.2
-"""Until this year, this part of this commune is delivered under the code of a former one."""
+OLD_CODE_UNTIL, OLD_COMMUNE, FORMER_CODE, OLD_PART = 2019, "35206", "35073", 0.2
+"""Until this year, this part of this commune is delivered under the code of the one that it absorbed in 1993."""
 WRONG, WRONG_TIMES, WRONG_UNTIL = (2022, "35047", "TERTIAIRE"), 10.0, dt.date(2024, 2, 1)
 """Year, commune and sector published wrong, by how much, and the day on which the year is published again."""
 WINTERS = {2016: 1.02, 2017: 1.0, 2018: 0.98, 2019: 0.99, 2020: 0.93, 2021: 1.07, 2022: 0.9, 2023: 0.92, 2024: 0.95}
@@ -98,7 +98,7 @@ class Territory:
                 if (year, code, sector) == WRONG and self.world.until < WRONG_UNTIL:
                     times *= WRONG_TIMES
                 is_split = code == OLD_COMMUNE and year <= OLD_CODE_UNTIL and sector == "RESIDENTIEL"
-                former = [(FORMER_CODE, "Ancienne commune (fictive)", OLD_PART)] if is_split else []
+                former = [(FORMER_CODE, "Châtillon-sur-Seiche", OLD_PART)] if is_split else []
                 for own_code, own_name, share in [(code, name, 1 - OLD_PART if is_split else 1.0), *former]:
                     own_points = round(points * share)
                     is_hidden = own_points < (SECRET_POINTS if category == "RES" else SECRET_SITES)
