@@ -317,6 +317,15 @@ def test_the_sandbox_publishes_what_its_key_says(tmp_path: Path) -> None:
     former = [row for row in consumptions if row["Code Commune"] == FORMER_CODE]
     assert {row["Année"] for row in former} == set(range(2016, traps["former_code"]["until_year"] + 1))
     assert traps["former_code"]["codes"] == [FORMER_CODE, OLD_COMMUNE]
+    changes = [each for each in Territory(world).planted() if each["kind"] == "method_change"]
+    for change in changes:  # no year moves by so much for another reason
+        sums = [
+            sum(row["Conso totale (MWh)"] or 0 for row in consumptions
+                if (row["FILIERE"], row["CODE GRAND SECTEUR"], row["Année"]) == (change["energy"], "TERTIAIRE", year))
+            for year in (change["year"] - 1, change["year"])
+        ]  # fmt: skip
+        assert change["energy"] == "Gaz" or sums[1] / sums[0] == pytest.approx(change["params"]["TERTIAIRE"], abs=0.03)
+    assert len(changes) == 3
     without = set(traps["without_gas"]["communes"])
     assert without and not [row for row in consumptions if row["FILIERE"] == "Gaz" and row["Code Commune"] in without]
     hidden = [row for row in consumptions if row["Nombre de mailles secretisées"]]
