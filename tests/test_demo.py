@@ -55,7 +55,9 @@ def test_a_first_run_tells_all_a_second_finds_nothing_new_and_one_more_day_is_a_
             assert record["source_count"] == record["kept"] + record["refused"]
     assert f"The site, for everybody: file://{folder}/site/open/index.html" in told
     pages = sorted(path.name for path in (folder / "site/open/fr").glob("*.html"))
-    assert pages == ["bricks.html", "index.html", "public_buildings_energy_by_commune_month.html", "runs.html"]
+    marts = ("network_energy_by_commune_sector_year", "public_buildings_energy_by_commune_month",
+             "renewable_production_by_commune_year", "territory_emissions_by_sector_year")  # fmt: skip
+    assert pages == sorted(f"{name}.html" for name in ("bricks", "index", "runs", *marts))
     again = demo(folder)
     assert again.returncode == 0 and again.stdout.count("nothing new") == len(read_bricks()) + 1, again.stdout
     assert "no model is behind" in again.stdout
@@ -123,6 +125,8 @@ def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Pat
                 column, value = figure.get_attribute("data-column"), figure.get_attribute("value")
                 total = "count(*)" if column == "rows" else f"sum({column})"
                 if column == "rows" or column.endswith(("_kwh", "_kgco2e", "_eur")):
+                    within = f"{month} between date '{first}' and date '{last}'"
+                    within = f"calendar_year between {first} and {last}" if "calendar_year" in names else within
                     sql = f"select {total} from '{file}' where {within}"
                     assert float(value) == pytest.approx(float(duckdb.sql(sql).fetchall()[0][0]), rel=1e-9), column
             tab.close()
@@ -132,7 +136,7 @@ def test_the_questions_of_the_policy_are_answered(ran: tuple[Path, str]) -> None
     folder, _ = ran
     text = (PROJECT / "docs" / "questions.md").read_text(encoding="utf-8")
     queries = re.findall(r"```sql\n(.*?)```", text, flags=re.DOTALL)
-    assert len(queries) == text.count("\n## ") - 1 == 7
+    assert len(queries) == text.count("\n## ") - 1 == 8
     with duckdb.connect() as connection:
         for file in (folder / "files").glob("*/*.parquet"):
             connection.execute(f"create view {file.stem} as from '{file}'")
@@ -174,6 +178,17 @@ def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tu
         ("tertiary_obligation_by_entity_year", "0.99 as reduction_share", "than in their reference year"),
         ("energy_alerts_by_event", "start_date - 1 as end_date", "ends before it starts"),
         ("public_buildings_energy_by_commune_month", "'Rennes' as commune_code", "no INSEE code"),
+        ("network_energy_by_commune_sector_year", "delivered_kwh_per_point / 1000 as delivered_kwh_per_point", "MWh and kWh are mixed"),
+        ("network_energy_by_commune_sector_year", "9.0 as delivered_change_share", "by 150 %"),
+        ("network_energy_by_commune_sector_year", "'Rennes' as commune_code", "no INSEE code"),
+        ("network_energy_by_commune_sector_year", "'unknown' as method_version", "has no method"),
+        ("network_energy_by_commune_sector_year", "0.1 as delivered_change_share", "across a break"),
+        ("network_energy_by_commune_sector_year", "1.0 as commune_delivered_kwh", "which it would give back"),
+        ("territory_emissions_by_sector_year", "false as is_reconciled", "do not sum to what the producer tells"),
+        ("territory_emissions_by_sector_year", "'ISEA v' || calendar_year % 2 as inventory_version", "two versions of the inventory"),
+        ("territory_emissions_by_sector_year", "emissions_ktco2e * 1000 as emissions_ktco2e", "tonnes and kilotonnes"),
+        ("renewable_production_by_commune_year", "8.0 as share_of_network_electricity", "five times what it takes"),
+        ("renewable_production_by_commune_year", "injected_kwh / 1000 as injected_kwh", "MWh and kWh are mixed"),
     ],
 )  # fmt: skip
 def test_a_mart_that_makes_no_sense_is_withheld(ran: tuple[Path, str], tmp_path: Path, mart: str, fault: str, told: str) -> None:
@@ -187,6 +202,9 @@ def test_a_mart_that_makes_no_sense_is_withheld(ran: tuple[Path, str], tmp_path:
         "energy_alerts_by_event": ["building_id", "anomaly_kind", "start_date"],
         "energy_by_building_year": ["building_id", "year", "energy"],
         "tertiary_obligation_by_entity_year": ["efa_id", "year"],
+        "network_energy_by_commune_sector_year": ["commune_code", "sector_code", "energy", "method_version", "calendar_year"],
+        "territory_emissions_by_sector_year": ["sector_code", "calendar_year"],
+        "renewable_production_by_commune_year": ["commune_code", "technology", "calendar_year"],
     }
     key = keys.get(mart, [columns[0], "month_date", "energy"])
     lake = Lake(str(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import functools
 import io
 import itertools
 import json
@@ -14,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from fixtures.territory_oracle import Oracle, Row
 
 from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import read_bricks
 from ingestion.lake import Lake, quoted
-from ingestion.sandbox.files import FORMER_CODE, CommunesTree
+from ingestion.sandbox.files import CommunesTree
 from ingestion.sandbox.server import write_key
 from ingestion.sandbox.territory import (
     CONSUMPTIONS,
     EPCI,
+    FORMER_CODE,
     INSTALLATIONS,
     OLD_COMMUNE,
     PLAYS,
@@ -85,23 +88,27 @@ def made(compiled: list[tuple[str, str]], *photos: Tables) -> duckdb.DuckDBPyCon
     bricks = read_bricks()
     for schema in ("staging", "seeds", "intermediate", "marts", *dict.fromkeys(BRICKS.values())):
         connection.execute(f"create schema {schema}")
-    for path in sorted((DBT_PROJECT / "seeds" / "energy").glob("*.csv")):
-        dates = "types = {'valid_from': 'date', 'valid_to': 'date', 'verified_on': 'date'}"
-        of_codes = ", 'sector_source_code': 'varchar'}" if "sector_source_code" in path.read_text() else "}"
-        connection.execute(f"create table seeds.{path.stem} as from read_csv('{path}', {dates[:-1]}{of_codes})")
+    for path in sorted((DBT_PROJECT / "seeds").glob("*/*.csv")):
+        names = path.read_text().partition("\n")[0].split(",")
+        types = {name: "varchar" for name in names if name.endswith("_code")}
+        types |= {name: "date" for name in names if name.endswith(("_on", "_date")) or name in ("valid_from", "valid_to")}
+        if types:
+            connection.execute(f"create table seeds.{path.stem} as from read_csv('{path}', types = {types})")
     for table, brick in BRICKS.items():
         columns = bricks[brick].table(table).columns
         declared = ", ".join(f"{quoted(column.name)} {column.sql_type}" for column in columns)
         connection.execute(f"create table {brick}.{table} ({declared}, _file text, _row bigint, _read_at timestamptz, _load_id text)")
-        rows = [
-            [row.get(column.name) for column in columns] + [row.get("_file", "f"), n, f"2025-01-0{photo + 1}", str(photo)]
-            for photo, tables in enumerate(photos)
-            for n, row in enumerate(tables[table])
-        ]
-        if rows:
-            connection.executemany(f"insert into {brick}.{table} values ({', '.join('?' * len(rows[0]))})", rows)
+        for photo, tables in enumerate(photos):
+            held = {column.name: [row.get(column.name) for row in tables[table]] for column in columns}
+            held |= {"_file": [row.get("_file", "f") for row in tables[table]], "_row": list(range(len(tables[table])))}
+            connection.register("rows", pa.table(held))
+            connection.execute(
+                f"insert into {brick}.{table} select *, timestamptz '2025-01-01' + interval {photo} day, '{photo}' from rows"
+            )
+    days = "from range(date '2010-01-01', date '2030-01-01', interval 1 day) as days (day)"
+    connection.execute(f"create table intermediate.int_calendar_days as select cast(day as date) as day_date {days}")
     for name, sql in compiled:
-        connection.execute(f"create table {name} as {sql}")
+        connection.execute(f"create table if not exists {name} as {sql}")
     return connection
 
 
@@ -141,8 +148,10 @@ def typed(text: bytes, brick: str, table: str, file: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def of_sandbox(world: World) -> Tables:
+@functools.cache
+def of_sandbox(until: dt.date = dt.date(2025, 12, 31)) -> Tables:
     """All that the sandbox publishes, as the bricks ask for it."""
+    world = World(until=until)
     tables: Tables = {"consumptions": [], "installations": [], "inventory": [], "networks": []}
     for year in range(2016, 2025):
         asked = {"format": "csv", "size": "10000", "qs": f"code_epci:{EPCI} AND annee:{year}"}
@@ -195,8 +204,9 @@ def nasty(seed: int) -> Tables:
         }
         total = sum(value or 0 for value in parts.values()) + draw.choice([0, 0, 2, 150])
         codes_of = {"1C": "35001", "2C": "35001", "3C": "35001,35002", "4F": draw.choice(["35002", "35900"])}[name]
-        tables["networks"].append({"annee": year, "Identifiant reseau": name, "communes_insee": codes_of, "livraisons_totale_MWh": total,
-                                   **told, "contenu CO2": round(draw.uniform(0, 0.3), 3), "Taux EnR&R": float(draw.randint(0, 100))})  # fmt: skip
+        content = {"contenu CO2": round(draw.uniform(0, 0.3), 3), "Taux EnR&R": float(draw.randint(0, 100))}
+        of_network = {"annee": year, "Identifiant reseau": name, "communes_insee": codes_of, "livraisons_totale_MWh": total}
+        tables["networks"].append(of_network | told | content)
     for version, (made_on, years) in {"v1": ("2023-01-01", range(2018, 2022)), "v3": ("2024-01-01", range(2017, 2023)),
                                       "v2": ("2025-01-01", range(2018 + seed % 3, 2024))}.items():  # fmt: skip
         for year, code in itertools.product(years, ["5", "6", "7", "34", "219"]):
@@ -215,16 +225,17 @@ def nasty(seed: int) -> Tables:
             lines = draw.randint(1, 3)
             known = draw.choice([lines, lines, draw.randint(0, lines)])
             tables["installations"].append({
-                "codeinseecommune": code, "filiere": technology, "nbinstallations": draw.randint(1, 90), "puismaxinstallee": round(draw.uniform(1, 900), 1),
+                "codeinseecommune": code, "filiere": technology, "nbinstallations": draw.randint(1, 90),
+                "puismaxinstallee": round(draw.uniform(1, 900), 1),
                 "energieannuelleglissanteinjectee": float(draw.randint(1, 900_000)) if known else None, "lignes": lines, "connues": known,
                 "_file": f"registre-national-3112{year}/exports/csv?x",
             })  # fmt: skip
     return tables
 
 
-@pytest.mark.parametrize("seed", [None, *range(1, 9)])
+@pytest.mark.parametrize("seed", [None, *range(1, 7)])
 def test_marts_are_those_of_the_oracle(compiled: list[tuple[str, str]], seed: int | None) -> None:
-    tables = of_sandbox(World()) if seed is None else nasty(seed)
+    tables = of_sandbox() if seed is None else nasty(seed)
     oracle = Oracle(tables)
     with made(compiled, tables) as connection:
         for mart, expected in ((NETWORKS, oracle.network_energy()), (EMISSIONS, oracle.emissions()), (PRODUCTION, oracle.production())):
@@ -251,9 +262,9 @@ def attack(oracle: Oracle, networks: dict[tuple, Row], production: dict[tuple, R
     return found
 
 
-@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+@pytest.mark.parametrize("seed", [None, 1, 2])
 def test_no_subtraction_gives_back_what_producers_hide(compiled: list[tuple[str, str]], seed: int | None) -> None:
-    tables = of_sandbox(World()) if seed is None else nasty(seed)
+    tables = of_sandbox() if seed is None else nasty(seed)
     oracle = Oracle(tables)
     with made(compiled, tables) as connection:
         networks = read(connection, NETWORKS)
@@ -273,7 +284,7 @@ def test_no_subtraction_gives_back_what_producers_hide(compiled: list[tuple[str,
 def test_a_year_published_again_replaces_itself_and_a_hidden_cell_stays_hidden(compiled: list[tuple[str, str]]) -> None:
     """Over two publications: what the first one showed is not subtracted from what the second one says."""
     year, commune, _ = WRONG
-    before, after = of_sandbox(World(until=dt.date(2024, 1, 31))), of_sandbox(World())
+    before, after = of_sandbox(dt.date(2024, 1, 31)), of_sandbox()
     assert {row["Année"] for row in before["consumptions"]} == set(range(2016, 2023))
     key = (commune, "tertiary", "electricity", year)
     with made(compiled, before) as first, made(compiled, before, after) as second:
@@ -285,14 +296,14 @@ def test_a_year_published_again_replaces_itself_and_a_hidden_cell_stays_hidden(c
 
 
 def test_no_line_is_drawn_across_a_break_nor_a_version(compiled: list[tuple[str, str]]) -> None:
-    with made(compiled, of_sandbox(World())) as connection:
+    with made(compiled, of_sandbox()) as connection:
         rows = read(connection, NETWORKS)
         for (*_, energy, year), row in rows.items():
             is_break = (energy, year) in {("electricity", 2018), ("electricity", 2022), ("gas", 2022)}
             assert row["is_series_break"] == is_break and (row["delivered_change_share"] is None or not is_break)
         assert sum(row["delivered_change_share"] is not None for row in rows.values()) > 500
         assert {row["inventory_version"] for row in read(connection, EMISSIONS).values()} == {"ISEA v6"}
-    with made(compiled, of_sandbox(World(until=dt.date(2025, 6, 15)))) as connection:
+    with made(compiled, of_sandbox(dt.date(2025, 6, 15))) as connection:
         assert {row["inventory_version"] for row in read(connection, EMISSIONS).values()} == {"ISEA v5"}
 
 
@@ -301,11 +312,20 @@ def test_the_sandbox_publishes_what_its_key_says(tmp_path: Path) -> None:
     write_key(World(scale=0.1, until=dt.date(2024, 1, 5)), tmp_path / "key.json")
     assert {each["kind"] for each in json.loads((tmp_path / "key.json").read_text())["territory"]} >= {"wrong_year", "former_code"}
     traps = {each["kind"]: each for each in Territory(world).planted()}
-    tables = of_sandbox(world)
+    tables = of_sandbox()
     consumptions = tables["consumptions"]
     former = [row for row in consumptions if row["Code Commune"] == FORMER_CODE]
     assert {row["Année"] for row in former} == set(range(2016, traps["former_code"]["until_year"] + 1))
-    assert [row["COMPARENT"] for row in tables["communes"] if row["COM"] == FORMER_CODE] == [OLD_COMMUNE]
+    assert traps["former_code"]["codes"] == [FORMER_CODE, OLD_COMMUNE]
+    changes = [each for each in Territory(world).planted() if each["kind"] == "method_change"]
+    for change in changes:  # no year moves by so much for another reason
+        sums = [
+            sum(row["Conso totale (MWh)"] or 0 for row in consumptions
+                if (row["FILIERE"], row["CODE GRAND SECTEUR"], row["Année"]) == (change["energy"], "TERTIAIRE", year))
+            for year in (change["year"] - 1, change["year"])
+        ]  # fmt: skip
+        assert change["energy"] == "Gaz" or sums[1] / sums[0] == pytest.approx(change["params"]["TERTIAIRE"], abs=0.03)
+    assert len(changes) == 3
     without = set(traps["without_gas"]["communes"])
     assert without and not [row for row in consumptions if row["FILIERE"] == "Gaz" and row["Code Commune"] in without]
     hidden = [row for row in consumptions if row["Nombre de mailles secretisées"]]

@@ -24,8 +24,6 @@ from ingestion.sandbox.world import (
 _HOURLY = "NUM_POSTE;NOM_USUEL;LAT;LON;ALTI;AAAAMMJJHH;RR1;QRR1;T;QT;U;QU"
 _DAILY = "NUM_POSTE;NOM_USUEL;LAT;LON;ALTI;AAAAMMJJ;RR;QRR;TN;QTN;TX;QTX"
 _COG = "TYPECOM,COM,REG,DEP,CTCD,ARR,TNCC,NCC,NCCENR,LIBELLE,CAN,COMPARENT"
-FORMER_CODE = "35999"
-"""Code of a former commune, made up: no commune of the metropole has changed its code since 1993."""
 _EPCI = (
     "dept;siren;raison_sociale;nature_juridique;mode_financ;nb_membres;total_pop_tot;total_pop_mun;dep_com;insee;"
     "siren_membre;nom_membre;ptot_2025;pmun_2025"
@@ -150,13 +148,12 @@ class CommunesTree(FlatTree):
         return ["cog_communes.csv", "perimetre-epci-a-fp.csv"]
 
     def make(self, path: str) -> tuple[bytes, float]:
-        """Facts in the producers' own shapes (but for a former commune, made up): UTF-8 and commas; cp1252, semicolons, CRLF, thousands."""
+        """Facts in the producers' own shapes: UTF-8 and commas; cp1252, semicolons, CRLF, spaces in thousands."""
         rows, lines, modified = read_communes(), [_COG], epoch_hour(IN_PLACE) * 3600.0
         if path == "cog_communes.csv":
             for row in sorted(rows, key=lambda row: row["commune_code"]):
                 names = f"{row['tncc']},{split_name(row)},{row['nccenr']},{row['name']}"
                 lines.append(f"COM,{row['commune_code']},53,35,35D,353,{names},{row['canton_code']},")
-            lines.append(f"COMA,{FORMER_CODE},,,,,0,ANCIENNE COMMUNE,Ancienne commune,Ancienne commune (fictive),,35047")
             return ("\r\n".join(lines) + "\r\n").encode(), modified
         counts = {kind: [int(row[f"{kind}_population"]) for row in rows] for kind in ("total", "municipal")}
         sums = ";".join(f"{sum(counts[kind]):,}".replace(",", " ") for kind in counts)

@@ -8,23 +8,28 @@ alone is served. The figures are made up, of the order of those of a metropole o
 import csv
 import datetime as dt
 import io
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import parse_qs
 
-from ingestion.sandbox.files import FORMER_CODE, FlatTree
+from ingestion.sandbox.files import FlatTree
 from ingestion.sandbox.world import World, read_communes
 
 EPCI, OTHER_EPCI = "243500139", "243500667"
 FIRST_YEAR, PAGE = 2016, 10_000
 SECRET_POINTS, SECRET_SITES = 10, 3
 """Fewer delivery points of dwellings, or sites of a trade, are hidden."""
-METHOD_YEAR, METHOD_JUMPS = 2022, {"RESIDENTIEL": 0.96, "TERTIAIRE": 1.05, "INDUSTRIE": 1.02}
-"""The year whose method is another one, and by how much figures move for no other reason."""
-OLD_CODE_UNTIL, OLD_COMMUNE, OLD_PART = 2019, "35047", 0.2
-"""Until this year, this part of this commune is delivered under the code of a former one."""
+METHOD_JUMPS: dict[tuple[str, int], dict[str, float]] = {
+    ("Electricité", 2018): {"TERTIAIRE": 1.06, "INDUSTRIE": 0.97},
+    ("Electricité", 2022): {"RESIDENTIEL": 0.96, "TERTIAIRE": 1.05, "INDUSTRIE": 1.02},
+    ("Gaz", 2022): {"RESIDENTIEL": 0.97, "TERTIAIRE": 1.04},
+}
+"""Energy and year from which the method is another one (in 2018, the modalities of Enedis), and by how much figures move for that alone."""
+OLD_CODE_UNTIL, OLD_COMMUNE, FORMER_CODE, OLD_PART = 2019, "35206", "35073", 0.2
+"""Until this year, this part of this commune is delivered under the code of the one that it absorbed in 1993."""
 WRONG, WRONG_TIMES, WRONG_UNTIL = (2022, "35047", "TERTIAIRE"), 10.0, dt.date(2024, 2, 1)
 """Year, commune and sector published wrong, by how much, and the day on which the year is published again."""
 WINTERS = {2016: 1.02, 2017: 1.0, 2018: 0.98, 2019: 0.99, 2020: 0.93, 2021: 1.07, 2022: 0.9, 2023: 0.92, 2024: 0.95}
@@ -72,7 +77,8 @@ class Territory:
     def planted(self) -> list[dict[str, Any]]:
         """What was planted up to `until`."""
         traps: list[dict[str, Any]] = [
-            {"kind": "method_change", "brick": "conso_electricite_gaz", "year": METHOD_YEAR, "params": METHOD_JUMPS},
+            *({"kind": "method_change", "brick": "conso_electricite_gaz", "energy": energy, "year": year, "params": params}
+              for (energy, year), params in METHOD_JUMPS.items()),
             {"kind": "former_code", "brick": "conso_electricite_gaz", "codes": [FORMER_CODE, OLD_COMMUNE], "until_year": OLD_CODE_UNTIL},
             {"kind": "without_gas", "brick": "conso_electricite_gaz", "communes": [c for n, c, *_ in self.communes if not self.has_gas(n)]},
             {"kind": "total_with_hidden_parts", "brick": "reseaux_chaleur", "networks": ["3503C"]},
@@ -94,11 +100,11 @@ class Territory:
             return
         for n, code, name, people in self.communes:
             for operator, energy, category, sector, activity, points, mwh in self.parts(n, people, year):
-                times = METHOD_JUMPS.get(sector, 1.0) if year >= METHOD_YEAR else 1.0
+                times = math.prod(jumps.get(sector, 1.0) for (of, first), jumps in METHOD_JUMPS.items() if of == energy and year >= first)
                 if (year, code, sector) == WRONG and self.world.until < WRONG_UNTIL:
                     times *= WRONG_TIMES
                 is_split = code == OLD_COMMUNE and year <= OLD_CODE_UNTIL and sector == "RESIDENTIEL"
-                former = [(FORMER_CODE, "Ancienne commune (fictive)", OLD_PART)] if is_split else []
+                former = [(FORMER_CODE, "Châtillon-sur-Seiche", OLD_PART)] if is_split else []
                 for own_code, own_name, share in [(code, name, 1 - OLD_PART if is_split else 1.0), *former]:
                     own_points = round(points * share)
                     is_hidden = own_points < (SECRET_POINTS if category == "RES" else SECRET_SITES)

@@ -28,13 +28,13 @@ select
     deliveries.commune_code,
     deliveries.sector_code,
     deliveries.energy,
+    coalesce(deliveries.method_version, 'unknown') as method_version,
     deliveries.calendar_year,
 
     -- attributes
     communes.commune_name,
     deliveries.delivery_status,
     deliveries.is_suppressed,
-    deliveries.method_version,
     deliveries.is_series_break,
     deliveries.change_refusal_reason,
     -- The method, or the conversion of gas, is a fact not read at its source yet.
