@@ -124,7 +124,7 @@ def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Pat
             for figure in figures.locator("data").all():
                 column, value = figure.get_attribute("data-column"), figure.get_attribute("value")
                 total = "count(*)" if column == "rows" else f"sum({column})"
-                if column == "rows" or column.endswith(("_kwh", "_kgco2e", "_eur")):
+                if column == "rows" or column.endswith(("_kwh", "_kgco2e")) or column.startswith("billed_cost"):
                     within = f"{month} between date '{first}' and date '{last}'"
                     within = f"calendar_year between {first} and {last}" if "calendar_year" in names else within
                     sql = f"select {total} from '{file}' where {within}"

@@ -103,6 +103,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
             url = f"{sandbox.url}/patrimoine_bati/api/explore/v2.1/catalog/datasets/{dataset}/exports/jsonl"
             with urllib.request.urlopen(url) as answer:
                 content = answer.read()
+            if table == "bills":  # of electricity, meters alone give the fit, which a late frame is to move
+                content = b"".join(line for line in content.splitlines(keepends=True) if json.loads(line)["energy"] != "electricity")
             (folder / "drops" / "patrimoine_bati" / f"{table}.ndjson").write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "DBT_PROJECT", folder / "dbt_project")

@@ -10,12 +10,6 @@ states as (
 
 ),
 
-buildings as (
-
-    select * from {{ ref('stg_patrimoine_bati__buildings') }}
-
-),
-
 changes as (
 
     select * from {{ ref('int_changes_by_building_year') }}
@@ -33,18 +27,18 @@ select
     building_id,
     year,
     energy,
-    buildings.commune_code,
+    states.commune_code,
 
     -- attributes
-    buildings.building_name,
-    buildings.building_use,
+    states.building_name,
+    states.building_use,
     states.year_state,
     years.is_apportioned,
     years.is_conversion_verified,
     years.is_factor_verified,
 
     -- measures, rounded here, once, to what they mean
-    buildings.floor_area_m2,
+    states.floor_area_m2,
     years.month_count,
     years.complete_month_count,
     round(years.consumption_kwh, 1) as consumption_kwh,
@@ -76,4 +70,3 @@ from years
 inner join states using (building_id, year, energy) -- noqa: ST07
 inner join changes using (building_id, year, energy) -- noqa: ST07
 left join powers using (building_id, year, energy) -- noqa: ST07
-left join buildings on building_id = buildings.building_id

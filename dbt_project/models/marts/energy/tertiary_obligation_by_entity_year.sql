@@ -36,7 +36,8 @@ select
     entities.tertiary_area_m2,
     entities.site_tertiary_area_m2,
     entities.subject_from_year,
-    round(entities.consumption_kwh_pci, 1) as consumption_kwh_pci,
+    case when entities.is_whole then round(entities.consumption_kwh_pci, 1) end
+        as consumption_kwh_pci,
     round(comparisons.kwh_pci_per_m2, 1) as tertiary_kwh_pci_per_m2,
     comparisons.reference_year,
     round(comparisons.reference_kwh_per_m2, 1) as reference_kwh_per_m2,

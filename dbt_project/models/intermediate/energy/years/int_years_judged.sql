@@ -36,8 +36,11 @@ select
     years.building_id,
     years.energy,
     years.year,
+    buildings.commune_code,
 
     -- attributes
+    buildings.building_name,
+    buildings.building_use,
     case
         -- The data of all begin or end within it.
         when
@@ -52,6 +55,7 @@ select
     end as year_state,
 
     -- measures
+    buildings.floor_area_m2,
     -- What is not a whole year gives no ratio of a year, nor does one billed in part.
     case
         when year_state = 'whole'
