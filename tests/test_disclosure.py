@@ -308,7 +308,7 @@ def holds(macro: Macro, told: Situation) -> str | None:
 
 # What is taken away (where it stands several times, which), what is put in its place, and a situation in which that is seen.
 HIDDEN = "{% for wider in range(depth, levels | length + 1) %}hidden_{{ wider }}.is_hidden{{ ' or ' if not loop.last }}{% endfor %} as"
-PARTS = "{% for depth in range(levels | length + 1) %}hidden_{{ depth }}.is_hidden{{ ' or ' if not loop.last }}{% endfor %}) as is_suppressed"
+PARTS = "({% for depth in range(levels | length + 1) %}hidden_{{ depth }}.is_hidden{{ ' or ' if not loop.last }}{% endfor %})"
 NEW = "cells.{{ contributors }} > 0 and not coalesce(shown.is_suppressed, false) as is_new"
 MUTANTS: dict[str, tuple[str, str, int]] = {
     "two at least": ("group_parts >= 2", "group_parts >= 1", -1),
@@ -327,9 +327,8 @@ MUTANTS: dict[str, tuple[str, str, int]] = {
     "what was hidden protects nothing new": ("was_hidden and max(", "false and max(", -1),
     "beside what appears": ("(is_new or not was_hidden)", "not was_hidden", -1),
     "beside what is small now": ("(is_new or not was_hidden)", "is_new", -1),
-    "all parts of what is not protected": ("coalesce(last_hidden, part_rank)", "coalesce(last_hidden, 0)", -1),
     "which is told to the wider total": ("small_count > 0 and last_hidden is null as is_total", "false as is_total", -1),
-    "a hidden total hides its parts": (f"and ({PARTS}", "and hidden_0.is_hidden as is_suppressed", -1),
+    "a hidden total hides its parts": (f"and {PARTS}", "and hidden_0.is_hidden", -1),
     "and the totals in it": (HIDDEN, "hidden_{{ depth }}.is_hidden as", -1),
     "new is what has contributors": (NEW, "not coalesce(shown.is_suppressed, false) as is_new", -1),
     "new is what was not hidden": (NEW, "cells.{{ contributors }} > 0 as is_new", -1),
@@ -340,7 +339,11 @@ MUTANTS: dict[str, tuple[str, str, int]] = {
     "remembered in the wider total too": ("bool_or({{ level }}_was_hidden) as was_hidden", "false as was_hidden", -1),
     "new in the wider total too": ("bool_or(is_new) as is_new", "false as is_new", -1),
     "no zone of what no total holds": ("disclosure_block is null\n            or ", "", -1),
-    "no zone that cuts a block": ("or min({{ zone }}) over (partition by disclosure_block) != max({{ zone }})", "or false != max(false)", -1),
+    "no zone that cuts a block": (
+        "or min({{ zone }}) over (partition by disclosure_block) !=",
+        "or max({{ zone }}) over (partition by disclosure_block) !=",
+        -1,
+    ),
 }
 
 

@@ -135,7 +135,7 @@ hidden_{{ depth }} as (
 
     select
         *,
-        small_count > 0 and part_count > 0 and part_rank <= coalesce(last_hidden, part_rank) as is_hidden,
+        small_count > 0 and part_count > 0 and coalesce(part_rank <= last_hidden, false) as is_hidden,
         small_count > 0 and last_hidden is null as is_total_unprotected
     from enough_{{ depth }}
 
