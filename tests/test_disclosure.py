@@ -302,11 +302,11 @@ def attack(macro: Macro, told: Situation) -> tuple[str | None, int]:
             seen = {row["iris"] for row in rows if not row["is_suppressed"] and row["contributor_count"]}
             assert not were & seen, "what was hidden stays hidden"
             for depth, level in enumerate(LEVELS):
-                were_hidden, are_shown = (
-                    {tuple(row[name] for name in LEVELS[: depth + 1]) for row in told if row[f"{level}_is_suppressed"] == is_hidden}
-                    for told, is_hidden in ((before, True), (rows, False))
-                )
-                assert not were_hidden & are_shown, "a total that was hidden stays hidden"
+                of = LEVELS[: depth + 1]
+                filled = {tuple(each[name] for name in of) for each in second if each["contributor_count"]}  # an empty one is told
+                were_hidden = {tuple(row[name] for name in of) for row in before if row[f"{level}_is_suppressed"]}
+                are_shown = {tuple(row[name] for name in of) for row in rows if not row[f"{level}_is_suppressed"]}
+                assert not filled & were_hidden & are_shown, "a total that was hidden stays hidden"
     except AssertionError as error:
         return str(error) or "shown", hidden
     return None, hidden
