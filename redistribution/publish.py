@@ -216,11 +216,6 @@ def publish(
         return journal.entries[-1]
 
 
-def _untold(journal: Journal, cost: dict[str, float] | None) -> dict[str, Any]:
-    """Give the cost of a build for the publication that follows it, unless one has told it already."""
-    return {"build": cost} if cost and all(entry.get("build") != cost for entry in journal.of("publication")) else {}
-
-
 def _stored(
     lake: Lake, mart: Mart, before: dict[str, Any] | None, kept: dict[str, str], written: dict[str, Path], run_id: str
 ) -> dict[str, Any]:
@@ -236,6 +231,11 @@ def _kept(mart: Mart, before: dict[str, Any] | None, digests: dict[str, str]) ->
     if not before or before["class"] != mart.access_class:
         return {}
     return {unit: file for unit, file in before["files"].items() if before["digests"][unit] == digests.get(unit)}
+
+
+def _untold(journal: Journal, cost: dict[str, float] | None) -> dict[str, Any]:
+    """Give the cost of a build for the publication that follows it, unless one has told it already."""
+    return {"build": cost} if cost and all(entry.get("build") != cost for entry in journal.of("publication")) else {}
 
 
 def accept_mart(lake: Lake, journal: Journal, name: str, why: str) -> int:

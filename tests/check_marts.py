@@ -166,14 +166,14 @@ def _codes_above(node_id: str, manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_reconciled(marts: list[Node], manifest: Mapping[str, Any]) -> Iterator[Fault]:
-    """Name the marts that sum a measure of one name, and that no test `sums_reconcile` holds together."""
-    pairs: dict[str, set[frozenset[str]]] = {}
-    for node in marts:
-        for test in tests_of(manifest, node["unique_id"], "sums_reconcile"):
-            told = test["test_metadata"]["kwargs"]
-            other = re.search(r"ref\('(\w+)'\)", told["of"])
-            for column in told["columns"] if other else ():
-                pairs.setdefault(column, set()).add(frozenset({node["name"], other[1]}))  # type: ignore[index]
+    """Name the marts that sum a measure of one name, and that no test holds together: sums_reconcile, or one of its own that reads both."""
+    names = {node["unique_id"]: node["name"] for node in marts}
+    held_by = []  # the columns that a test holds, and the marts that it reads
+    for test in manifest["nodes"].values():
+        told = test.get("test_metadata") or {}
+        if test["resource_type"] == "test" and (not told or told.get("name") == "sums_reconcile"):
+            columns = told["kwargs"]["columns"] if told else re.findall(r"\w+", test["raw_code"])
+            held_by.append((set(columns), {names[each] for each in test["depends_on"]["nodes"] if each in names}))
     holders: dict[str, list[str]] = {}
     for node in marts:
         for name, meta in measures_of(node).items():
@@ -181,8 +181,8 @@ def _of_reconciled(marts: list[Node], manifest: Mapping[str, Any]) -> Iterator[F
                 holders.setdefault(name, []).append(node["name"])
     for name, held in holders.items():
         joined = {held[0]}
-        while more := {mart for pair in pairs.get(name, ()) if pair & joined for mart in pair} - joined:
+        while more := {mart for columns, read in held_by if name in columns and read & joined for mart in read} - joined:
             joined |= more
         for mart in sorted(set(held) - joined):
             told = f"is summed here and in {held[0]}, and no test holds both together"
-            yield Fault(mart, name, told, "dbt's test sums_reconcile of one, over the other")
+            yield Fault(mart, name, told, "dbt's test sums_reconcile of one, over the other, or a test of its own")

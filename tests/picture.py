@@ -12,8 +12,8 @@ from playwright.sync_api import sync_playwright
 
 from ingestion.brick import PROJECT
 
-PAGE = "site/internal/en/energy_by_building_month.html"
-WIDTH, HEIGHT = 1060, 1160
+PAGE = "site/open/en/public_buildings_energy_by_commune_month.html"
+WIDTH, HEIGHT, SCALE = 1280, 1500, 0.8
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
     page = Path(sys.argv[1], PAGE).absolute()
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=SCALE)
         tab.goto(f"file://{page}")
         content = tab.screenshot()
         browser.close()

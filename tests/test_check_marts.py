@@ -117,12 +117,16 @@ def test_marts_that_sum_one_measure_are_held_together(expectations: Path) -> Non
     faults = faults_of_marts(project(year, unique), CODES, DOMAINS, expectations)
     assert faults == [
         "mart energy_by_year, column kwh: is summed here and in energy_by_month, and no test holds both together. "
-        "Mend: dbt's test sums_reconcile of one, over the other"
+        "Mend: dbt's test sums_reconcile of one, over the other, or a test of its own"
     ]
-    held = data_test("sums_reconcile", "energy_by_year", of="ref('energy_by_month')", columns=["kwh"])
+    both = {"depends_on": {"nodes": ["energy_by_year", "energy_by_month"]}}
+    held = data_test("sums_reconcile", "energy_by_year", of="ref('energy_by_month')", columns=["kwh"]) | both
     assert faults_of_marts(project(year, unique, held), CODES, DOMAINS, expectations) == []
-    of_another = data_test("sums_reconcile", "energy_by_year", of="ref('energy_by_month')", columns=["area_m2"])
+    of_another = data_test("sums_reconcile", "energy_by_year", of="ref('energy_by_month')", columns=["area_m2"]) | both
     assert faults_of_marts(project(year, unique, of_another), CODES, DOMAINS, expectations) == faults
+    own = {"unique_id": "own", "resource_type": "test", "fqn": ["p", "own"], "raw_code": "select sum(kwh)", "test_metadata": None, **both}
+    assert faults_of_marts(project(year, unique, own), CODES, DOMAINS, expectations) == []
+    assert faults_of_marts(project(year, unique, own | {"raw_code": "select area_m2"}), CODES, DOMAINS, expectations) == faults
 
 
 def test_a_class_lower_than_the_sources_is_named() -> None:

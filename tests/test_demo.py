@@ -106,6 +106,7 @@ def test_a_bill_without_factor_flags_its_row_and_withholds_nothing(
 
 def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Path, str], browser: Any) -> None:
     folder, _ = ran
+    assert 'id="builds"' in (folder / "site/open/en/runs.html").read_text(encoding="utf-8"), "what the build cost"
     for access_class in ("open", "internal"):
         site = folder / "site" / access_class
         for file in sorted((site / "data").glob("*.parquet")):

@@ -91,7 +91,7 @@ weighed_{{ depth }} as (
         sum(case when is_small then 1 else 0 end) over (partition by {{ total | join(', ') }}) as small_count,
         row_number() over (
             partition by {{ total | join(', ') }}
-            order by part_count > 0 desc, is_small desc, is_known, part_count, {{ part | join(', ') }}
+            order by is_small desc, is_known, part_count, {{ part | join(', ') }}
         ) as part_rank
     from judged_{{ depth }}
 
@@ -135,7 +135,7 @@ hidden_{{ depth }} as (
 
     select
         *,
-        small_count > 0 and part_count > 0 and part_rank <= coalesce(last_hidden, part_rank) as is_hidden,
+        small_count > 0 and part_count > 0 and coalesce(part_rank <= last_hidden, false) as is_hidden,
         small_count > 0 and last_hidden is null as is_total_unprotected
     from enough_{{ depth }}
 
@@ -161,19 +161,13 @@ part_{{ depth + 1 }} as (
 ),
 
 {% endfor -%}
-{# The widest totals have no total above: each stands alone. -#}
+{# The widest totals have no total above. One that is too small by itself has parts that are not enough: it is unprotected. -#}
 hidden_{{ levels | length }} as (
 
     select
         part_{{ levels | length }}.*,
-        part_count > 0 and (
-            was_hidden
-            or is_unprotected
-            or part_count < thresholds.minimum_count
-            or part_largest > thresholds.dominance_share * part_value
-        ) as is_hidden
+        part_count > 0 and (was_hidden or is_unprotected) as is_hidden
     from part_{{ levels | length }}
-    cross join thresholds
 
 ),
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from redistribution.meta import listed_of
 from redistribution.site import draw, linked
 from redistribution.site.cards import FEW_VALUES, Card, Column, Origin
 from redistribution.site.figures import COUNT, MOST_POINTS, Answer, Chart, Entity, Figure, Figures, read_zones
@@ -285,11 +286,7 @@ def _decision(card: Card) -> dict[str, str]:
 
 def _told(language: Language, card: Card, name: str) -> str:
     """Give what the YAML of a mart says under a name, in the language of the page where it says it."""
-    return _said(card.meta.get(f"{name}_{language.code}") or card.meta.get(name))
-
-
-def _said(value: Any) -> str:
-    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "")
+    return language("semicolon").join(listed_of(card.meta.get(f"{name}_{language.code}") or card.meta.get(name)))
 
 
 def _fresh(language: Language, standing: Standing, figures: Figures) -> str:
