@@ -7,10 +7,13 @@ import re
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from ingestion.brick import Bound, Brick, Column, Table
+from ingestion.brick import EPOCHS, Bound, Brick, Column, Table
 from ingestion.connectors import connector
 from ingestion.lake import literal, quoted
 from ingestion.local_hours import resolved, twin
+
+# How many digits the numbers of a date have, by their code.
+DIGITS = {"Y": 4, "G": 4, "j": 3, "g": 3, "f": 6, "n": 9, **dict.fromkeys("ydmHIMSUWV", 2)}
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,14 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
         return text
     if data_type == "json":
         return f"case when json_valid({text}) and not {_is_loose(text)} then {text} end"
+    if date_format in EPOCHS:
+        return f"try_cast({_of_epoch(text, date_format)} as {data_type})"
     if date_format:
-        parsed = f"try_strptime(trim({text}), {literal(date_format)})"
+        parsed = f"try_strptime({_of_digits(text, date_format)}, {literal(date_format)})"
         return f"try_cast({parsed if years_from is None else _of_years(parsed, years_from)} as {data_type})"
+    if data_type in ("date", "timestamp", "timestamptz"):
+        # Of what begins otherwise than a date does, `epoch` would be one.
+        text = f"case when ltrim({text}) < ':' then {text} end"
     if data_type == "date":
         # Read as a date alone, what follows it may be anything.
         slowly = f"case when try_cast(trim({text}) as timestamptz) is not null then try_cast({text} as date) end"
@@ -67,6 +75,26 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     if data_type in ("double", "bigint"):
         return _number(data_type, text, notation)
     return f"try_cast({text} as {data_type})"
+
+
+def _of_epoch(text: str, unit: str) -> str:
+    """Write the instant of a number of seconds or milliseconds since 1970, NULL for what is none, or rather is of the other unit.
+
+    As seconds, what is said in milliseconds is after the year 5000; as milliseconds, the seconds of this century are of one month of 1970.
+    """
+    number = f"case when regexp_full_match(trim({text}), '[-+]?[0-9]+([.][0-9]*)?') then try_cast(trim({text}) as decimal(24, 6)) end"
+    is_other = f"abs({number}) >= 100000000000" if unit == "epoch_s" else f"{number} between 1000000000 and 4102444800"
+    return f"case when not ({is_other}) then try(make_timestamptz(({number} * {EPOCHS[unit]})::bigint)) end"
+
+
+def _of_digits(text: str, date_format: str) -> str:
+    """Write a date's text, NULL where numbers that nothing parts have not all their digits: `2024111` is of January or of November."""
+    sizes = [DIGITS.get(piece[-1], 0) if len(piece) > 1 else 0 for piece in re.findall("%-?.|[^%]", date_format)]
+    unparted = [size and (before or after) for before, size, after in zip([0, *sizes], sizes, [*sizes[1:], 0], strict=False)]
+    if not any(unparted):
+        return f"trim({text})"
+    whole = "".join(f"[0-9]{{{size}}}" if is_unparted else ".*" for size, is_unparted in zip(sizes, unparted, strict=True))
+    return f"case when regexp_full_match(trim({text}), {literal(whole)}) then trim({text}) end"
 
 
 def _of_years(parsed: str, first: int) -> str:
@@ -78,6 +106,8 @@ def _of_years(parsed: str, first: int) -> str:
 
 def has_zone(text: str, date_format: str | None) -> str:
     """Write whether a text, of a format when it has one, tells its offset or its zone."""
+    if date_format in EPOCHS:
+        return "true"
     if date_format:
         return str(bool({"z", "Z"} & set(re.findall("%-?(.)", date_format)))).lower()
     return f"regexp_matches({text}, ':.*[-+A-Za-z]')"
@@ -102,7 +132,7 @@ def _number(data_type: str, text: str, notation: Notation) -> str:
         # Neither a mark of thousands nor of decimals: nothing tells whether `1.234` is one or a thousand.
         text = f"case when not contains({text}, '.') then replace({text}, ',', '.') end"
     if data_type == "double":
-        return f"case when not contains({text}, '_') then try_cast({text} as double) end"
+        return f"case when not contains({text}, '_') and not contains({text}, '+-') then try_cast({text} as double) end"
     whole, exact = f"try_cast({text} as bigint)", f"try_cast({text} as decimal(38, 19))"
     is_decimal, is_hexadecimal = (" or ".join(f"contains({text}, '{mark}')" for mark in marks) for marks in (".eE", "xXbB"))
     otherwise = (
