@@ -241,16 +241,16 @@ def test_what_landed_under_a_name_of_duckdb_is_still_read(house: House, monkeypa
 @pytest.mark.parametrize("form", FORMS)
 def test_a_name_of_ours_and_what_it_lands_as_are_two_columns(house: House, form: str, is_first: bool) -> None:
     names = ["_file", "_file_of_source", "_file_of_source_of_source"]
-    write(house, form, [{"id": "a", **{name: name for name in (names if is_first else reversed(names))}}])
+    write(house, form, [{"id": "a", **{name: f"of {name}" for name in (names if is_first else reversed(names))}}])
     options = {"format": form, "path": f"items*.{form}"}
     landing = land(house, [column(name) for name in ("id", *names)], options)
-    assert landing.values(*(f"{name}_of_source" for name in names)) == [tuple(names)]
+    assert landing.values(*(f"{name}_of_source" for name in names)) == [tuple(f"of {name}" for name in names)]
     assert not landing.record["new_columns"]
     brick = house.brick("shop", [table("items", [column("id"), column("_file")], ["id"], options)])
     entry = house.land(brick)  # read again where it may be: what is not declared takes no place of what is
-    assert house.rows(brick, "items", "_file_of_source") == [("_file",)]
+    assert house.rows(brick, "items", "_file_of_source") == [("of _file",)]
     if entry:
-        assert Landing(house, brick, entry).values("_file_of_source") == ["_file"]
+        assert Landing(house, brick, entry).values("_file_of_source") == ["of _file"]
 
 
 @pytest.mark.parametrize("header", ["n;n;n_1", "n_1;n;n", "n;n_1;n"])
@@ -518,16 +518,16 @@ def test_what_is_no_table_is_told_for_what_it_is(house: House, content: bytes, t
 
 @pytest.mark.parametrize("way", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("form", ["csv", "json"])
-@pytest.mark.parametrize("fault", ["begin", "middle", "end"])
+@pytest.mark.parametrize("fault", ["begin", "middle"])
 def test_a_damaged_member_refuses_itself_and_nothing_else(house: House, way: int, form: str, fault: str) -> None:
-    archived, texts = io.BytesIO(), {"csv": "id;n;v\n" + "b;1;2\n" * 99_999, "json": '{"id": "b", "n": "1", "v": "' + "2" * 99_999 + '"}'}
+    archived, values = io.BytesIO(), "".join(f"{number * number}" for number in range(9_999))
     with zipfile.ZipFile(archived, "w", way) as archive:
         archive.writestr(f"a.{form}", TEXT if form == "csv" else b'{"id": "a", "n": "1", "v": "2"}')
-        archive.writestr(f"b.{form}", texts[form].replace("2;", os.urandom(9).hex()))
+        archive.writestr(f"b.{form}", f"id;n;v\nb;1;{values}\n" if form == "csv" else f'{{"id": "b", "n": "1", "v": "{values}"}}')
         size = archive.getinfo(f"b.{form}").compress_size
         begin = archive.getinfo(f"b.{form}").header_offset + 30 + len(f"b.{form}")
     content = bytearray(archived.getvalue())
-    at = begin + {"begin": 0, "middle": size // 2, "end": size - 8}[fault]
+    at = begin + {"begin": 0, "middle": size // 2}[fault]
     content[at : at + 8] = bytes(byte ^ 0xFF for byte in content[at : at + 8])
     house.drop("items.zip", bytes(content))
     landing = land(house, [column(name) for name in ("id", "n", "v")], {"format": form, "path": f"items.zip/*.{form}"})

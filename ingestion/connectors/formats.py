@@ -32,6 +32,8 @@ PLAIN_LINE_BYTES, BUFFER_BYTES, WIDE_LINE_BYTES = 1 << 20, 32 << 20, 64 << 20
 SWALLOWED_LINES = 3
 # DuckDB's decimals hold so many digits; it reads those of Parquet that have more as other numbers.
 DECIMAL_DIGITS = 38
+# Where so much of a text is zeros, it is in another encoding.
+MOST_ZEROS = 0.25
 # What makes no value: a record that holds nothing else is none.
 BLANK = " \t"
 # The separators that are looked for, and the records that must agree with one where no header tells it.
@@ -823,10 +825,8 @@ def _read_header(path: Path, request: Request) -> tuple[tuple[str, ...], str, in
         text = file.read(1 << 20).decode("utf-8-sig", "surrogateescape")
     if re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE):
         raise ValueError("is an HTML or XML page, not a table")
-    if (zeros := text.count("\0") / max(1, len(text))) > 0.25:
-        raise ValueError(
-            f"is not {options.encoding}: one byte of {1 / zeros:.1g} is 0. Mend: check `encoding`, often utf-{32 if zeros > 0.5 else 16}"
-        )
+    if (zeros := text.count("\0") / max(1, len(text))) > MOST_ZEROS:
+        raise ValueError(f"is not {options.encoding}: {zeros:.0%} of it is zeros. Mend: check `encoding`, often utf-16 or utf-32")
     lines = io.StringIO(text, newline="").readlines()
     thin = f"\r\n {options.quote}{options.separator or SEPARATORS}"
     # What Excel alone reads: the separator, on a line before the header.
