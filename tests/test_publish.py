@@ -833,20 +833,13 @@ GOOD: dict[str, Any] = {"label_fr": "Bon", "label_en": "Good", "grain": ["buildi
     ("said", "told"),
     [
         ({"label_fr": None}, "lacks label_fr"),
-        ({"grain": None}, "lacks grain"),
-        ({"grain": []}, "lacks grain"),
         ({"grain": "building_id"}, "says `grain`, and no list"),
         ({"access_class": None}, "lacks access_class"),
-        ({"access_class": "secret"}, "access_class 'secret' is not one of"),
         ({"files_by": "place"}, "says `files_by: place`, which is not one of its columns: building_id, kwh"),
         ({"position": ["kwh"]}, "says `position`, and not [longitude, latitude]"),
-        ({"position": "kwh"}, "says `position`, and no list"),
         (None, "expectations/marts/bad.yml: not YAML"),
         ("{expectations: [{type: expect_nothing}]}", "expectations of bad: "),
-        ("{expectations: 3}", "expectations/marts/bad.yml: expectations: "),
         ("{defaults: {volume: 3}}", "volume is [low, high] or null, not 3"),
-        ("[1]", "expectations/marts/bad.yml: "),
-        ("a: 2024-13-45", "expectations/marts/bad.yml: "),
         (b"\xe9", "expectations/marts/bad.yml: not YAML"),
     ],
 )
@@ -867,7 +860,7 @@ def test_what_one_mart_says_wrong_withholds_no_other(
     entry = judged(lake, "r2", found := out.read_marts(_manifest(good=GOOD, bad=faulty), {}))
     assert entry["marts"].keys() == {"good"} and entry["withheld"].keys() == {"bad"}
     [reason] = entry["withheld"]["bad"]["reasons"]
-    assert told in reason and ("Mend" in reason or "secret" in reason), reason
+    assert told in reason and "Mend" in reason, reason
     assert out.retract(lake, Journal(lake), found, {}, "r3") == []
     assert read(lake, "select count(*) from lake.bad", "internal") == [(5,)], "readers keep the last good one"
     assert read(lake, "select count(*) from lake.good", "internal") == [(6,)]
