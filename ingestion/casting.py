@@ -213,8 +213,9 @@ def _as_today(column: Column, value: str, kind: str, notation: Notation, key: li
         return text if column.data_type == "string" else typed_without_nulls(value, kind, notation.null_values if is_number else ())
     if (kind, column.data_type) == ("timestamptz", "date"):
         return f"({value} at time zone {zone})::date"
-    # A typed value is written as DuckDB does.
-    written = (notation, column.meta.format, column.meta.years_from) if is_text else (Notation(), None, None)
+    # A typed value is written as DuckDB does; a whole number, as its source wrote it, or no date that has all its digits.
+    is_written = is_text or (kind == "bigint" and column.meta.format)
+    written = (notation, column.meta.format, column.meta.years_from) if is_written else (Notation(), None, None)
     today = cast(column.data_type, text, *written)
     if column.data_type == "timestamptz" and notation.time_zone != "UTC":
         # The session's zone is UTC where sources are read.

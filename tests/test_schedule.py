@@ -86,6 +86,8 @@ def test_prefect_runs_a_schedule_and_shows_what_it_did(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRA_", "PREFECT_"))}
     environment = {**clean, "HOME": str(tmp_path), "ORCHESTRA_LAKE": str(tmp_path / "lake"), "ORCHESTRA_PREFECT_PORT": port}
     log = (tmp_path / "log").open("w")
+    # What a shell starts in the background ignores it, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     up = subprocess.Popen([sys.executable, "-m", "flows.cli", "up"], env=environment, stdout=log, stderr=log)
 
     def ask(path: str, **body: Any) -> Any:

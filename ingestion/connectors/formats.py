@@ -648,6 +648,7 @@ def scan(
     blank: str | None = "",
     width: int = 0,
     note: _Sought | None = None,
+    *,
     sought: Callable[[bytes], int] | None = None,
 ) -> Scan:
     """Count the records of a text from its bytes, `skip` lines aside, as DuckDB and Python's csv module understand them.
