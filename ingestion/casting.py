@@ -65,9 +65,6 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     if date_format:
         parsed = f"try_strptime({_of_digits(text, date_format)}, {literal(date_format)})"
         return f"try_cast({parsed if years_from is None else _of_years(parsed, years_from)} as {data_type})"
-    if data_type in ("date", "timestamp", "timestamptz"):
-        # Of what begins otherwise than a date does, `epoch` would be one.
-        text = f"case when ltrim({text}) < ':' then {text} end"
     if data_type == "date":
         # Read as a date alone, what follows it may be anything.
         slowly = f"case when try_cast(trim({text}) as timestamptz) is not null then try_cast({text} as date) end"
@@ -145,7 +142,8 @@ def _number(data_type: str, text: str, notation: Notation) -> str:
 def plausible(data_type: str, value: str, text: str) -> str:
     """Write a value from its cast: a double that is not finite is none, nor a date that no calendar shows.
 
-    DuckDB takes `24/10/90` for the year 90: a year before 1000 is one where its text writes it with four digits.
+    DuckDB takes `24/10/90` for the year 90: a year before 1000 is one where its text writes it with four digits. The word `epoch`
+    is no date.
     """
     if data_type == "double":
         return f"case when isfinite({value}) then {value} end"
@@ -153,7 +151,9 @@ def plausible(data_type: str, value: str, text: str) -> str:
         first, four, last = (f"'{day}'::{data_type}" for day in ("0001-01-02", "1000-01-02", "9999-12-30"))
         is_written = f"contains(({text})::varchar, lpad(year({value})::varchar, 4, '0'))"
         early = f"when {value} between {first} and {four} then case when {is_written} then {value} end"
-        return f"case when {value} between {four} and {last} then {value} {early} end"
+        zero = f"'1970-01-01{'' if data_type == 'date' else ' 00:00:00+00'}'::{data_type}"
+        word = f"when {value} = {zero} then case when regexp_matches(({text})::varchar, '[0-9]') then {value} end"
+        return f"case {word} when {value} between {four} and {last} then {value} {early} end"
     return value
 
 
