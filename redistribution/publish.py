@@ -531,6 +531,8 @@ def _sweep_own(lake: Lake, access_class: str) -> None:
     Another state has a catalogue of its own, whose files stand beside: what this one has not written is not its to delete.
     """
     task, held = f"catalogue-{access_class}", followed(lake, access_class).files
+    if not held:  # it cannot be read just now
+        return
     lake.delete(sorted(lake.begun(task) - held))
     lake.end(task)
     lake.begin(task, "\n".join(sorted(held)))
