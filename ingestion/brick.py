@@ -17,7 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector, landed_name, source_name
+from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector, declared_name, source_name
 
 PROJECT = Path(__file__).resolve().parent.parent
 BRICKS = Path(__file__).resolve().parent / "bricks"
@@ -127,7 +127,7 @@ class ColumnConfig(Strict):
 class Column(Strict):
     """A column as the producer names it, but for `name`, under which it lands."""
 
-    name: Annotated[str, Field(min_length=1), AfterValidator(landed_name)]
+    name: Annotated[str, Field(min_length=1), AfterValidator(declared_name)]
     data_type: Literal["string", "bigint", "double", "boolean", "date", "timestamptz", "json"]
     description: str
     config: Annotated[ColumnConfig, Field(validate_default=True)] = ColumnConfig()
@@ -154,7 +154,7 @@ class Column(Strict):
         """Have what landed, or comes, under the source's own name found as what an older name gave is."""
         name, older = info.data.get("name", ""), config.meta.formerly
         held = [own] if (own := source_name(name)).casefold() in RESERVED else []
-        names = tuple(dict.fromkeys(each for own in (*older, *held) for each in (own, landed_name(own)) if each != name))
+        names = tuple(dict.fromkeys(each for own in (*older, *held) for each in (own, declared_name(own)) if each != name))
         return config.model_copy(update={"meta": config.meta.model_copy(update={"formerly": names})}) if names != older else config
 
     @model_validator(mode="after")
@@ -202,8 +202,8 @@ class TableMeta(Strict):
 
     delivers: Literal["changes", "whole"]
     options: dict[str, Any] = Field({})
-    key: tuple[Annotated[str, AfterValidator(landed_name)], ...] = Field(min_length=1)
-    cursor: Annotated[str, AfterValidator(landed_name)] | None = None
+    key: tuple[Annotated[str, AfterValidator(declared_name)], ...] = Field(min_length=1)
+    cursor: Annotated[str, AfterValidator(declared_name)] | None = None
     lookback: Period | None = None
     time_zone: TimeZone = "UTC"
     time_fold: Literal["in_order", "first", "second", "refuse"] = "in_order"

@@ -85,8 +85,8 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "column twice but for its case": (lambda d: first(d)["columns"].append(column("ID")), r"column 'ID' is declared twice"),
     "former name of another column": (lambda d: first(d)["columns"].append(column("x", formerly=["n"])), r"column 'n' is declared twice"),
     "table twice": (lambda d: brick(d)["tables"].append(copy.deepcopy(first(d))), r"table items is declared twice"),
-    "name of ours twice": (
-        lambda d: first(d)["columns"].extend([column("_file"), column("_FILE")]), r"column '_FILE_of_source' is declared twice",
+    "name of ours and the one it lands under": (
+        lambda d: first(d)["columns"].extend([column("_file"), column("_File_of_source")]), r"column '_File_of_source' is declared twice",
     ),
     "format that no reader knows": (lambda d: first(d)["columns"].append(column("at", "date", format="%Q")), r"meta.format: String should match"),
     "year of two digits without its hundred": (

@@ -165,6 +165,11 @@ def landed_name(name: str) -> str:
     return f"{name}{OF_SOURCE}" if _is_ours(name) else name
 
 
+def declared_name(name: str) -> str:
+    """Give the name under which a column lands that a brick declares by it, or as its source names it."""
+    return landed_name(name) if name.casefold() in RESERVED else unicodedata.normalize("NFC", name)
+
+
 def source_name(landed: str) -> str:
     """Give the name that a source gives to what lands under another."""
     own = landed.removesuffix(OF_SOURCE)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TextIO, cast
 
-from ingestion.connectors import OF_SOURCE, Part, Reading, Request, landed_name
+from ingestion.connectors import OF_SOURCE, Part, Reading, Request, declared_name, landed_name
 from ingestion.lake import listed, literal, quoted
 
 # What a processor's cache holds is scanned a fifth faster than a mebibyte.
@@ -909,7 +909,7 @@ def _named(request: Request, names: Sequence[str], *, is_spelled: bool = False) 
         found[own.casefold()] = own
     for column, older in request.formerly.items():
         if column.casefold() not in found:
-            present = next((name.casefold() for name in map(landed_name, older) if name.casefold() in found), None)
+            present = next((name.casefold() for name in map(declared_name, older) if name.casefold() in found), None)
             if present and present not in declared:
                 found[present] = column
     return tuple(found.values())
