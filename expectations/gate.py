@@ -387,7 +387,7 @@ def _read(model: type[_Model], name: str) -> _Model:
     except ValidationError as error:
         told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise LakeError(f"expectations/{name}: {'; '.join(told)}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none, bytes that are no text
         raise LakeError(f"expectations/{name}: not YAML: {' '.join(str(error).split())}") from error
 
 

@@ -17,7 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ingestion.connectors import CONNECTORS, Strict, connector, landed_name, source_name
+from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector, declared_name, source_name
 
 PROJECT = Path(__file__).resolve().parent.parent
 BRICKS = Path(__file__).resolve().parent / "bricks"
@@ -34,6 +34,7 @@ ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "informati
 UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
 CRON = r"^(([\dA-Z]{1,3}|\*)([-/,]([\dA-Z]{1,3}|\*))*( |$)){5}$"
 FORMAT = r"^([^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*$"  # what DuckDB's strptime understands
+EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1000}  # instants that are numbers since 1970: microseconds of their unit
 YEARS = frozenset("YyGcx")  # its codes that say which year
 BESIDE_YY = frozenset("zZjUW")  # what cannot be moved to another century with the year
 
@@ -126,7 +127,7 @@ class ColumnConfig(Strict):
 class Column(Strict):
     """A column as the producer names it, but for `name`, under which it lands."""
 
-    name: Annotated[str, Field(min_length=1), AfterValidator(landed_name)]
+    name: Annotated[str, Field(min_length=1), AfterValidator(declared_name)]
     data_type: Literal["string", "bigint", "double", "boolean", "date", "timestamptz", "json"]
     description: str
     config: Annotated[ColumnConfig, Field(validate_default=True)] = ColumnConfig()
@@ -152,7 +153,8 @@ class Column(Strict):
     def _keeps_the_name_of_the_source(cls, config: ColumnConfig, info: ValidationInfo) -> ColumnConfig:
         """Have what landed, or comes, under the source's own name found as what an older name gave is."""
         name, older = info.data.get("name", ""), config.meta.formerly
-        names = tuple(dict.fromkeys(each for own in (*older, source_name(name)) for each in (own, landed_name(own)) if each != name))
+        held = [own] if (own := source_name(name)).casefold() in RESERVED else []
+        names = tuple(dict.fromkeys(each for own in (*older, *held) for each in (own, declared_name(own)) if each != name))
         return config.model_copy(update={"meta": config.meta.model_copy(update={"formerly": names})}) if names != older else config
 
     @model_validator(mode="after")
@@ -170,8 +172,12 @@ class Column(Strict):
     def _tells_its_year(self, codes: set[str]) -> None:
         """Find fault with a format that leaves its year, or its century, to be guessed."""
         place = ("config", "meta", "format")
+        if self.meta.format in EPOCHS:
+            if self.data_type != "timestamptz" or self.meta.years_from is not None:
+                raise _fault_at(f"{self.meta.format} is an instant: declare `data_type: timestamptz`, without `years_from`", *place)
+            return
         if not codes & YEARS:
-            raise _fault_at("it names no year: %Y (four digits), or %y with `years_from`", *place)
+            raise _fault_at("it names no year: %Y (four digits), %y with `years_from`, or epoch_s, epoch_ms for a number", *place)
         if "y" in codes and self.meta.years_from is None:
             told = "%y does not say of which century: add `years_from: 1930`, the first of the hundred years that it means"
             raise _fault_at(told, *place)
@@ -196,8 +202,8 @@ class TableMeta(Strict):
 
     delivers: Literal["changes", "whole"]
     options: dict[str, Any] = Field({})
-    key: tuple[Annotated[str, AfterValidator(landed_name)], ...] = Field(min_length=1)
-    cursor: Annotated[str, AfterValidator(landed_name)] | None = None
+    key: tuple[Annotated[str, AfterValidator(declared_name)], ...] = Field(min_length=1)
+    cursor: Annotated[str, AfterValidator(declared_name)] | None = None
     lookback: Period | None = None
     time_zone: TimeZone = "UTC"
     time_fold: Literal["in_order", "first", "second", "refuse"] = "in_order"

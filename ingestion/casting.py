@@ -7,10 +7,13 @@ import re
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from ingestion.brick import Bound, Brick, Column, Table
+from ingestion.brick import EPOCHS, Bound, Brick, Column, Table
 from ingestion.connectors import connector
 from ingestion.lake import literal, quoted
 from ingestion.local_hours import resolved, twin
+
+# How many digits the numbers of a date have, by their code.
+DIGITS = {"Y": 4, "G": 4, "j": 3, "g": 3, "f": 6, "n": 9, **dict.fromkeys("ydmHIMSUWV", 2)}
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,10 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
         return text
     if data_type == "json":
         return f"case when json_valid({text}) and not {_is_loose(text)} then {text} end"
+    if date_format in EPOCHS:
+        return f"try_cast({_of_epoch(text, date_format)} as {data_type})"
     if date_format:
-        parsed = f"try_strptime(trim({text}), {literal(date_format)})"
+        parsed = f"try_strptime({_of_digits(text, date_format)}, {literal(date_format)})"
         return f"try_cast({parsed if years_from is None else _of_years(parsed, years_from)} as {data_type})"
     if data_type == "date":
         # Read as a date alone, what follows it may be anything.
@@ -67,6 +72,26 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     if data_type in ("double", "bigint"):
         return _number(data_type, text, notation)
     return f"try_cast({text} as {data_type})"
+
+
+def _of_epoch(text: str, unit: str) -> str:
+    """Write the instant of a number of seconds or milliseconds since 1970, NULL for what is none, or rather is of the other unit.
+
+    As seconds, what is said in milliseconds is after the year 5000; as milliseconds, the seconds of this century are of one month of 1970.
+    """
+    number = f"case when regexp_full_match(trim({text}), '[-+]?[0-9]+([.][0-9]*)?') then try_cast(trim({text}) as decimal(24, 6)) end"
+    is_other = f"abs({number}) >= 100000000000" if unit == "epoch_s" else f"{number} between 1000000000 and 4102444800"
+    return f"case when not ({is_other}) then try(make_timestamptz(({number} * {EPOCHS[unit]})::bigint)) end"
+
+
+def _of_digits(text: str, date_format: str) -> str:
+    """Write a date's text, NULL where numbers that nothing parts have not all their digits: `2024111` is of January or of November."""
+    sizes = [DIGITS.get(piece[-1], 0) if len(piece) > 1 else 0 for piece in re.findall("%-?.|[^%]", date_format)]
+    unparted = [size and (before or after) for before, size, after in zip([0, *sizes], sizes, [*sizes[1:], 0], strict=False)]
+    if not any(unparted):
+        return f"trim({text})"
+    whole = "".join(f"[0-9]{{{size}}}" if is_unparted else ".*" for size, is_unparted in zip(sizes, unparted, strict=True))
+    return f"case when regexp_full_match(trim({text}), {literal(whole)}) then trim({text}) end"
 
 
 def _of_years(parsed: str, first: int) -> str:
@@ -78,6 +103,8 @@ def _of_years(parsed: str, first: int) -> str:
 
 def has_zone(text: str, date_format: str | None) -> str:
     """Write whether a text, of a format when it has one, tells its offset or its zone."""
+    if date_format in EPOCHS:
+        return "true"
     if date_format:
         return str(bool({"z", "Z"} & set(re.findall("%-?(.)", date_format)))).lower()
     return f"regexp_matches({text}, ':.*[-+A-Za-z]')"
@@ -102,7 +129,7 @@ def _number(data_type: str, text: str, notation: Notation) -> str:
         # Neither a mark of thousands nor of decimals: nothing tells whether `1.234` is one or a thousand.
         text = f"case when not contains({text}, '.') then replace({text}, ',', '.') end"
     if data_type == "double":
-        return f"case when not contains({text}, '_') then try_cast({text} as double) end"
+        return f"case when not contains({text}, '_') and not contains({text}, '+-') then try_cast({text} as double) end"
     whole, exact = f"try_cast({text} as bigint)", f"try_cast({text} as decimal(38, 19))"
     is_decimal, is_hexadecimal = (" or ".join(f"contains({text}, '{mark}')" for mark in marks) for marks in (".eE", "xXbB"))
     otherwise = (
@@ -115,7 +142,8 @@ def _number(data_type: str, text: str, notation: Notation) -> str:
 def plausible(data_type: str, value: str, text: str) -> str:
     """Write a value from its cast: a double that is not finite is none, nor a date that no calendar shows.
 
-    DuckDB takes `24/10/90` for the year 90: a year before 1000 is one where its text writes it with four digits.
+    DuckDB takes `24/10/90` for the year 90: a year before 1000 is one where its text writes it with four digits. The word `epoch`
+    is no date.
     """
     if data_type == "double":
         return f"case when isfinite({value}) then {value} end"
@@ -123,7 +151,9 @@ def plausible(data_type: str, value: str, text: str) -> str:
         first, four, last = (f"'{day}'::{data_type}" for day in ("0001-01-02", "1000-01-02", "9999-12-30"))
         is_written = f"contains(({text})::varchar, lpad(year({value})::varchar, 4, '0'))"
         early = f"when {value} between {first} and {four} then case when {is_written} then {value} end"
-        return f"case when {value} between {four} and {last} then {value} {early} end"
+        zero = f"'1970-01-01{'' if data_type == 'date' else ' 00:00:00+00'}'::{data_type}"
+        word = f"when {value} = {zero} then case when regexp_matches(({text})::varchar, '[0-9]') then {value} end"
+        return f"case {word} when {value} between {four} and {last} then {value} {early} end"
     return value
 
 
@@ -183,8 +213,9 @@ def _as_today(column: Column, value: str, kind: str, notation: Notation, key: li
         return text if column.data_type == "string" else typed_without_nulls(value, kind, notation.null_values if is_number else ())
     if (kind, column.data_type) == ("timestamptz", "date"):
         return f"({value} at time zone {zone})::date"
-    # A typed value is written as DuckDB does.
-    written = (notation, column.meta.format, column.meta.years_from) if is_text else (Notation(), None, None)
+    # A typed value is written as DuckDB does; a whole number, as its source wrote it, or no date that has all its digits.
+    is_written = is_text or (kind == "bigint" and column.meta.format)
+    written = (notation, column.meta.format, column.meta.years_from) if is_written else (Notation(), None, None)
     today = cast(column.data_type, text, *written)
     if column.data_type == "timestamptz" and notation.time_zone != "UTC":
         # The session's zone is UTC where sources are read.

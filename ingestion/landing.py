@@ -267,10 +267,13 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
         for table in brick.tables:
             position = _position(journal, brick, table, tried["read_by"])
             record = tried["tables"].get(table.name, {"position": position.at, "opened": {}, "refused_files": []})
-            # As it was then, but for how far it was settled.
-            state = {name: value for name, value in record["position"].items() if name not in HOW_FAR}
-            position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
-            position.known |= record["opened"]
+            since = [load["tables"] for load in journal.accepted(brick.name) if load["read_at"] > tried["read_at"]]
+            newer = {name for tables in since if table.name in tables for name in tables[table.name]["opened"]}
+            if not any(table.name in tables for tables in since):
+                # As it was then, but for how far it was settled.
+                state = {name: value for name, value in record["position"].items() if name not in HOW_FAR}
+                position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
+            position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
                 reading = _read(brick, table, position, connection, spool, None)
             outcome.request_count += reading.request_count
@@ -433,7 +436,7 @@ class _Select:
         self.spelled = {**spelled, **{name.casefold(): name for name in self.asked if name in (part.columns or ())}}
         # In a document, a column may be under an older name, or one whose accents are apart.
         older = {column.name: column.meta.formerly for column in table.columns}
-        self.aliases = {name: _spellings(name, *older.get(name, ())) for name in self.asked}
+        self.aliases = {name: _spellings(*map(source_name, (name, *older.get(name, ())))) for name in self.asked}
         self.text = {name: self._text(name) for name in self.asked}
         # Every part of a load lands the same columns, so that its files are read as one.
         asked = {name.casefold() for name in self.asked}
@@ -466,6 +469,8 @@ class _Select:
             )
             casts += ["_doc", f"{is_lost} as is_lost", f"case when doc is not null then {is_twice} end as is_twice"]
             casts.append(f"{self._others()} as _extra")
+        if self.part.again:
+            casts.append(f"{self.part.again} as is_header")
         if self.has_documents:
             columns.append("_extra" if self.part.columns is None else "null::varchar as _extra")
         where = f" where not coalesce({self._before_cursor()}, false)" if self.since else ""
@@ -632,6 +637,8 @@ class _Select:
             told = f"case when json_valid(_doc) then 'a JSON ' || {kind} || ' where an object is awaited' else 'not a JSON object' end"
             cases.append(f"when is_lost then {refusal(None, told, value)}")
             cases.append(f"when is_twice then {refusal(None, literal('a JSON object that holds a key twice'), value)}")
+        if self.part.again:
+            cases.append(f"when is_header then {refusal(None, literal('the header of the file once more'))}")
         for number, column in enumerate(self.landed):
             value, text = self._checked(number, column), f"t{number}::varchar"
             is_key = column.name in self.table.meta.key
@@ -657,6 +664,12 @@ class _Select:
             if column.data_type != "string":
                 written = f" written {column.meta.format}" if column.meta.format else ""
                 told = refusal(column.name, literal(f"is not {WORDS[column.data_type]}{written}"), seen)
+                if column.data_type in ("date", "timestamptz") and not column.meta.format:
+                    rule = literal(
+                        f"is not {WORDS[column.data_type]} (of seconds or milliseconds since 1970, say `format: epoch_s` or `epoch_ms`)"
+                    )
+                    is_number = rf"regexp_full_match(trim({text}), '-?\d{{9,13}}([.]\d*)?')"
+                    cases.append(f"when {value} is null and {is_number} then {refusal(column.name, rule, seen)}")
                 cases.append(f"when {value} is null and trim({text}) <> '' then {told}")
         return f"case {' '.join(cases)} end" if cases else f"null::{REFUSAL}"
 
@@ -666,8 +679,8 @@ class _Select:
             return "null::varchar"
         # The keys in the brick's own order are what most documents hold; a set costs more, taking keys away most of all: a
         # `case` asks for the dearer only where the cheaper says so, which `and` does not.
-        names = [alias for name in self.asked for alias in self.aliases[name]]
-        asked, known, keys = listed(self.asked), listed(names), "json_keys(_doc)"
+        names, first = [alias for each in self.aliases.values() for alias in each], [each[0] for each in self.aliases.values()]
+        asked, known, keys = listed(first), listed(names), "json_keys(_doc)"
 
         def without(taken: list[str]) -> str:
             return f"nullif(try(json_merge_patch(_doc, {literal(json.dumps(dict.fromkeys(taken)))}))::varchar, '{{}}')"
@@ -676,7 +689,7 @@ class _Select:
         if len(names) > len(self.asked):
             # A document that holds a column under two of its names keeps the one that is not read.
             twice = [f"len(list_intersect({keys}, {listed(list(each))})) > 1" for each in self.aliases.values() if len(each) > 1]
-            others = f"case when {' or '.join(twice)} then {without(self.asked)} else {others} end"
+            others = f"case when {' or '.join(twice)} then {without(first)} else {others} end"
             known = f"case when {' or '.join(twice)} then {asked} else {known} end"
         return f"case when doc is not null and {keys} <> {asked} then case when not list_has_all({known}, {keys}) then {others} end end"
 

@@ -95,9 +95,9 @@ def settle(
 ) -> list[str]:
     """Put in order the marked instants of some columns of a landed file, and say what was done; nothing where none is marked.
 
-    Two rows of one key in one source file are the first and the second of the hour, a lone one is the first; more than two
-    are refused, for nothing tells which is which, and lose their values of `landed`. Their order is that of their number in the
-    source, where landing told it, for then the file may have another.
+    Two rows of one key in one source file are the first and the second of the hour (the other way round where the file begins
+    with the newest), a lone one is the first; more than two are refused, for nothing tells which is which, and lose their values
+    of `landed`. Their order is that of their number in the source, where landing told it, for then the file may have another.
     """
     rows = f"read_parquet({literal(str(file))}, file_row_number = true)"
     marked = {name: f"{quoted(name)} > '9999-12-31'::timestamptz" for name in names}
@@ -110,12 +110,13 @@ def settle(
     for number, (name, is_marked) in enumerate(marked.items()):
         same = f"partition by _file, {', '.join(quoted(each) for each in dict.fromkeys((*key, name)))}"
         connection.execute(
-            f"create or replace temp table doubled as select file_row_number as place, count(*) over ({same}) as many, "
+            f"create or replace temp table doubled as select _file, file_row_number as place, count(*) over ({same}) as many, "
             f"row_number() over ({same} order by _row, file_row_number) as rank from {rows} where {is_marked} and _refused is null"
         )
+        later = f"case when _file in ({_newest_first(rows, name, is_marked)}) then 1 else 2 end"
         is_second, is_crowded = (
             _held(connection, f"{variable}_{number}", last, test)
-            for variable, test in (("seconds", "many = 2 and rank = 2"), ("crowded", "many > 2"))
+            for variable, test in (("seconds", f"many = 2 and rank = {later}"), ("crowded", "many > 2"))
         )
         first = moment(quoted(name), f"(-{MARK})")
         second = moment(first, twin(first, f"(({first}) at time zone {literal(zone)})", zone))
@@ -139,6 +140,15 @@ def settle(
     )
     beside.replace(file)
     return said
+
+
+def _newest_first(rows: str, name: str, is_marked: str) -> str:
+    """Write the files whose rows, around the marked ones, go back in time: the second hour comes first there."""
+    near = f"select unnest([file_row_number - 1, file_row_number, file_row_number + 1]) from {rows} where {is_marked}"
+    instant = f"epoch_us({quoted(name)}) - case when {is_marked} then {MARK} else 0 end"
+    step = "lead(instant) over (partition by _file order by file_row_number) - instant"
+    instants = f"select _file, file_row_number, {instant} as instant from {rows} where file_row_number in ({near})"
+    return f"select _file from (select _file, sign({step}) as step from ({instants})) group by _file having sum(step) < 0"
 
 
 def _held(connection: duckdb.DuckDBPyConnection, variable: str, last: int, test: str) -> str:

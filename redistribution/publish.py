@@ -44,7 +44,7 @@ class Mart:
     `sources` are the bricks that it is made of, with their class; `files_by` the column of which each value has a file of its
     own, its unit: only units whose rows differ are written and replaced; `lineage` are the nodes of dbt that it is made of,
     itself included; `figures` what it says of them, by which its gate judges; `labels` is what readers are told of it, in each
-    language (`redistribution.meta.labels_of`).
+    language (`redistribution.meta.labels_of`). `broken` says what its YAML lacks: it cannot be published then.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Mart:
     files_by: str | None = None
     figures: Figures = field(default_factory=Figures)
     lineage: frozenset[str] = frozenset()
+    broken: str | None = None
 
     @property
     def labels_digest(self) -> str:
@@ -101,7 +102,7 @@ class Mart:
 
 
 def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mart]:
-    """Read the marts of a dbt manifest: the models of the folder `marts`. Raises LakeError for one whose YAML is not whole.
+    """Read the marts of a dbt manifest: the models of the folder `marts`; one whose YAML is not whole is `broken`.
 
     `classes` are those of the bricks today, by name: the manifest may be older than they are.
     """
@@ -118,27 +119,33 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
     for node in nodes.values():
         if not is_mart(node):
             continue
-        meta = node["config"]["meta"]
-        if missing := {"grain", "access_class", *(f"label_{language}" for language in languages)} - set(meta):
-            raise LakeError(f"mart {node['name']}: its YAML lacks {', '.join(sorted(missing))} under config.meta")
-        if (files_by := meta.get("files_by")) and files_by not in node["columns"]:
-            raise LakeError(f"mart {node['name']}: `files_by: {files_by}` is not one of its columns: {', '.join(node['columns'])}")
+        meta, files_by = node["config"]["meta"], node["config"]["meta"].get("files_by")
+        wanted = ["access_class", "grain", *(f"label_{language}" for language in languages)]
+        broken = [f"lacks {name}" for name in wanted if not meta.get(name)]
+        grain, position = ([*map(str, told)] if isinstance(told := meta.get(name), list) else [] for name in ("grain", "position"))
+        broken += [
+            f"says `{name}`, and no list" for name, told in (("grain", grain), ("position", position)) if meta.get(name) and not told
+        ]
+        if position and len(position) != 2:
+            broken.append("says `position`, and not [longitude, latitude]")
+        if files_by and files_by not in node["columns"]:
+            broken.append(f"says `files_by: {files_by}`, which is not one of its columns: {', '.join(node['columns'])}")
         made_of = lineage(node["unique_id"], set())
         sources = [manifest["sources"][each] for each in made_of if each.startswith("source.")]
-        position = meta.get("position")
         marts.append(
             Mart(
                 name=node["name"],
                 relation=f"{quoted(node['schema'])}.{quoted(node['alias'])}",
-                access_class=meta["access_class"],
+                access_class=str(meta.get("access_class", "")),
                 sources={each["source_name"]: classes.get(each["source_name"], each["source_meta"]["access_class"]) for each in sources},
-                key=tuple(meta["grain"]),
+                key=tuple(grain),
                 labels=labels_of(node, languages, [each["source_meta"]["licence"] for each in sources]),
                 declassified_because=meta.get("declassified_because"),
-                position=(position[0], position[1]) if position else None,
+                position=(position[0], position[1]) if len(position) == 2 else None,
                 files_by=files_by,
                 figures=Figures(node["config"].get("partition"), meta.get("completeness"), tuple(summed_of(node))),
                 lineage=frozenset(made_of),
+                broken="; ".join(broken) or None,
             )
         )
     return sorted(marts, key=lambda mart: mart.name)
@@ -171,16 +178,17 @@ def publish(
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
         for mart in marts:
-            record: dict[str, Any] = {"class": mart.access_class, "digests": {}, "row_count": 0, "labels": mart.labels_digest}
-            if failed := sorted(mart.lineage & (unreached or {}).keys()):
-                reasons = [f"not built: {(unreached or {})[node]}. Mend: mend it, then orchestra run" for node in failed]
-                withheld[mart.name] = {**record, "reasons": reasons}
+            before = last.get(mart.name)
+            # The readers of what stands are told of a class that is none.
+            of = mart.access_class if mart.access_class in CLASSES or not before else before["class"]
+            record: dict[str, Any] = {"class": of, "digests": {}, "row_count": 0, "labels": mart.labels_digest}
+            if faults := _unready(mart, unreached or {}):
+                withheld[mart.name] = {**record, "reasons": faults}
                 continue
             shape = _columns(connection, mart)
             record["digests"] = digests = _digests(connection, mart, shape)
             record["row_count"] = sum(int(digest.partition(":")[0]) for digest in digests.values())
             record["judged_by"] = mart.judged_by(expectations(mart.name))
-            before = last.get(mart.name)
             is_awaited = not before and not record["row_count"]  # its bricks have not all landed yet, or nothing is to be told
             is_same = before and all(before.get(name) == record[name] for name in ("digests", "class", "labels", "judged_by"))
             if is_awaited or (is_same and mart.name not in already):  # one that was withheld since is said to be good again
@@ -192,10 +200,10 @@ def publish(
             written = {unit: work / f"{mart.name}-{unit}.parquet" for unit in digests if unit not in kept}
             columns = [*(_write(connection, mart, unit, file) for unit, file in written.items()), before["columns"] if before else []][0]
             judged = [*map(str, written.values()), *map(lake.path, kept.values())]
-            reasons, profile = judge(lake, mart.name, judged, columns, list(mart.key), (before or {}).get("profile"), mart.figures)
-            why = _accepted_because(journal, mart.name, record) if reasons else None
+            reasons, profile = _verdict(judge, lake, mart, judged, columns, before)
+            why = _accepted_because(journal, mart.name, record) if reasons and profile else None
             if reasons and why is None:
-                withheld[mart.name] = {**record, "reasons": reasons, "is_judged": True}
+                withheld[mart.name] = {**record, "reasons": reasons} | ({"is_judged": True} if profile else {})
                 continue
             if why is not None:
                 record["accepted_because"] = why
@@ -214,6 +222,23 @@ def publish(
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
         follow(lake, journal)
         return journal.entries[-1]
+
+
+def _unready(mart: Mart, unreached: dict[str, str]) -> list[str]:
+    """Say why a mart is not even looked at: what it is made of was not built, or its YAML is not whole."""
+    faults = [f"not built: {unreached[node]}" for node in sorted(mart.lineage & unreached.keys())]
+    faults += [f"its YAML {mart.broken} under config.meta"] if mart.broken else []
+    return [f"{fault}. Mend: mend it, then orchestra run" for fault in faults]
+
+
+def _verdict(
+    judge: Judge, lake: Lake, mart: Mart, files: list[str], columns: list[str], before: dict[str, Any] | None
+) -> tuple[list[str], dict[str, Any]]:
+    """Give why the gate withholds a mart, and its profile; none where what is expected of it cannot be used."""
+    try:
+        return judge(lake, mart.name, files, columns, list(mart.key), (before or {}).get("profile"), mart.figures)
+    except LakeError as error:
+        return [f"{error}. Mend: mend it (make check tries it), then orchestra run"], {}
 
 
 def _stored(
@@ -504,6 +529,20 @@ def _follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access
         raise LakeError(f"{catalogue(lake, access_class)} cannot be read ({error}). Mend: {mend}") from error
     finally:
         connection.close()
+    _sweep_own(lake, access_class)
+
+
+def _sweep_own(lake: Lake, access_class: str) -> None:
+    """Delete DuckLake's own files that this state's earlier catalogues of a class wrote, and remember those of today's.
+
+    Another state has a catalogue of its own, whose files stand beside: what this one has not written is not its to delete.
+    """
+    task, held = f"catalogue-{access_class}", followed(lake, access_class).files
+    if not held:  # it cannot be read just now
+        return
+    lake.delete(sorted(lake.begun(task) - held))
+    lake.end(task)
+    lake.begin(task, "\n".join(sorted(held)))
 
 
 def throw_catalogue(lake: Lake, access_class: str) -> None:
@@ -623,13 +662,14 @@ def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *
 class Followed(NamedTuple):
     """What a catalogue has followed: the number and the date of its snapshots, and the digests of the history, by seq; its place.
 
-    `own` are the files of its list of publications, which no entry names.
+    `own` are the files of its list of publications, which no entry names; `files` all that it holds of its own, past ones included.
     """
 
     snapshots: dict[int, tuple[int, dt.datetime]]
     digests: dict[int, str | None]
     data_path: str | None
     own: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
 
 
 def snapshots(lake: Lake, access_class: str) -> dict[int, tuple[int, dt.datetime]]:
@@ -653,8 +693,8 @@ def followed(lake: Lake, access_class: str) -> Followed:
         )
         rows = [(json.loads(info), number, date) for info, number, date in connection.execute(sql).fetchall()]
         own = connection.execute(
-            "select file.path from catalogue.ducklake_data_file as file inner join catalogue.ducklake_table as t using (table_id) "
-            "where t.table_name = 'publications' and file.end_snapshot is null and t.end_snapshot is null"
+            "select file.path, file.end_snapshot is null and t.end_snapshot is null from catalogue.ducklake_data_file as file "
+            "inner join catalogue.ducklake_table as t using (table_id) where t.table_name = 'publications'"
         ).fetchall()
         place = connection.execute("select value from catalogue.ducklake_metadata where key = 'data_path'").fetchall()
     except Exception:  # killed while it was being made, or broken: attaching it tells
@@ -662,8 +702,9 @@ def followed(lake: Lake, access_class: str) -> Followed:
     finally:
         connection.close()
     dates = {info["seq"]: (number, date) for info, number, date in rows}
-    files = frozenset(f"marts/{access_class}/main/publications/{row[0]}" for row in own)
-    return Followed(dates, {info["seq"]: info.get("digest") for info, *_ in rows}, place[0][0] if place else None, files)
+    folder, digests = f"marts/{access_class}/main/publications", {info["seq"]: info.get("digest") for info, *_ in rows}
+    files = {f"{folder}/{path}": is_seen for path, is_seen in own}
+    return Followed(dates, digests, place[0][0] if place else None, frozenset(f for f, seen in files.items() if seen), frozenset(files))
 
 
 def _is_behind(entries: list[Entry], standing: Followed) -> bool:
@@ -730,7 +771,7 @@ def stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
 
 
 def _sweep(lake: Lake, journal: Journal) -> None:
-    """Delete the mart files that no publication names; DuckLake's own, under `main/`, are DuckLake's."""
+    """Delete the mart files that no publication names; DuckLake's own, under `main/`, follow their catalogue."""
     named: set[str] = set()
     gone: set[str] = set()
     retracted = _retractions(journal)

@@ -98,6 +98,7 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
         lambda d: first(d)["columns"].append(column("at", "date", format="%d/%m/%Y", years_from=1930)), r"meta.years_from: it goes with a `format` that holds %y"),
     "hundred years of a date without a format": (
         lambda d: first(d)["columns"].append(column("at", "date", years_from=1930)), r"meta.years_from: it goes with a date whose `format` holds %y"),
+    "a day told by a number of seconds": (lambda d: first(d)["columns"].append(column("at", "date", format="epoch_s")), r"meta.format: epoch_s is an instant: declare `data_type: timestamptz`"),
     "format without a year": (lambda d: first(d)["columns"].append(column("at", "date", format="%d/%m %%y")), r"meta.format: it names no year: %Y \(four digits\)"),
     "bounds of a text": (lambda d: first(d)["columns"].append(column("x", between=[1, 2])), r"meta.between: \[first, last\], one of them null at most: dates \(date\)"),
     "bounds of another type": (lambda d: first(d)["columns"].append(column("x", "date", between=[1, 2])), r"meta.between: \[first, last\]"),

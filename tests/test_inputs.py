@@ -237,6 +237,30 @@ def test_what_landed_under_a_name_of_duckdb_is_still_read(house: House, monkeypa
     assert house.rows(brick, "items", "filename_of_source", "id") == [("a.jpg",), ("b.jpg",)]
 
 
+@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_name_of_ours_and_what_it_lands_as_are_two_columns(house: House, form: str, is_first: bool) -> None:
+    names = ["_file", "_file_of_source", "_file_of_source_of_source"]
+    write(house, form, [{"id": "a", **{name: f"of {name}" for name in (names if is_first else reversed(names))}}])
+    options = {"format": form, "path": f"items*.{form}"}
+    landing = land(house, [column(name) for name in ("id", "_file", *(f"{name}_of_source" for name in names[1:]))], options)
+    assert landing.values(*(f"{name}_of_source" for name in names)) == [tuple(f"of {name}" for name in names)]
+    assert not landing.record["new_columns"]
+    brick = house.brick("shop", [table("items", [column("id"), column("_file")], ["id"], options)])
+    entry = house.land(brick)  # read again where it may be: what is not declared takes no place of what is
+    assert house.rows(brick, "items", "_file_of_source") == [("of _file",)]
+    if entry:
+        assert Landing(house, brick, entry).values("_file_of_source") == ["of _file"]
+
+
+@pytest.mark.parametrize("header", ["n;n;n_1", "n_1;n;n", "n;n_1;n"])
+def test_the_second_column_of_a_name_takes_no_other_name(house: House, header: str) -> None:
+    house.drop("items.csv", f"id;{header}\na;{';'.join(f'{name} {at}' for at, name in enumerate(header.split(';')))}\n")
+    landing = land(house, [column("id"), column("n"), column("n_1")], {"format": "csv", "path": "items.csv"})
+    assert [(n.partition(" ")[0], n_1.partition(" ")[0]) for n, n_1 in landing.values("n", "n_1")] == [("n", "n_1")]
+    assert landing.record["new_columns"] == ["n_2"]
+
+
 def test_names_of_ours_may_be_the_key_and_the_cursor(house: House) -> None:
     columns, options = [column("filename"), column("_seq", "bigint")], {"format": "csv", "path": "items*.csv"}
     house.drop("items1.csv", "filename,_seq\na,1\nb,2\n,3\n")
@@ -337,7 +361,65 @@ def test_marks_of_the_byte_order_are_no_part_of_the_text(house: House, form: str
     assert not landing.refused
 
 
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_files_put_end_to_end_keep_no_mark_of_the_byte_order(house: House, form: str, end: str) -> None:
+    rows = {"csv": ['"a";"1;2"', "b;3"], "ndjson": ['{"id": "a", "n": "1;2"}', '{"id": "b", "n": "3"}']}[form]
+    text = "".join(f"\ufeff{row}{end}" for row in rows)
+    house.drop(f"items.{form}", ("id;n" + end if form == "csv" else "") + text)
+    landing = land(house, [column("id"), column("n")], {"format": form, "path": f"items.{form}"})
+    assert landing.values("id", "n") == [("a", "1;2"), ("b", "3")]
+    assert not landing.refused
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-32-le", "utf-32-be", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(("is_marked", "has_header"), [(False, False), (True, True)])
+def test_another_unicode_is_read_when_declared_and_told_when_not(house: House, encoding: str, is_marked: bool, has_header: bool) -> None:
+    mark = "\ufeff" if is_marked and encoding[-1] == "e" else ""
+    content = (mark + ("id;n;v\n" if has_header else "") + "a;1;é\n").encode(encoding)
+    assert land_csv(house, content, encoding=encoding, header=has_header).values("id", "n", "v") == [("a", "1", "é")]
+    for declared in ("utf-8", "cp1252", *(["utf-16-le"] if encoding == "utf-32-le" else [])):
+        landing = land_csv(house, content, encoding=declared, header=has_header)
+        assert landing.entry["verdict"] == "refused"
+        reason = landing.record["refused_files"][0][1]
+        assert "encoding" in reason and encoding[:6] in reason, reason
+
+
+def test_the_separator_that_excel_alone_reads_is_no_header(house: House) -> None:
+    for first in ("sep=;", '"sep=;"', "SEP=;", "\ufeffsep=;"):
+        for header in ("id;n;v\n", ""):
+            landing = land_csv(house, f"{first}\r\n{header}a,b;1,5;2\r\n", header=bool(header))
+            assert landing.values("id", "n", "v") == [("a,b", "1,5", "2")]
+    assert land_csv(house, "sep=;\nid,n,v\na,1,2\n", separator=",").values("id") == ["a"]
+    landing = land_csv(house, "sep=^\nid^n^v\na;b^1,2^3\nx^y\n")
+    assert landing.values("id", "n", "v") == [("a;b", "1,2", "3")]
+    assert [(row["row"], row["line"]) for row in landing.told] == [(2, 4)]
+
+
 # --- rows that are none ---
+
+
+@pytest.mark.parametrize("again", ["id;n;v", '"id";"n";"v"', " id ; n;v", "\ufeffid;n;v", '\ufeff"id";n;v'])
+@pytest.mark.parametrize("has_quotes", [False, True])
+def test_a_header_in_the_middle_is_told_and_is_no_row(house: House, again: str, has_quotes: bool) -> None:
+    first, end = ('x"y', "\r\n") if has_quotes else ("a", "\n")  # what the scan of bytes leaves to the slower one
+    landing = land_csv(house, end.join(["id;n;v", f"{first};1;id", again, "b;id;4", "c;1;2;3", again, "d;5;6", ""]))
+    assert landing.values("id") == [first, "b", "d"]
+    told = [(row["line"], row["reason"].partition(":")[0]) for row in landing.told]
+    once_more = "the header of the file once more"
+    assert sorted(told) == [(3, once_more), (5, "line 5 is unreadable (too many columns)"), (6, once_more)]
+
+
+@pytest.mark.parametrize("other", ["id;v;n", "v;n;id", "id;n;w"])
+def test_another_header_in_the_middle_refuses_its_file(house: House, other: str) -> None:
+    landing = land_csv(house, f"id;n;v\na;1;2\n{other}\nb;3;4\n")
+    assert landing.entry["verdict"] == "refused"
+    assert "holds another header further on" in landing.record["refused_files"][0][1]
+
+
+def test_what_is_named_as_a_column_is_no_header(house: House) -> None:
+    landing = land_csv(house, "id;n;v\nid;1;2\nx;id;3\n")
+    assert landing.values("id", "n") == [("id", "1"), ("x", "id")]
 
 
 @pytest.mark.parametrize("mark", [";", ",", "\t", "|"])
@@ -421,7 +503,7 @@ def test_what_is_packed_twice_is_opened(house: House, site: Site, content: bytes
         (b"7z\xbc\xaf\x27\x1c" + b"\0" * 9, "it is a 7z archive"),
         (b"\n <!DOCTYPE html><html></html>", "is an HTML or XML page, not a table"),
         (b"\xef\xbb\xbf<html><body>id;n;v</body></html>", "is an HTML or XML page"),
-        (TEXT.decode().encode("utf-16"), "has a header that is not UTF-8. Mend: declare its `encoding`, often utf-16"),
+        (TEXT.decode().encode("utf-16"), "it is utf-16, and is read as UTF-8. Mend: declare its `encoding: utf-16`"),
         (packed(packed(packed(packed(TEXT)))), "it is packed more than 3 times"),
         (zipped(a__txt="x"), "lacks the declared columns id, n, v; it has x"),
     ],
@@ -430,6 +512,24 @@ def test_what_is_no_table_is_told_for_what_it_is(house: House, content: bytes, t
     landing = land_csv(house, content)
     assert landing.entry["verdict"] == "refused"
     assert told in landing.record["refused_files"][0][1]
+
+
+@pytest.mark.parametrize(("way", "fault"), [(zipfile.ZIP_BZIP2, "begin"), (zipfile.ZIP_BZIP2, "middle"), (zipfile.ZIP_LZMA, "middle")])
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_damaged_member_refuses_itself_and_nothing_else(house: House, way: int, form: str, fault: str) -> None:
+    archived, values = io.BytesIO(), "".join(f"{number * number}" for number in range(9_999))
+    with zipfile.ZipFile(archived, "w", way) as archive:
+        archive.writestr(f"a.{form}", TEXT if form == "csv" else b'{"id": "a", "n": "1", "v": "2"}')
+        archive.writestr(f"b.{form}", f"id;n;v\nb;1;{values}\n" if form == "csv" else f'{{"id": "b", "n": "1", "v": "{values}"}}')
+        size = archive.getinfo(f"b.{form}").compress_size
+        begin = archive.getinfo(f"b.{form}").header_offset + 30 + len(f"b.{form}")
+    content = bytearray(archived.getvalue())
+    at = begin + {"begin": 0, "middle": size // 2}[fault]
+    content[at : at + 8] = bytes(byte ^ 0xFF for byte in content[at : at + 8])
+    house.drop("items.zip", bytes(content))
+    landing = land(house, [column(name) for name in ("id", "n", "v")], {"format": form, "path": f"items.zip/*.{form}"})
+    assert landing.values("id") == ["a"]
+    assert "b." in landing.record["refused_files"][0][1] and "cannot be read" in landing.record["refused_files"][0][1]
 
 
 @pytest.mark.parametrize("way", ["NFC", "NFD", "utf-8 untold", "cp437", "cp1252"])
@@ -593,6 +693,35 @@ def test_of_a_key_told_twice_no_value_is_taken(house: House, form: str) -> None:
 
 
 # --- GeoJSON ---
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        '{"type": "Feature", "properties": {"id": "b", "n": 1, "n": 2}}',
+        '{"type": "Feature", "properties": {"id": "b"}, "properties": {"id": "c"}}',
+        '{"type": "Feature", "id": 1, "id": 2, "properties": {"id": "b"}}',
+        '{"geometry": null, "properties": {"id": "b"}, "geometry": {"type": "Point", "coordinates": [1, 2]}}',
+    ],
+)
+def test_of_a_key_that_a_feature_tells_twice_no_value_is_taken(house: House, twice: str) -> None:
+    house.drop("items.geojson", f'{{"features": [{twice}, {{"properties": {{"id": "a", "x": {{"y": 1}}, "n": 4}}}}]}}')
+    landing = land(house, [column("id"), column("n", optional=True)], {"format": "geojson", "path": "items.geojson"})
+    assert landing.values("id") == ["a"]
+    assert landing.told[0]["reason"].startswith("a JSON object that holds a key twice: ")
+
+
+@pytest.mark.parametrize("twice", ['"crs": null, "crs": 1', '"features": []'])
+def test_a_collection_that_tells_a_key_twice_is_refused(house: House, twice: str) -> None:
+    house.drop("items.geojson", f'{{{twice}, "features": [{{"id": "a"}}]}}')
+    landing = land(house, [column("id")], {"format": "geojson", "path": "items.geojson"})
+    assert "twice" in landing.record["refused_files"][0][1]
+
+
+def test_a_property_called_geometry_is_the_same_column_without_a_geometry(house: House) -> None:
+    features = [{"geometry": geometry, "properties": {"id": "a", "geometry": "Point"}} for geometry in (POINT, None)]
+    landing = land_features(house, features, column("id"), column("geometry_of_source"))
+    assert landing.values("geometry_of_source") == ["Point", "Point"]
 
 
 def held(row: Document) -> Document:

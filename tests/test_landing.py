@@ -286,6 +286,26 @@ def test_a_refused_load_is_tried_again_with_what_came_since_and_never_skipped(ho
     assert house.land(brick) is None
 
 
+@pytest.mark.parametrize("delivers", ["changes", "whole"])
+def test_a_file_that_is_newer_than_what_stands_refused_is_not_fetched_at_each_run(house: House, site: Site, delivers: str) -> None:
+    """One of the two files of a refused load goes, the other comes again and lands: the first load stands, for the file that went."""
+    options = {"format": "csv", "path": "items*.csv"}
+    brick = house.brick("shop", [table("items", [column("id"), column("n", "bigint")], ["id"], options, delivers=delivers)], site.url)
+    site.put("/items1.csv", b"id,n\na,1\n")
+    site.put("/items2.csv", b"id,n\nb,1\n")
+    assert house.land(brick, refuse)
+    del site.pages["/items2.csv"]
+    site.put("/items1.csv", b"id,n\na,2\n")
+    landed = house.land(brick)
+    assert landed and landed["verdict"] == "accepted" and len(house.journal.refused("shop")) == 1
+    site.asked.clear()
+    assert house.land(brick) is None
+    assert [asked.status for asked in site.asked if asked.path == "/items1.csv"] == [304]
+    site.put("/items1.csv", b"id,n\na,1\n")  # as it was when it was refused: another content than the one that stands
+    entry = house.land(brick)
+    assert entry and house.rows(brick, "items", "n", "_read_at")[-1] == (1,)
+
+
 def test_a_try_that_is_refused_again_takes_the_place_of_the_first(house: House) -> None:
     brick = house.brick("shop", [ITEMS])
     house.drop("items1.csv", "id,n\na,1\n")
@@ -768,8 +788,8 @@ def test_what_only_looks_like_a_number_or_a_date_is_refused(house: House, form: 
     brick = house.brick("shop", [table("items", columns, ["id"], options)])
     bad = {
         "n": ["1_000", "0x1F", " 0x1F", "0b11", "12.7", "123456789012345678.4", "1_0.0", "9223372036854775808"],
-        "x": ["1_0.5", "1_000", "0x10", "1,5"],
-        "day": ["2024-01-05x", "2024-1-5x9", "2024-01-05 soon", "2024-02-30", "20240105"],
+        "x": ["1_0.5", "1_000", "0x10", "1,5", "+-5"],
+        "day": ["2024-01-05x", "2024-1-5x9", "2024-01-05 soon", "2024-02-30", "20240105", "epoch", " Epoch"],
     }
     good: dict[str, dict[str, Any]] = {
         "n": {"1e3": 1000, "12.0": 12, "9007199254740993.0": 9007199254740993, " 12 ": 12, "+5": 5, "-7": -7, "007": 7, "15e-1": None},
@@ -831,6 +851,10 @@ def test_a_row_without_a_required_value_is_refused(house: House) -> None:
 YEARS: dict[str, tuple[dict[str, Any], dict[str, str | None]]] = {
     "four digits": ({"format": "%d/%m/%Y"}, {"24/10/90": None, "07/02/2011": "2011-02-07", "1/1/990": None, "24/10/0090": "0090-10-24"}),
     "no format": ({}, {"90-10-24": None, "12-10-09": None, "1/2/03": None, "2003-02-01": "2003-02-01", "0090-10-24": "0090-10-24"}),
+    "numbers that nothing parts": ({"format": "%Y%m%d"}, {"20241101": "2024-11-01", " 20240111 ": "2024-01-11", "2024111": None, "202411": None, "202401111": None, "2024-1-11": None}),
+    "numbers that nothing parts, unpadded": ({"format": "%-d%-m%Y"}, {"01112024": "2024-11-01", "1112024": None}),
+    "numbers that something parts": ({"format": "%d%b%Y"}, {"5Jan2024": "2024-01-05", "05Jan2024": "2024-01-05"}),
+    "no number of digits": ({"format": "%-d/%-m/%Y"}, {"1/11/2024": "2024-11-01", "11/1/2024": "2024-01-11"}),
     "as ISO": ({"format": "%x"}, {"90-10-24": None, "1990-10-24": "1990-10-24"}),
     "two digits": ({"format": "%d/%m/%y", "years_from": 1930}, {
         "24/10/30": "1930-10-24", "24/10/29": "2029-10-24", "24/10/69": "1969-10-24", "24/10/68": "1968-10-24", "29/02/00": "2000-02-29", "24/10/1990": None}),
@@ -846,6 +870,56 @@ def test_a_year_is_the_one_that_its_source_means_or_its_row_is_refused(house: Ho
     brick = house.brick("shop", [table("items", [column("id"), column("v", kind, **told)], ["id"], {**CSV, "separator": ";"})])
     house.land(brick)
     assert dict(house.rows(brick, "items", "id, v::date::varchar", "1")) == {text: day for text, day in expected.items() if day}
+
+
+EPOCHS = {
+    "epoch_s": {"1700000000": "2023-11-14 22:13:20", "0": "1970-01-01 00:00:00", "-86400": "1969-12-31 00:00:00", "1700000000.5": "2023-11-14 22:13:20.5",
+                "1700000000000": None, "1.7e9": None, "0x10": None, "1_0": None, "2023-11-14": None, "9" * 30: None},
+    "epoch_ms": {"1700000000000": "2023-11-14 22:13:20", "0": "1970-01-01 00:00:00", "-86400000": "1969-12-31 00:00:00", "1700000000": None, "9" * 17: None, "9" * 30: None},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize("unit", EPOCHS)
+def test_a_number_is_an_instant_in_its_unit_and_never_in_another(house: House, unit: str, form: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    expected = EPOCHS[unit]
+    if form == "csv":
+        house.drop("items1.csv", "id;v\n" + "".join(f"{text};{text}\n" for text in expected))
+    else:
+        expected = {text: moment for text, moment in expected.items() if text.lstrip("-").isdecimal() and len(text) < 18}
+        rows = [{"id": text, "v": int(text)} for text in expected]
+        house.drop("items1.ndjson", "".join(f"{json.dumps(row)}\n" for row in rows))
+        pq.write_table(pa.Table.from_pylist(rows), house.drops / "items1.parquet")
+    options = {"format": form, "path": f"items*.{form}", **({"separator": ";"} if form == "csv" else {})}
+    brick = house.brick(
+        "shop", [table("items", [column("id"), column("v", "timestamptz", format=unit)], ["id"], options, time_zone="Europe/Paris")]
+    )
+    house.land(brick)
+    assert dict(house.rows(brick, "items", "id, v::timestamp::varchar", "1")) == {
+        text: moment for text, moment in expected.items() if moment
+    }
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize("kind", ["date", "timestamptz"])
+def test_a_number_where_a_date_is_awaited_is_refused_with_its_mend(house: House, kind: str, form: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ingestion.steward import refused_rows
+
+    rows = [{"id": str(number), "v": number} for number in (1700000000, 1700000000000, 20240105, 45321)]
+    house.drop("items1.csv", "id;v\n" + "".join(f"{row['id']};{row['v']}\n" for row in rows))
+    house.drop("items1.ndjson", "".join(f"{json.dumps(row)}\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), house.drops / "items1.parquet")
+    options = {"format": form, "path": f"items*.{form}", **({"separator": ";"} if form == "csv" else {})}
+    entry = house.land(house.brick("shop", [table("items", [column("id"), column("v", kind)], ["id"], options)]))
+    assert entry and entry["tables"]["items"]["kept"] == 0
+    told = [row["reason"] for row in refused_rows(house.lake, entry, 20)["items"]]
+    assert ["say `format: epoch_s` or `epoch_ms`" in reason for reason in told] == [True, True, False, False], told
 
 
 def test_a_year_of_two_digits_is_refused_and_not_cut_by_the_cursor(house: House) -> None:
@@ -1006,6 +1080,10 @@ VERSIONS: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any], list[str]]] 
     "instants of days": (column("v", "date"), column("v", "timestamptz"), {}, {"time_zone": "Europe/Paris"}, ["2024-07-01", "2024-01-05"]),
     "days of instants": (column("v", "timestamptz"), column("v", "date"), {}, {"time_zone": "Europe/Paris"}, ["2024-07-01 00:30:00", "2024-07-01"]),
     "years of two digits": (column("v"), column("v", "date", format="%d/%m/%Y"), {}, {}, ["24/10/90", "24/10/0090", "24/10/1990"]),
+    "dates that were numbers": (column("v", "bigint"), column("v", "date", format="%Y%m%d"), {}, {}, ["20241101", "2024111", "7"]),
+    "dates that were numbers with a zero": (column("v", "bigint"), column("v", "date", format="%d%m%Y"), {}, {}, ["11012024", "1112024"]),
+    "instants that were numbers": (column("v", "bigint"), column("v", "timestamptz", format="epoch_s"), {}, {"time_zone": "Europe/Paris"}, ["1700000000", "1700000000000"]),
+    "instants that were texts": (column("v"), column("v", "timestamptz", format="epoch_ms"), {}, {"time_zone": "Europe/Paris"}, ["1700000000000", "1700000000", "x"]),
     "years of a hundred": (column("v"), column("v", "date", format="%d/%m/%y", years_from=1930), {}, {}, ["24/10/29", "24/10/30", "24/10/1990"]),
     "bounds": (column("v"), column("v", "date", between=[dt.date(1990, 1, 1), None]), {}, {}, ["1989-12-31", "1990-01-01"]),
     "bounds of the same type": (column("v", "double"), column("v", "double", between=[0, 1.5]), {}, {}, ["-0.1", "0", "1.5", "1.6"]),

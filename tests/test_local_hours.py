@@ -136,6 +136,21 @@ def test_an_hour_skipped_is_refused_and_one_shown_twice_is_told_apart(house: Hou
     assert "heure: 2 rows in an hour that the clocks of Europe/Paris show twice: 2 are the first and the second of their key" in told
 
 
+@pytest.mark.parametrize("order", ["oldest first", "newest first", "newest day first", "newest first, meter by meter"])
+def test_of_a_file_that_begins_with_the_newest_the_second_hour_comes_first(house: House, order: str) -> None:
+    walls = ["10-26 23:00", *(f"10-27 {hour:02}:{minute:02}" for hour in (0, 1, 2, 2, 3, 4) for minute in (0, 30))]
+    rows = [(meter, f"2024-{wall}", number) for number, wall in enumerate(walls) for meter in "ab"]
+    if order == "newest first":
+        rows.reverse()
+    elif order == "newest day first":
+        rows = rows[2:] + rows[:2]
+    elif order != "oldest first":
+        rows.sort(key=lambda row: (row[0], -row[2]))
+    house.drop("rows1.csv", "compteur;heure;kwh\n" + "".join(f"{meter};{wall};{kwh}\n" for meter, wall, kwh in rows))
+    house.land(brick := readings(house))
+    assert [kwh for meter, _, kwh in sorted(hours(house, brick), key=lambda row: row[:2]) if meter == "a"] == list(range(len(walls)))
+
+
 def test_the_cases_told_by_the_public_are_right(house: House) -> None:
     case = CASES / "f09_dst" / "data" / "conso.csv"
     if not case.exists():

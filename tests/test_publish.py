@@ -813,6 +813,88 @@ def test_a_mart_made_of_what_was_not_built_is_withheld_and_the_others_are_publis
     assert judged(lake, "r3", [built, other])["marts"].keys() == {"energy_by_month"}
 
 
+def _manifest(**marts: dict[str, Any]) -> dict[str, Any]:
+    """Give what dbt says of marts, the meta of each."""
+    nodes = {}
+    for name, meta in marts.items():
+        columns = {each: {"name": each, "data_type": "text", "meta": {}} for each in ("building_id", "kwh")}
+        nodes[f"model.p.{name}"] = {
+            "unique_id": f"model.p.{name}", "name": name, "alias": name, "schema": "marts",
+            "resource_type": "model", "fqn": ["p", "marts", name],
+            "columns": columns, "config": {"meta": meta}, "depends_on": {"nodes": []},
+        }  # fmt: skip
+    return {"nodes": nodes, "sources": {}}
+
+
+GOOD: dict[str, Any] = {"label_fr": "Bon", "label_en": "Good", "grain": ["building_id"], "access_class": "internal"}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"label_fr": None}, "lacks label_fr"),
+        ({"grain": "building_id"}, "says `grain`, and no list"),
+        ({"access_class": None}, "lacks access_class"),
+        ({"files_by": "place"}, "says `files_by: place`, which is not one of its columns: building_id, kwh"),
+        ({"position": ["kwh"]}, "says `position`, and not [longitude, latitude]"),
+        (None, "expectations/marts/bad.yml: not YAML"),
+        ("{expectations: [{type: expect_nothing}]}", "expectations of bad: "),
+        ("{defaults: {volume: 3}}", "volume is [low, high] or null, not 3"),
+        (b"\xe9", "expectations/marts/bad.yml: not YAML"),
+    ],
+)
+def test_what_one_mart_says_wrong_withholds_no_other(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any] | str | bytes | None, told: str
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_EXPECTATIONS", str(tmp_path / "expectations"))
+    path = tmp_path / "expectations" / "marts" / "bad.yml"
+    path.parent.mkdir(parents=True)
+    for name in ("good", "bad"):
+        fill(lake, rows(5), name)
+    assert judged(lake, "r1", out.read_marts(_manifest(good=GOOD, bad=GOOD), {}))["marts"].keys() == {"good", "bad"}
+    for name in ("good", "bad"):
+        fill(lake, rows(6), name)
+    if not isinstance(said, dict):
+        path.write_bytes(said if isinstance(said, bytes) else (said or "a: [").encode())
+    faulty = {name: value for name, value in {**GOOD, **(said if isinstance(said, dict) else {})}.items() if value is not None}
+    entry = judged(lake, "r2", found := out.read_marts(_manifest(good=GOOD, bad=faulty), {}))
+    assert entry["marts"].keys() == {"good"} and entry["withheld"].keys() == {"bad"}
+    [reason] = entry["withheld"]["bad"]["reasons"]
+    assert told in reason and "Mend" in reason, reason
+    assert out.retract(lake, Journal(lake), found, {}, "r3") == []
+    assert read(lake, "select count(*) from lake.bad", "internal") == [(5,)], "readers keep the last good one"
+    assert read(lake, "select count(*) from lake.good", "internal") == [(6,)]
+    assert ("bad", "withheld") in read(lake, "select mart, verdict from lake.publications", "internal"), "and are told"
+    with pytest.raises(LakeError, match="Nobody can accept that"):
+        out.accept_mart(lake, Journal(lake), "bad", "because")
+    assert judged(lake, "r3", found) is None, "the same refusal is not said twice"
+    path.unlink(missing_ok=True)
+    assert judged(lake, "r4", out.read_marts(_manifest(good=GOOD, bad=GOOD), {}))["marts"].keys() == {"bad"}
+
+
+def test_the_files_of_a_catalogue_that_is_made_again_go_and_no_others(lake: Lake, tmp_path: Path) -> None:
+    def own() -> set[str]:
+        return set(lake.names("marts/open/main"))
+
+    for number in range(3):
+        fill(lake, rows(3, value=number))
+        run(lake, f"r{number}")
+    another = Lake(lake.root, str(tmp_path / "another"))
+    before = own()
+    out.follow(another, Journal(another))
+    theirs = own() - before
+    assert before and theirs
+    out.catalogue(lake, "open").unlink()  # as a rebuild does
+    out.follow(lake, Journal(lake), is_rebuild=True)
+    assert not own() & before and theirs < own(), "what this state wrote goes, what another has stays"
+    for state in (lake, another):
+        assert read(state, "select count(*) from lake.publications") == [(3,)]
+        assert read(state, "select sum(kwh) from lake.energy_by_month") == [(6,)]
+    fill(lake, rows(3, value=7))
+    run(lake, "r7")
+    assert not list(published_faults(lake, Journal(lake)))
+
+
 def test_a_withheld_mart_is_accepted_once_for_that_very_content(lake: Lake) -> None:
     fill(lake, rows(100))
     judged(lake, "r1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import threading
 import unicodedata
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ class Part:
     reader that parses them. `rejects` are the relations (scans, errors) that hold the lines the reader could not parse, and
     the SQL that makes a file's name of the path in `scans`. Of a text, `places` gives the rows and the lines, from 1, of the
     records of a file that hold some bytes, and the lines of some rows. `thin` are the SQL and the regular expression that tell
-    rows of blank values alone, which spreadsheets leave below the last and which are no rows; None where there are none.
+    rows of blank values alone, which spreadsheets leave below the last and which are no rows; None where there are none. `again` is
+    SQL that tells a row that is the header once more; None where there is none.
     """
 
     relation: str
@@ -112,6 +114,7 @@ class Part:
     rejects: tuple[str, str, str] | None = None
     places: Callable[[str, Sequence[int], Sequence[int]], tuple[list[tuple[int, int]], list[int]]] | None = None
     thin: tuple[str, str] | None = None
+    again: str | None = None
 
 
 @dataclass
@@ -159,13 +162,23 @@ class Reading:
 def landed_name(name: str) -> str:
     """Give the name under which a source's column lands: its own, in the one normal form in which names are compared."""
     name = unicodedata.normalize("NFC", name)
-    return f"{name}{OF_SOURCE}" if name.casefold() in RESERVED else name
+    return f"{name}{OF_SOURCE}" if _is_ours(name) else name
+
+
+def declared_name(name: str) -> str:
+    """Give the name under which a column lands that a brick declares by it, or as its source names it."""
+    return landed_name(name) if name.casefold() in RESERVED else unicodedata.normalize("NFC", name)
 
 
 def source_name(landed: str) -> str:
     """Give the name that a source gives to what lands under another."""
     own = landed.removesuffix(OF_SOURCE)
-    return own if own.casefold() in RESERVED else landed
+    return own if _is_ours(own) else landed
+
+
+def _is_ours(name: str) -> bool:
+    """Say whether a name is ours, or what one of ours lands as: that of a source then lands one step further."""
+    return re.sub(f"({OF_SOURCE})+$", "", name.casefold()) in RESERVED
 
 
 def connector(protocol: str) -> ModuleType:

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import lzma
 import re
 import shutil
 import zipfile
@@ -28,6 +29,13 @@ from ingestion.connectors.stores import Entry, HttpStore, Store, Taken, matches,
 THREADS, AHEAD = 8, 64
 # A byte order mark is none of the text.
 UTF_8, MARK = "utf-8-sig", codecs.BOM_UTF8
+# The marks of other encodings; the one of two bytes begins one of four.
+OTHER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 # How often what is packed may be packed again.
 PACKED_TIMES = 3
 # What files that are no text begin with, and what they are.
@@ -47,7 +55,7 @@ MOST_UNREADABLE = 20
 # What the signature of a frame that was no JSON object begins with: it is asked for again.
 DOUBTFUL = "? "
 # What a file's content, rather than its source, may do wrong.
-FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, ValueError, RuntimeError)
+FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError, RuntimeError)
 
 
 class Auth(Strict):
@@ -226,8 +234,10 @@ class _Intake:
                 # What one member does wrong is no fault of the others.
                 try:
                     items.append(self._take_in(name, source, encoding, is_here=source is stream))
-                except FAULTS as error:
-                    faults.append(_fault(name, error))
+                except (*FAULTS, OSError) as error:
+                    if name == file.name and not isinstance(error, FAULTS):
+                        raise
+                    faults.append(_fault(name, _of_content(error)))
         except FAULTS as error:
             faults.append(_fault(name, error))
         return items, "; ".join(faults[:3])[:600] or None
@@ -239,6 +249,9 @@ class _Intake:
         if self.documents:
             return name, source.read().decode(encoding).lstrip("\ufeff")
         is_text = self.options.format != "parquet"
+        start = source.peek(4)[:4] if is_text and encoding == UTF_8 else b""
+        if other := next((name for mark, name in OTHER_MARKS.items() if start.startswith(mark)), None):
+            raise ValueError(f"it is {other}, and is read as UTF-8. Mend: declare its `encoding: {other}`")
         is_marked_twice = is_text and source.peek(6)[:6] == MARK * 2
         if is_here and encoding == UTF_8 and not is_marked_twice and self.store.is_in_place(name):
             self.spool.roots[name] = cast("Path", self.store.root)
@@ -259,6 +272,13 @@ class _Intake:
 
 def _fault(name: str, error: Exception) -> str:
     return f"{name[:100]} cannot be read: {error or type(error).__name__}"[:500]
+
+
+def _of_content(error: Exception) -> Exception:
+    """Give what a member of an archive does wrong, bzip2's complaint included, which has no number; raise what the disk does."""
+    if isinstance(error, FAULTS) or (isinstance(error, OSError) and error.errno is None):
+        return error
+    raise error
 
 
 def _is_object(text: str) -> bool:
@@ -297,8 +317,8 @@ def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, time
                     with archive.open(member) as source:
                         try:
                             yield from _opened(f"{name}/{shown}", inner, source, spool, times - 1)
-                        except FAULTS as error:
-                            yield f"{name}/{shown}", error
+                        except (*FAULTS, OSError) as error:
+                            yield f"{name}/{shown}", _of_content(error)
 
 
 def _meant(archive: zipfile.ZipFile, patterns: tuple[str, ...], *, is_private: bool) -> list[tuple[zipfile.ZipInfo, str, tuple[str, ...]]]:

@@ -16,12 +16,12 @@ import sys
 import tempfile
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TextIO, cast
 
-from ingestion.connectors import OF_SOURCE, Part, Reading, Request, landed_name
+from ingestion.connectors import OF_SOURCE, Part, Reading, Request, declared_name, landed_name
 from ingestion.lake import listed, literal, quoted
 
 # What a processor's cache holds is scanned a fifth faster than a mebibyte.
@@ -32,6 +32,8 @@ PLAIN_LINE_BYTES, BUFFER_BYTES, WIDE_LINE_BYTES = 1 << 20, 32 << 20, 64 << 20
 SWALLOWED_LINES = 3
 # DuckDB's decimals hold so many digits; it reads those of Parquet that have more as other numbers.
 DECIMAL_DIGITS = 38
+# Where so much of a text is zeros, it is in another encoding.
+MOST_ZEROS = 0.25
 # What makes no value: a record that holds nothing else is none.
 BLANK = " \t"
 # The separators that are looked for, and the records that must agree with one where no header tells it.
@@ -39,6 +41,8 @@ SEPARATORS, SAMPLE_RECORDS = ";,\t|", 100
 # The character, and the byte of no UTF-8, that stand for bytes that an encoding does not know.
 IMPOSSIBLE, UNDECODED = "\udcff", "orchestra.undecoded"
 ESCAPED, NO_TEXT = json.dumps(IMPOSSIBLE)[1:-1], "bytes that are no text in "
+# A line that begins with marks of the byte order.
+MARKED = re.compile(rb"(^|[\r\n])(?:\xef\xbb\xbf)+")
 # What stands before the name of what a GeoJSON feature holds beside its properties, and what is told of a collection's own.
 OF_FEATURE, MEMBER_CHARACTERS = "feature.", 1000
 _numbers = itertools.count(1)
@@ -60,7 +64,8 @@ codecs.register_error(UNDECODED, _undecoded)
 class Scan:
     """What the bytes tell: records (the header's too), the longest in bytes, whether lines end in several ways or hold nothing.
 
-    `thin` are the records of blank values alone.
+    `thin` are the records of blank values alone, `met` what was looked for; `is_marked` tells of marks of the byte order that
+    begin lines further on, and nothing else was told then.
     """
 
     records: int
@@ -68,6 +73,8 @@ class Scan:
     is_mixed: bool
     has_blank: bool
     thin: int = 0
+    met: int = 0
+    is_marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Shape:
     """What files that are read as one have in common: the SQL before and after their paths, their columns and types.
 
     `selected` is SQL of the columns, `path` the one that holds the path. `scanned` is how a text is scanned, `header` its
-    records that are no rows, `is_thin` when some hold blank values alone.
+    records that are no rows, `is_thin` when some hold blank values alone, `again` SQL that tells a header among the rows.
     """
 
     before: str
@@ -87,6 +94,7 @@ class Shape:
     scanned: tuple[Any, ...] = ()
     header: int = 0
     is_thin: bool = False
+    again: str | None = None
 
 
 class Spool:
@@ -149,6 +157,13 @@ class Spool:
             shutil.copyfileobj(source, target, BLOCK_BYTES)
         self.roots[name] = self.root / "_lines"
 
+    def unmark_lines(self, name: str) -> None:
+        """Copy a file without the marks of the byte order that begin its lines: of files put end to end, each has its own."""
+        with self.path(name).open("rb") as source, self.create(f"_unmarked/{self.aliases.get(name, name)}") as target:
+            for block in _blocks(source):
+                target.write(MARKED.sub(rb"\1", block))
+        self.roots[name] = self.root / "_unmarked"
+
 
 def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> list[Part]:
     """Make a part of the files of each shape; those that are not what they should be, or lack a column, are refused."""
@@ -189,7 +204,7 @@ def _part(spool: Spool, root: Path, shape: Shape, counts: dict[str, int]) -> Par
         return [(number + 1 - shape.header, line) for number, line in sought.at()], sought.lines()
 
     rejects = (scans, errors, named("scans.file_path"))
-    texts: dict[str, Any] = {"relation": f"{relation}{paths}{shape.after}", "rejects": rejects, "places": places}
+    texts: dict[str, Any] = {"relation": f"{relation}{paths}{shape.after}", "rejects": rejects, "places": places, "again": shape.again}
     if shape.is_thin:
         separator, quote, *_ = shape.scanned
         spaces = "' '" if separator == "\t" else "' ' || chr(9)"
@@ -206,20 +221,51 @@ def _escaped(path: Path) -> str:
 def _look_at_csv(name: str, request: Any, spool: Spool) -> tuple[Shape, int]:
     """Every value is text."""
     options = request.table_options
-    columns, separator, skip = _read_header(spool.path(name), request)
+    columns, separator, skip, header = _read_header(spool.path(name), request)
     scanned = (separator, options.quote, skip, BLANK if len(columns) > 1 else None, len(columns))
-    seen = scan(spool.path(name), *scanned)
+    seen = _scanned(name, spool, *scanned, sought=_count_of(header, separator, options.quote))
     quote = literal(options.quote)
     reader = f"header = {options.header}, delim = {literal(separator)}, quote = {quote}, escape = {quote}, skip = {skip}"
     after = _delimited(name, spool, seen, columns, reader)
-    shape = Shape("read_csv(", after, columns, scanned=scanned, header=int(options.header), is_thin=seen.thin > 0)
+    again = _header_again(request, spool.path(name), after, columns, header) if seen.met > 1 else None
+    shape = Shape("read_csv(", after, columns, scanned=scanned, header=int(options.header), is_thin=seen.thin > 0, again=again)
     return shape, seen.records - options.header
+
+
+def _scanned(name: str, spool: Spool, *how: Any, sought: Callable[[bytes], int] | None = None) -> Scan:
+    """Scan a text, first made free of the marks of the byte order that begin lines of it further on."""
+    seen = scan(spool.path(name), *how, sought=sought)
+    if seen.is_marked:
+        spool.unmark_lines(name)
+        seen = scan(spool.path(name), *how, sought=sought)
+    return seen
+
+
+def _count_of(names: Sequence[str], separator: str, quote: str) -> Callable[[bytes], int] | None:
+    """Give what counts in a text the values that are the longest of the names of a header, None where there is no header."""
+    longest = max((name for name in names if not quote or quote not in name), key=len, default="")
+    marks = re.escape(f"{separator}{quote} \t\r\n")
+    value, sought = longest.encode(), re.compile(f"(?:^|[{marks}]){re.escape(longest)}(?=[{marks}]|$)".encode())
+    return (lambda block: len(sought.findall(block)) if value in block else 0) if longest else None
+
+
+def _header_again(request: Request, path: Path, after: str, columns: Sequence[str], header: Sequence[str]) -> str | None:
+    """Give SQL that tells whether a row is the header once more, None where no row is; raises ValueError for another header."""
+    values = [f"trim({quoted(column)}, ' ' || chr(9))" for column in columns]
+    again = " and ".join(f"coalesce({value} = {literal(name)}, false)" for value, name in zip(values, header, strict=True))
+    names = " + ".join(f"coalesce({value} in ({', '.join(map(literal, header))}), false)::int" for value in values)
+    tally = f"count(*) filter (where {again}), count(*) filter (where not ({again}) and 2 * ({names}) > {len(columns)})"
+    relation = f"read_csv({listed([_escaped(path)])}{after.removesuffix(')')}, ignore_errors = true)"
+    ((repeated, other),) = request.connection.execute(f"select {tally} from {relation}").fetchall()
+    if other:
+        raise ValueError("holds another header further on, under which the columns are not the same. Mend: give each its own file")
+    return again if repeated else None
 
 
 def _look_at_ndjson(name: str, _: Any, spool: Spool) -> tuple[Shape, int]:
     """A document a line; blank lines count for nothing."""
     scanned = ("", "", 0, BLANK, 0)
-    seen = scan(spool.path(name), *scanned)
+    seen = _scanned(name, spool, *scanned)
     after = _delimited(name, spool, seen, ("_doc",), "header = false, delim = chr(1), quote = '', escape = ''")
     after += " where trim(_doc, ' ' || chr(9)) <> ''" if seen.has_blank else ""
     return Shape("read_csv(", after, scanned=scanned), seen.records
@@ -312,6 +358,8 @@ def _read_features(path: Path, members: dict[str, Any], own: frozenset[str] = fr
         for _ in text.each("{", "}"):
             name = text.value()
             text.take(":")
+            if name in members:
+                raise ValueError(f"it has `{name}` twice")
             if name != "features":
                 value = text.value()
                 if ESCAPED in json.dumps([name, value]):
@@ -365,11 +413,13 @@ def _flattened(feature: Any, own: frozenset[str]) -> Any:
     `geometry` that neither a property nor a column of the brick (`own`) tells apart. Bare, `id` is rather the property, and `geometry` the
     feature's: the property is `geometry_of_source` then.
     """
+    if isinstance(feature, dict) and any(isinstance(name, _Again) for name in feature):
+        return feature
     properties = feature.get("properties") if isinstance(feature, dict) else feature
     if not isinstance(feature, dict) or not isinstance(properties, dict | None):
         return properties
     flat = dict(properties or {})
-    if feature.get("geometry") is not None and "geometry" in flat:
+    if "geometry" in feature and "geometry" in flat:
         flat |= {_free(f"geometry{OF_SOURCE}", flat): flat["geometry"], "geometry": feature["geometry"]}
     for name, value in feature.items():
         if name == "properties" or value is None or (name, value) == ("type", "Feature"):
@@ -383,10 +433,27 @@ def _free(name: str, taken: dict[str, Any]) -> str:
     return next(free for n in itertools.count() if (free := f"{name}_{n}" if n else name) not in taken)
 
 
+class _Again(str):
+    """A key that its object has told before: it is no other's equal, so that both values stay, for landing to refuse."""
+
+    __slots__ = ()
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
+
+
+def _told(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON, whose keys told twice stay twice."""
+    told = dict(pairs)
+    if len(told) < len(pairs):
+        told = {}
+        for name, value in pairs:
+            told[_Again(name) if name in told else name] = value
+    return told
+
+
 class _Json:
     """A JSON text that is read value by value, of which only the value at hand is in memory."""
 
-    decoder, spaces = json.JSONDecoder(), re.compile(r"[ \t\r\n\ufeff]*")
+    decoder, spaces = json.JSONDecoder(object_pairs_hook=_told), re.compile(r"[ \t\r\n\ufeff]*")
 
     def __init__(self, file: TextIO) -> None:
         self._file, self._text, self._at, self._passed = file, "", 0, 0
@@ -581,6 +648,8 @@ def scan(
     blank: str | None = "",
     width: int = 0,
     note: _Sought | None = None,
+    *,
+    sought: Callable[[bytes], int] | None = None,
 ) -> Scan:
     """Count the records of a text from its bytes, `skip` lines aside, as DuckDB and Python's csv module understand them.
 
@@ -595,17 +664,22 @@ def scan(
     mark = quote.encode()
     before_quote = list(b"\r\n" + mark + separator.encode())
     starts = _Starts(separator, quote, blank, skip, note)
-    records, longest, unended, inside = 0, 0, 0, False
+    records, longest, unended, inside, met = 0, 0, 0, False, 0
     line_ends: set[int] = set()
 
     def slowly() -> Scan:
-        plain = scan(path, skip=skip)
+        plain = scan(path, skip=skip, sought=sought)
+        if plain.is_marked:
+            return plain
         count, most, thin = _count_slowly(path, separator, quote, skip, blank, width, note)
         return replace(plain, records=count, longest=max(plain.longest, most), thin=thin)
 
     with path.open("rb") as file, path.open(encoding="latin-1", newline="") as lines:
         at = file.seek(sum(len(lines.readline()) for _ in range(skip)) or 3 * (file.read(3) == b"\xef\xbb\xbf"))
         for block in _blocks(file):
+            if codecs.BOM_UTF8 in block and MARKED.search(block):
+                return Scan(0, 0, is_mixed=False, has_blank=False, is_marked=True)
+            met += sought(block) if sought else 0
             was_inside, first = inside, int(inside or unended > 0)
             data = np.frombuffer(block, np.uint8)
             is_feed, has_returns = data == 10, b"\r" in block
@@ -643,7 +717,7 @@ def scan(
     longest = max(longest, unended)
     if longest > WIDE_LINE_BYTES:
         raise ValueError(f"holds a record of more than {WIDE_LINE_BYTES >> 20} MB. Mend: split it at the source, or check `quote`")
-    return Scan(records - starts.blanks, longest, len(line_ends) > 1, starts.blanks > 0, starts.thin)
+    return Scan(records - starts.blanks, longest, len(line_ends) > 1, starts.blanks > 0, starts.thin, met)
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -745,19 +819,24 @@ def _swallowing(line: int, count: int) -> str:
     return f"line {line}: a stray quote makes one value of {count} lines. Mend: repair it at the source, or declare `quote: ''`"
 
 
-def _read_header(path: Path, request: Request) -> tuple[tuple[str, ...], str, int]:
-    """Give a CSV's names of columns, its separator, the lines to skip; raises ValueError for what is no table."""
+def _read_header(path: Path, request: Request) -> tuple[tuple[str, ...], str, int, list[str]]:
+    """Give a CSV's names of columns, its separator, the lines to skip, its header; raises ValueError for what is no table."""
     options, columns = request.table_options, request.columns
     with path.open("rb") as file:
         text = file.read(1 << 20).decode("utf-8-sig", "surrogateescape")
     if re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE):
         raise ValueError("is an HTML or XML page, not a table")
+    if (zeros := text.count("\0") / max(1, len(text))) > MOST_ZEROS:
+        raise ValueError(f"is not {options.encoding}: {zeros:.0%} of it is zeros. Mend: check `encoding`, often utf-16 or utf-32")
     lines = io.StringIO(text, newline="").readlines()
     thin = f"\r\n {options.quote}{options.separator or SEPARATORS}"
-    skip = next((number for number, line in enumerate(lines) if number >= options.skip and line.strip(thin)), None)
+    # What Excel alone reads: the separator, on a line before the header.
+    of_excel = re.fullmatch(r'"?sep=(.)"?\s*', lines[0], re.IGNORECASE) if lines else None
+    first = max(options.skip, int(of_excel is not None))
+    skip = next((number for number, line in enumerate(lines) if number >= first and line.strip(thin)), None)
     if skip is None:
         raise ValueError("is empty")
-    separator, record = _read_separator(lines[skip : skip + SAMPLE_RECORDS * 10], request)
+    separator, record = _read_separator(lines[skip : skip + SAMPLE_RECORDS * 10], request, of_excel and of_excel[1])
     if not options.header:
         if len(record) < len(columns):
             raise ValueError(f"has {len(record)} columns by position where the brick declares {len(columns)}")
@@ -767,9 +846,10 @@ def _read_header(path: Path, request: Request) -> tuple[tuple[str, ...], str, in
             raise ValueError(f"cannot be read: its header holds bytes that {options.encoding} does not know. Mend: check `encoding`")
         often = "utf-16" if text[:2] in ("\udcff\udcfe", "\udcfe\udcff") else "cp1252"
         raise ValueError(f"has a header that is not UTF-8. Mend: declare its `encoding`, often {often}")
-    names = _named(request, record if not options.header else [_clean(name, options.quote) for name in record])
+    header = [_clean(name, options.quote) for name in record] if options.header else []
+    names = _named(request, header or record)
     _check_columns(request, names)
-    return names, separator, skip
+    return names, separator, skip, header
 
 
 def _clean(name: str, quote: str) -> str:
@@ -778,8 +858,11 @@ def _clean(name: str, quote: str) -> str:
     return name[1:-1].strip() if quote != '"' and len(name) > 1 and name[0] == name[-1] == '"' else name
 
 
-def _read_separator(lines: Sequence[str], request: Request) -> tuple[str, list[str]]:
-    """Give a CSV's separator, the one that gives what the brick declares, and its first record; raises ValueError for several."""
+def _read_separator(lines: Sequence[str], request: Request, told: str | None) -> tuple[str, list[str]]:
+    """Give a CSV's separator and its first record; raises ValueError for several.
+
+    Unless the brick says it, or the file (`told`), it is the one that gives what the brick declares.
+    """
     options, columns = request.table_options, request.columns
     csv.field_size_limit(sys.maxsize)
     quoting: Any = {"quotechar": options.quote, "skipinitialspace": True} if options.quote else {"quoting": csv.QUOTE_NONE}
@@ -788,8 +871,8 @@ def _read_separator(lines: Sequence[str], request: Request) -> tuple[str, list[s
         rows = csv.reader(lines, delimiter=separator, **quoting)
         return [row for row in itertools.islice(rows, SAMPLE_RECORDS) if any(value.strip(" \t") for value in row)]
 
-    if options.separator:
-        return options.separator, records(options.separator)[0]
+    if mark := options.separator or told:
+        return mark, records(mark)[0]
     bare, text = re.sub('"[^"]*"', "", lines[0]), "".join(lines)
     # The most frequent first; last, what stands in no line, which makes one column.
     met = sorted(filter(bare.count, SEPARATORS), key=bare.count, reverse=True)
@@ -816,14 +899,17 @@ def _named(request: Request, names: Sequence[str], *, is_spelled: bool = False) 
     """
     declared = {column.casefold(): column for column in (*request.columns, *request.formerly)}
     found: dict[str, str] = {}
-    for number, name in enumerate(names):
-        clean = landed_name(name) or f"column{number}"
-        clean = clean if is_spelled else declared.get(clean.casefold(), clean)
-        own = next(new for n in itertools.count() if (new := clean if not n else f"{clean}_{n}").casefold() not in found)
+    written = [landed_name(name) or f"column{number}" for number, name in enumerate(names)]
+    taken = {name.casefold() for name in written}
+    for name in written:
+        clean = name if is_spelled else declared.get(name.casefold(), name)
+        # The second column of a name takes none that another one has.
+        others = (new for n in itertools.count(1) if (new := f"{clean}_{n}").casefold() not in {*found, *taken})
+        own = clean if clean.casefold() not in found else next(others)
         found[own.casefold()] = own
     for column, older in request.formerly.items():
         if column.casefold() not in found:
-            present = next((name.casefold() for name in map(landed_name, older) if name.casefold() in found), None)
+            present = next((name.casefold() for name in map(declared_name, older) if name.casefold() in found), None)
             if present and present not in declared:
                 found[present] = column
     return tuple(found.values())

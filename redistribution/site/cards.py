@@ -173,17 +173,18 @@ def read_cards(manifest: dict[str, Any], bricks: Mapping[str, Brick]) -> dict[st
         if node["resource_type"] != "model" or node["fqn"][1] != "marts":
             continue
         meta, lineage = node["config"]["meta"], _lineage(manifest, node["unique_id"])
-        position = meta.get("position")
+        # What is no list withholds its mart, and no page of another.
+        grain, position = (told if isinstance(told := meta.get(name), list) else [] for name in ("grain", "position"))
         cards[node["name"]] = Card(
             name=node["name"],
             use_case=node["fqn"][2] if len(node["fqn"]) > 3 else "other",
             access_class=meta.get("access_class", "restricted"),
             label={"en": node["name"], **said(meta, "label")},
             description={"en": node["description"], **said(meta, "description")},
-            grain=tuple(meta.get("grain", ())),
+            grain=tuple(grain),
             columns={name: _column(column, codes) for name, column in node["columns"].items()},
             partition=node["config"].get("partition"),
-            position=(position[0], position[1]) if position else None,
+            position=(position[0], position[1]) if len(position) == 2 else None,
             meta=meta,
             origins=tuple(origins[name] for name in _bricks(manifest, lineage) if name in origins),
             lineage=_layers(manifest, lineage),
