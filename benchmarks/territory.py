@@ -13,7 +13,7 @@ from benchmarks.measure import Spent, spend
 from ingestion.sandbox.files import write_drops
 
 FIRST_DAY = dt.date(2024, 1, 1)
-DROPPED = ("insee_cog", "lora_batiments", "meteo_stations")
+DROPPED = ("insee_cog", "lora_batiments", "meteo_stations", "reponses_alertes")
 
 
 @contextlib.contextmanager

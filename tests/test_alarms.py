@@ -13,7 +13,8 @@ from fixtures.replica import MART, Replica, compile_models
 from ingestion.sandbox.world import World, epoch_hour
 
 SEEDS = range(10)
-KINDS = {"night_leak": "night_base_load", "drift": "drift", "gap": "missing_meter", "frozen_index": "frozen_index"}
+KINDS = {"night_leak": "night_base_load", "drift": "drift", "gap": "missing_meter", "frozen_index": "frozen_index",
+         "heating_not_set_back": "heating_excess"}  # fmt: skip
 APART = 14
 """Days without alarm that end an event."""
 

@@ -74,13 +74,13 @@ def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str
     """What tests/test_alarms.py scores on ten seeds is what a whole chain tells: held on this one, row by row."""
     folder, _ = ran
     key = json.loads((folder / "planted.json").read_text())
-    columns = "building_id, day_date, anomaly_kind, value_unit, observed_value, expected_value, observed_ratio, threshold_ratio, excess_kwh"
+    columns = "building_id, energy, day_date, anomaly_kind, value_unit, observed_value, expected_value, observed_ratio, threshold_ratio, excess_kwh"
     told = f"select {columns} from {{}}.{MART} where day_date < date '{key['until']}' - 35 order by all"
     with duckdb.connect(str(folder / "state" / "warehouse.duckdb"), read_only=True) as connection:
         found = connection.execute(told.format("marts")).fetchall()
     replica = Replica(World(key["scale"], dt.date.fromisoformat(key["until"]), key["seed"]), compile_models(tmp_path))
     replica.make(MART)
-    assert len(found) > 500 and {row[2] for row in found} == {"night_base_load", "drift", "missing_meter", "frozen_index"}
+    assert len(found) > 500 and {row[3] for row in found} == {"night_base_load", "drift", "missing_meter", "frozen_index", "heating_excess"}
     assert found == replica.read(told.format("dev.marts"))
 
 
@@ -178,8 +178,8 @@ def test_a_mart_that_makes_no_sense_is_withheld(ran: tuple[Path, str], tmp_path:
     good = next((folder / "files").glob(f"*/{mart}.parquet"))
     columns = [row[0] for row in duckdb.sql(f"describe from '{good}'").fetchall()]
     keys = {
-        "energy_anomalies_by_building_day": ["building_id", "day_date", "anomaly_kind"],
-        "energy_alerts_by_event": ["building_id", "anomaly_kind", "start_date"],
+        "energy_anomalies_by_building_day": ["building_id", "energy", "day_date", "anomaly_kind"],
+        "energy_alerts_by_event": ["building_id", "energy", "anomaly_kind", "start_date"],
     }
     key = keys.get(mart, [columns[0], "month_date", "energy"])
     lake = Lake(str(folder))
