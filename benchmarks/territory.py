@@ -13,7 +13,7 @@ from benchmarks.measure import Spent, spend
 from ingestion.sandbox.files import write_drops
 
 FIRST_DAY = dt.date(2024, 1, 1)
-DROPPED = ("insee_cog", "lora_batiments", "meteo_stations", "reponses_alertes")
+DROPPED = ("insee_cog", "lora_batiments", "meteo_stations")
 
 
 @contextlib.contextmanager
@@ -30,6 +30,7 @@ def territory(folder: Path, until: dt.date, scale: float = 1.0, since: dt.date =
         yield {
             "ORCHESTRA_ENDPOINT": str(folder / "drops" / "{brick}"),
             "ORCHESTRA_ENDPOINT_PATRIMOINE_BATI": f"{url}/patrimoine_bati",
+            "ORCHESTRA_ENDPOINT_REPONSES_ALERTES": "none",
             "ORCHESTRA_LAKE": str(folder / "lake"),
         }
 

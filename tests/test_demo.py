@@ -74,7 +74,8 @@ def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str
     """What tests/test_alarms.py scores on ten seeds is what a whole chain tells: held on this one, row by row."""
     folder, _ = ran
     key = json.loads((folder / "planted.json").read_text())
-    columns = "building_id, energy, day_date, anomaly_kind, value_unit, observed_value, expected_value, observed_ratio, threshold_ratio, excess_kwh"
+    columns = "building_id, energy, day_date, anomaly_kind, value_unit, observed_value, expected_value"
+    columns += ", observed_ratio, threshold_ratio, excess_kwh"
     told = f"select {columns} from {{}}.{MART} where day_date < date '{key['until']}' - 35 order by all"
     with duckdb.connect(str(folder / "state" / "warehouse.duckdb"), read_only=True) as connection:
         found = connection.execute(told.format("marts")).fetchall()

@@ -91,7 +91,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     shutil.copytree(PROJECT / "dbt_project", folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
     shutil.copytree(PROJECT / "ingestion" / "bricks", folder / "ingestion" / "bricks")
     _as_files(folder / "ingestion" / "bricks" / "patrimoine_bati.yml")
-    for brick in ("lora_batiments", "meteo_stations", "insee_cog", "reponses_alertes"):
+    for brick in ("lora_batiments", "meteo_stations", "insee_cog"):
         drops.write_drops(folder / "drops" / brick, brick, until=UNTIL)
     (folder / "drops" / "patrimoine_bati").mkdir()
     shutil.copy(folder / "drops" / "insee_cog" / "SANDBOX.json", folder / "drops" / "patrimoine_bati" / "SANDBOX.json")
@@ -105,6 +105,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         patch.setattr(steps, "DBT_PROJECT", folder / "dbt_project")
         patch.setenv("ORCHESTRA_BRICKS", str(folder / "ingestion" / "bricks"))
         patch.setenv("ORCHESTRA_ENDPOINT", str(folder / "drops" / "{brick}"))
+        patch.setenv("ORCHESTRA_ENDPOINT_REPONSES_ALERTES", "none")
         yield Chain(folder)
 
 

@@ -179,29 +179,33 @@ class AnswersTree(FlatTree):
 
     @cached_property
     def names(self) -> list[str]:
-        """Paths of the files, from the root."""
-        return ["reponses_alertes.csv"]
+        """Paths of the files, from the root: none before the first answer."""
+        return ["reponses_alertes.csv"] if self.rows else []
 
-    def make(self, path: str) -> tuple[bytes, float]:
-        """UTF-8 with a BOM, semicolons, French dates and decimals, as a spreadsheet saves it; what is dated after today is not there yet."""
-        lines, now = [_ANSWERS], self.world.until
+    @cached_property
+    def rows(self) -> list[str]:
+        """Lines of the spreadsheet; what is dated after today is not in it yet."""
+        rows, now = [], self.world.until
         for fault in self.world.planted:
             if fault["kind"] not in _ANSWERED:
                 continue
             kind, told_after, seen_after, action, acts_after, expected_kwh = _ANSWERED[fault["kind"]]
-            energy = fault["params"].get("energy", "electricity")
             first = dt.date.fromisoformat(fault["from"][:10])
             told, seen = first + dt.timedelta(days=told_after), first + dt.timedelta(days=seen_after)
             acted: dt.date | None = first + dt.timedelta(days=acts_after) if acts_after else None
-            if fault["kind"] == "heating_not_set_back":
+            if fault["kind"] == "heating_not_set_back":  # it is the action that mends it
                 acted = dt.date.fromisoformat(fault["to"]) if fault["to"] else None
-            if seen > now:
-                continue
-            done = [action, f"{acted:%d/%m/%Y}", "Exploitation des bâtiments", expected_kwh] if acted and acted <= now else [""] * 4
-            closed = acted + dt.timedelta(days=90) if acted else None
-            shown = [fault["building_id"], energy, kind, f"{told:%d/%m/%Y}", f"{seen:%d/%m/%Y}", *done]
-            lines.append(";".join([*shown, f"{closed:%d/%m/%Y}" if closed and closed <= now else ""]))
-        return ("\ufeff" + "\r\n".join(lines) + "\r\n").encode(), self.world.now.timestamp()
+            if seen <= now:
+                row = [fault["building_id"], fault["params"].get("energy", "electricity"), kind, f"{told:%d/%m/%Y}", f"{seen:%d/%m/%Y}"]
+                done = acted is not None and acted <= now
+                row += [action, f"{acted:%d/%m/%Y}", "Exploitation des bâtiments", expected_kwh] if done else [""] * 4
+                closed = acted + dt.timedelta(days=90) if acted else None
+                rows.append(";".join([*row, f"{closed:%d/%m/%Y}" if closed and closed <= now else ""]))
+        return rows
+
+    def make(self, path: str) -> tuple[bytes, float]:
+        """UTF-8 with a BOM, semicolons, French dates and decimals, as a spreadsheet saves it."""
+        return ("\ufeff" + "\r\n".join([_ANSWERS, *self.rows]) + "\r\n").encode(), self.world.now.timestamp()
 
 
 PLAYS: dict[str, Callable[[World], Tree]] = {

@@ -18,8 +18,9 @@ select
     'load_model' as comparison_method,
 
     -- measures
-    24 * loads.load_kw as observed_kwh,
-    24 * loads.expected_kw as expected_kwh,
+    24 * (loads.load_kw - loads.expected_kw) as excess_kwh,
+    -- An excess of load goes on by the day, one of heating by the degree-day.
+    cast(1 as double) as excess_weight,
 
     -- dates
     loads.day_date as from_date,
@@ -39,8 +40,8 @@ select
     'signature' as comparison_method,
 
     -- measures
-    periods.kwh_per_day as observed_kwh,
-    periods.expected_kwh_per_day as expected_kwh,
+    periods.kwh_per_day - periods.expected_kwh_per_day as excess_kwh,
+    periods.degree_days_per_day as excess_weight,
 
     -- dates
     periods.period_from_date as from_date,

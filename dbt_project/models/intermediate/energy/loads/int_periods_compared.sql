@@ -65,6 +65,7 @@ select
 
     -- measures
     round(kwh_per_day, 6) as kwh_per_day,
+    round(degree_days, 6) as degree_days_per_day,
     round(expected_kwh, 6) as expected_kwh_per_day,
     round(greatest(
         heating_excess_ratio * expected_kwh,

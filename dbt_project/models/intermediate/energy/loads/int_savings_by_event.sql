@@ -25,15 +25,15 @@ sides as (
         answers.event_start_date as start_date,
         days.comparison_method,
         count(*) filter (where days.to_date < answers.acted_on) as before_day_count,
-        sum(days.observed_kwh) filter (where days.to_date < answers.acted_on)
+        sum(days.excess_kwh) filter (where days.to_date < answers.acted_on)
             as before_kwh,
-        sum(days.expected_kwh) filter (where days.to_date < answers.acted_on)
-            as before_expected_kwh,
+        sum(days.excess_weight) filter (where days.to_date < answers.acted_on)
+            as before_weight,
         count(*) filter (where days.from_date >= answers.acted_on) as after_day_count,
-        sum(days.observed_kwh) filter (where days.from_date >= answers.acted_on)
+        sum(days.excess_kwh) filter (where days.from_date >= answers.acted_on)
             as after_kwh,
-        sum(days.expected_kwh) filter (where days.from_date >= answers.acted_on)
-            as after_expected_kwh
+        sum(days.excess_weight) filter (where days.from_date >= answers.acted_on)
+            as after_weight
     from answers
     cross join thresholds
     -- A bill across the day of the action speaks for neither side of it.
@@ -65,10 +65,9 @@ select
 
     -- measures
     sides.after_day_count as saving_day_count,
-    -- Had the excess gone on, it would be the same part of what is expected since.
+    -- The excess that would have gone on, less the one that is left.
     round(
-        sides.before_kwh / sides.before_expected_kwh * sides.after_expected_kwh
-        - sides.after_kwh, 6
+        sides.before_kwh / sides.before_weight * sides.after_weight - sides.after_kwh, 6
     ) as saved_kwh
 
 from sides
@@ -76,4 +75,4 @@ cross join thresholds
 where
     sides.before_day_count >= thresholds.saving_known_day_count
     and sides.after_day_count >= thresholds.saving_known_day_count
-    and sides.before_expected_kwh > 0
+    and sides.before_weight > 0
