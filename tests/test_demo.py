@@ -128,6 +128,19 @@ def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Pat
             tab.close()
 
 
+def test_alerts_show_what_was_done_and_what_it_saved(ran: tuple[Path, str]) -> None:
+    folder, _ = ran
+    (file,) = (folder / "files").glob("*/energy_alerts_by_event.parquet")
+    told = {row[0]: row[1:] for row in duckdb.sql(f"""
+        select anomaly_kind || ' ' || energy, bool_or(is_seen), bool_or(acted_on is not null), sum(saved_kwh) from '{file}' group by all
+    """).fetchall()}  # fmt: skip
+    assert told["night_base_load electricity"] == (True, False, None), "seen, and nothing done yet"
+    assert told["heating_excess heat_network"] == (True, False, None)
+    assert told["heating_excess gas"][:2] == (True, True) and told["heating_excess gas"][2] > 1000
+    assert told["drift electricity"][2] < 0, "what was done did not stop it"
+    assert told["frozen_index electricity"] == (True, True, None)
+
+
 def test_the_questions_of_the_policy_are_answered(ran: tuple[Path, str]) -> None:
     folder, _ = ran
     text = (PROJECT / "docs" / "questions.md").read_text(encoding="utf-8")
