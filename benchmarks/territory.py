@@ -30,6 +30,7 @@ def territory(folder: Path, until: dt.date, scale: float = 1.0, since: dt.date =
         yield {
             "ORCHESTRA_ENDPOINT": str(folder / "drops" / "{brick}"),
             "ORCHESTRA_ENDPOINT_PATRIMOINE_BATI": f"{url}/patrimoine_bati",
+            "ORCHESTRA_ENDPOINT_REPONSES_ALERTES": "none",
             "ORCHESTRA_LAKE": str(folder / "lake"),
         }
 

@@ -76,13 +76,14 @@ def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str
     """What tests/test_alarms.py scores on ten seeds is what a whole chain tells: held on this one, row by row."""
     folder, _ = ran
     key = json.loads((folder / "planted.json").read_text())
-    columns = "building_id, day_date, anomaly_kind, value_unit, observed_value, expected_value, observed_ratio, threshold_ratio, excess_kwh"
+    columns = "building_id, energy, day_date, anomaly_kind, value_unit, observed_value, expected_value"
+    columns += ", observed_ratio, threshold_ratio, excess_kwh"
     told = f"select {columns} from {{}}.{MART} where day_date < date '{key['until']}' - 35 order by all"
     with duckdb.connect(str(folder / "state" / "warehouse.duckdb"), read_only=True) as connection:
         found = connection.execute(told.format("marts")).fetchall()
     replica = Replica(World(key["scale"], dt.date.fromisoformat(key["until"]), key["seed"]), compile_models(tmp_path))
     replica.make(MART)
-    assert len(found) > 500 and {row[2] for row in found} == {"night_base_load", "drift", "missing_meter", "frozen_index"}
+    assert len(found) > 500 and {row[3] for row in found} == {"night_base_load", "drift", "missing_meter", "frozen_index", "heating_excess"}
     assert found == replica.read(told.format("dev.marts"))
 
 
@@ -131,6 +132,19 @@ def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Pat
                     sql = f"select {total} from '{file}' where {within}"
                     assert float(value) == pytest.approx(float(duckdb.sql(sql).fetchall()[0][0]), rel=1e-9), column
             tab.close()
+
+
+def test_alerts_show_what_was_done_and_what_it_saved(ran: tuple[Path, str]) -> None:
+    folder, _ = ran
+    (file,) = (folder / "files").glob("*/energy_alerts_by_event.parquet")
+    told = {row[0]: row[1:] for row in duckdb.sql(f"""
+        select anomaly_kind || ' ' || energy, bool_or(is_seen), bool_or(acted_on is not null), sum(saved_kwh) from '{file}' group by all
+    """).fetchall()}  # fmt: skip
+    assert told["night_base_load electricity"] == (True, False, None), "seen, and nothing done yet"
+    assert told["heating_excess heat_network"] == (True, False, None)
+    assert told["heating_excess gas"][:2] == (True, True) and told["heating_excess gas"][2] > 1000
+    assert told["drift electricity"][2] < 0, "what was done did not stop it"
+    assert told["frozen_index electricity"] == (True, True, None)
 
 
 def test_the_questions_of_the_policy_are_answered(ran: tuple[Path, str]) -> None:
@@ -199,8 +213,8 @@ def test_a_mart_that_makes_no_sense_is_withheld(ran: tuple[Path, str], tmp_path:
     good = next((folder / "files").glob(f"*/{mart}.parquet"))
     columns = [row[0] for row in duckdb.sql(f"describe from '{good}'").fetchall()]
     keys = {
-        "energy_anomalies_by_building_day": ["building_id", "day_date", "anomaly_kind"],
-        "energy_alerts_by_event": ["building_id", "anomaly_kind", "start_date"],
+        "energy_anomalies_by_building_day": ["building_id", "energy", "day_date", "anomaly_kind"],
+        "energy_alerts_by_event": ["building_id", "energy", "anomaly_kind", "start_date"],
         "energy_by_building_year": ["building_id", "year", "energy"],
         "tertiary_obligation_by_entity_year": ["efa_id", "year"],
         "network_energy_by_commune_sector_year": ["commune_code", "sector_code", "energy", "method_version", "calendar_year"],

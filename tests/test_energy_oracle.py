@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
+from fixtures.alerts_oracle import events, heating_excess
 from fixtures.cost_oracle import add_costs, add_obligation, by_entity, by_year, with_costs
 from fixtures.energy_oracle import DAY, PARIS, Case, Key, Oracle, Row, midnight, month_of
 from test_incremental import Chain, _as_files
@@ -33,13 +34,14 @@ COLUMNS = {"buildings": "building_id name use floor_area_m2 commune_code longitu
            "declared_indexes": "meter_id measure_name read_on index_kwh",
            "contracts": "contract_id building_id energy valid_from valid_to",
            "bills": "bill_id building_id contract_id energy from_date to_date quantity unit updated_at"}  # fmt: skip
-MONTHS, COMMUNES, ANOMALIES = (
-    "energy_by_building_month", "public_buildings_energy_by_commune_month", "energy_anomalies_by_building_day",
+MONTHS, COMMUNES, ANOMALIES, ALERTS = (
+    "energy_by_building_month", "public_buildings_energy_by_commune_month", "energy_anomalies_by_building_day", "energy_alerts_by_event",
 )  # fmt: skip
 YEARS, ENTITIES = "energy_by_building_year", "tertiary_obligation_by_entity_year"
 GRAINS = {YEARS: ("building_id", "year", "energy"), ENTITIES: ("efa_id", "year"),
           MONTHS: ("building_id", "month_date", "energy"), COMMUNES: ("commune_code", "month_date", "energy"),
-          ANOMALIES: ("building_id", "day_date", "anomaly_kind")}  # fmt: skip
+          ANOMALIES: ("building_id", "energy", "day_date", "anomaly_kind"),
+          ALERTS: ("building_id", "energy", "anomaly_kind", "start_date")}  # fmt: skip
 # Half of the last decimal that is shown, and a little more: sums are of figures that were rounded.
 OF_MONTHS = {
     **dict.fromkeys(("consumption_kwh", "consumption_kwh_pci", "produced_kwh", "apportioned_kwh", "emissions_kgco2e"), 0.21),
@@ -67,8 +69,15 @@ OF_ENTITIES = {
 ROUNDED = {
     YEARS: OF_YEARS, ENTITIES: OF_ENTITIES, MONTHS: OF_MONTHS, COMMUNES: OF_MONTHS, ANOMALIES: {"excess_kwh": 0.0501} | dict.fromkeys(
         ("observed_value", "expected_value", "observed_ratio", "threshold_ratio"), 0.00051),
+    ALERTS: {"excess_kwh": 0.0501, "observed_value": 0.00051, "expected_value": 0.00051},
 }  # fmt: skip
 """Half of the last digit that a mart shows, by mart and column."""
+BY_UNIT_TESTS = frozenset((
+    "is_open", "is_factor_verified", "is_seen", "action", "action_owner", "saving_method", "event_rank", "excess_kwh_pci",
+    "excess_emissions_kgco2e", "cost_eur", "smallest_detectable_excess_kwh", "answer_count", "effect_expected_kwh", "saving_day_count",
+    "saved_kwh", "seen_on", "acted_on", "closed_on",
+))  # fmt: skip
+"""Columns of alerts that dbt's unit tests hold, and tests/test_alarms.py."""
 TERRITORY = yaml.safe_load((PROJECT / "territory.yml").read_text(encoding="utf-8"))
 
 
@@ -435,7 +444,7 @@ class Maker:
             start, end = (dt.date(2024 + m // 12, m % 12 + 1, 1) for m in (2 * n, 2 * n + 2))
             days = (end - start).days
             cold = sum(max(0.0, 18 - self.mean.get(start + DAY * i, 9)) for i in range(days))
-            bill("B11", "gas", start, end, 1400 * days + 130 * cold, "kWh_pcs")
+            bill("B11", "gas", start, end, (1400 * days + 130 * cold) * (1.3 if n == 6 else 1), "kWh_pcs")
             bill("B10", "electricity", start, end, 30 * days)
         bill("B10", "propane", "2024-01-10", "2024-03-01", 800, "kg", "CD")
         bill("B10", "propane", "2024-03-01", "2024-05-10", 600, "kg", "CD")
@@ -504,12 +513,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Oracle, Ch
         patch.setattr(steps, "DBT_PROJECT", folder / "dbt_project")
         patch.setenv("ORCHESTRA_BRICKS", str(folder / "ingestion" / "bricks"))
         patch.setenv("ORCHESTRA_ENDPOINT", str(folder / "drops" / "{brick}"))
+        patch.setenv("ORCHESTRA_ENDPOINT_REPONSES_ALERTES", "none")
         chain = Chain(folder)
         chain.run()
         yield oracle, chain
 
 
-def differences(chain: Chain, mart: str, expected: dict[Key, Row]) -> list[str]:
+def differences(chain: Chain, mart: str, expected: dict[Key, Row], aside: frozenset[str] = frozenset()) -> list[str]:
     """Say what differs from the oracle: the row, the column, what was expected and what was found."""
     with duckdb.connect(str(chain.lake.state / "warehouse.duckdb"), read_only=True) as connection:
         cursor = connection.execute(f"select * from marts.{mart}")
@@ -517,7 +527,7 @@ def differences(chain: Chain, mart: str, expected: dict[Key, Row]) -> list[str]:
         found = {tuple(row[names.index(name)] for name in GRAINS[mart]): dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
     told = [f"{mart} {' '.join(map(str, key))}: row expected, none found" for key in sorted(expected.keys() - found.keys())]
     told += [f"{mart} {' '.join(map(str, key))}: row found, none expected" for key in sorted(found.keys() - expected.keys())]
-    told += [f"{mart}: column {name} is not compared" for name in {*names} - {*GRAINS[mart]}.union(*expected.values())]
+    told += [f"{mart}: column {name} is not compared" for name in {*names} - {*GRAINS[mart]}.union(aside, *expected.values())]
     for key in sorted(expected.keys() & found.keys()):
         for column, value in expected[key].items():
             if not is_same(value, found[key][column], ROUNDED.get(mart, {}).get(column, 1e-6)):
@@ -536,7 +546,7 @@ def is_same(expected: Any, found: Any, within: float) -> bool:
 @pytest.mark.chain
 def test_marts_are_those_of_the_oracle(built: tuple[Oracle, Chain]) -> None:
     oracle, chain = built
-    months, anomalies = oracle.by_building(), oracle.anomalies()
+    months, anomalies = oracle.by_building(), oracle.anomalies() | heating_excess(oracle)
     assert len(months) > 150
     told_of = {name: {str(row[name]) for row in months.values()} for name in ("apportionment_method", "consumption_source")}
     assert told_of["apportionment_method"] == {"time", "signature", "degree_days", "mixed", "None"}
@@ -548,10 +558,11 @@ def test_marts_are_those_of_the_oracle(built: tuple[Oracle, Chain]) -> None:
         assert any(row[name] for row in months.values()), f"the case has no {name}"
     sources = [months["B10", dt.date(2024, month, 1), "electricity"]["consumption_source"] for month in (5, 6)]
     assert sources == ["bill", "meter"], "the meter came on the 28th of May"
-    assert {kind for _, _, kind in anomalies} == {"night_base_load", "drift", "missing_meter", "frozen_index"}
+    assert {kind for *_, kind in anomalies} == {"night_base_load", "drift", "heating_excess", "missing_meter", "frozen_index"}
     told = differences(chain, MONTHS, with_costs(oracle, months))
     told += differences(chain, COMMUNES, oracle.by_commune())
     told += differences(chain, ANOMALIES, anomalies)
+    told += differences(chain, ALERTS, events(anomalies, oracle.limits["event_gap_day_count"]), BY_UNIT_TESTS)
     assert told == [], "\n".join(told[:50])
 
 

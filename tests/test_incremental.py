@@ -94,7 +94,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     shutil.copytree(PROJECT / "dbt_project", folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
     shutil.copytree(PROJECT / "ingestion" / "bricks", folder / "ingestion" / "bricks")
     _as_files(folder / "ingestion" / "bricks" / "patrimoine_bati.yml")
-    for brick in ("lora_batiments", "meteo_stations", "insee_cog"):
+    for brick in ("lora_batiments", "meteo_stations", "insee_cog", "reponses_alertes"):
         drops.write_drops(folder / "drops" / brick, brick, until=UNTIL)
     (folder / "drops" / "patrimoine_bati").mkdir()
     shutil.copy(folder / "drops" / "insee_cog" / "SANDBOX.json", folder / "drops" / "patrimoine_bati" / "SANDBOX.json")
@@ -110,6 +110,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         patch.setattr(steps, "DBT_PROJECT", folder / "dbt_project")
         patch.setenv("ORCHESTRA_BRICKS", str(folder / "ingestion" / "bricks"))
         patch.setenv("ORCHESTRA_ENDPOINT", str(folder / "drops" / "{brick}"))
+        patch.setenv("ORCHESTRA_ENDPOINT_REPONSES_ALERTES", "none")
         yield Chain(folder)
 
 
@@ -160,7 +161,7 @@ def differing(one: dict[str, tuple], other: dict[str, tuple]) -> list[str]:
 
 
 @pytest.mark.chain
-def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain) -> None:
+def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     # Everything, from nothing; a bill may lack its first day here, and dbt only warns of it.
     lenient = chain.project / "models/staging/patrimoine_bati/_patrimoine_bati.yml"
     text = lenient.read_text(encoding="utf-8")
@@ -207,12 +208,21 @@ def test_each_change_moves_what_it_should_and_all_equals_a_rebuild(chain: Chain)
     assert month == [(dt.date(2024, 2, 1),)]
     assert "stg_lora_batiments__frames" not in touched
 
-    # A bill that lacks its first day, thus its month: it is there, and dbt says so.
+    # A bill that lacks its first day, thus its month, and an answer to an alert that does not exist: both are there, and dbt says so.
+    answers = chain.folder / "drops/reponses_alertes"
+    (answers / "reponses_alertes.csv").write_text(
+        "batiment;energie;nature;debut;vu_le;action;action_le;responsable;effet_attendu_kwh;clos_le\n"
+        "BAT-00001;gas;heating_excess;01/02/2024;01/03/2024;Réglage;02/03/2024;Exploitation;1,5;\n", encoding="utf-8"
+    )  # fmt: skip
+    monkeypatch.setenv("ORCHESTRA_ENDPOINT_REPONSES_ALERTES", str(answers))
     lines.append(bill | {"bill_id": "FAC-WITHOUT-MONTH", "from_date": None, "updated_at": "2024-10-12T11:00:00+00:00"})
     bills.write_text("".join(json.dumps(line) + "\n" for line in lines))
     chain.run()
     assert chain.read("select count(*) from staging.stg_patrimoine_bati__bills where month_date is null") == [(1,)]
-    assert [warning.split(".")[0] for warning in chain.warnings] == ["test not_null_stg_patrimoine_bati__bills_from_date"]
+    told = ["test answers_find_their_alert", "test not_null_stg_patrimoine_bati__bills_from_date"]
+    assert sorted(warning.split(".")[0] for warning in chain.warnings) == told
+    asked = "select action, event_start_date, effect_expected_kwh from intermediate.int_answers_by_event"
+    assert chain.read(asked) == [("Réglage", None, 1.5)]
 
     assert differing(chain.rebuilt(), chain.contents()) == []
 

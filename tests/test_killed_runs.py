@@ -156,7 +156,9 @@ def trial(folder: Path, root: str, environment: dict[str, str]) -> Iterator[tupl
     """Give a trial whose lake stands at the eve of DAY, what a run of that day takes, and what it makes."""
     with start(until=DAY - dt.timedelta(days=1)) as eve:
         port = eve.port
-        tried = Trial(folder, root, {**environment, "ORCHESTRA_ENDPOINT": f"{eve.url}/{{brick}}"})
+        # No alert is answered yet: the sandbox has no such file.
+        places = {"ORCHESTRA_ENDPOINT": f"{eve.url}/{{brick}}", "ORCHESTRA_ENDPOINT_REPONSES_ALERTES": "none"}
+        tried = Trial(folder, root, {**environment, **places})
         tried.run()
     tried.save()
     with start(port, until=DAY):
@@ -213,7 +215,7 @@ def test_a_lake_on_s3_killed_in_each_step_is_what_an_undisturbed_run_makes(tmp_p
             assert [name for name in expected | contents if contents.get(name) != expected.get(name)] == []
             assert tried.left_behind() == []
             again = json.loads(subprocess.run([*RUN, "--json"], env=tried.environment, capture_output=True, check=True).stdout)
-            assert [step["entry"] for step in again["lands"]] == [None] * 4 and again["build"]["nodes"] == []
+            assert not any(step["entry"] for step in again["lands"]) and again["build"]["nodes"] == []
 
 
 @pytest.mark.soak

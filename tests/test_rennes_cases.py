@@ -111,7 +111,12 @@ def test_replay_gives_its_eight_values_and_its_two_sensors(warehouse: duckdb.Duc
     found = measures(warehouse, f"deveui = '{REPLAYED}'")
     paris = dt.timezone(dt.timedelta(hours=2))
     assert sorted((f"{at.astimezone(paris):%Y-%m-%d %H:%M:%S}", name, value) for _, at, name, value in found) == sorted(wanted)
-    replayed = warehouse.execute("from intermediate.int_sensors_to_replay order by all").fetchall()
+    # The chain keeps what says which sensors to replay, over which days: those whose settings changed since their last replay.
+    to_date = "coalesce(disabled_date, cast(read_at at time zone 'Europe/Paris' as date))"
+    replayed = warehouse.execute(f"""
+        select deveui, enabled_date, {to_date} from staging.stg_lora_batiments__sensors
+        where updated_date >= replayed_date or (updated_date is not null and replayed_date is null) order by all
+    """).fetchall()
     assert replayed == [
         (REPLAYED, dt.date(2022, 9, 1), dt.date(2022, 9, 3)),
         (NKE, dt.date(2022, 9, 1), dt.date(2022, 9, 2)),

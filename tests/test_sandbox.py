@@ -12,6 +12,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from test_energy_signature import cold_of
 
 from ingestion.sandbox.files import WeatherTree, write_drops
 from ingestion.sandbox.lora import LoraTree
@@ -307,6 +308,44 @@ def test_a_frozen_index_stands_still_from_the_day_to_the_day_that_the_key_says(w
             assert after - before >= counted
     worlds = [World(seed=seed) for seed in range(6)]
     assert {bool(other.freezes[2][:, i].any()) for other in worlds for i in (0, 3)} == {True, False}
+
+
+def test_heating_that_is_no_longer_set_back_takes_what_the_key_says(world: World) -> None:
+    faults = [each for each in world.planted if each["kind"] == "heating_not_set_back"]
+    assert {fault["params"]["energy"] for fault in faults} == {"gas", "heat_network"}
+    cold = cold_of(world)
+    for fault in faults:
+        i, rise = world.building_ids.index(fault["building_id"]), fault["params"]["heating_rise_share"]
+        key, factor = world.signatures[i], {"gas": 1.11, "heat_network": 0.001}[fault["params"]["energy"]]
+
+        def heating(first: str, last: str, i: int = i, key: dict = key, factor: float = factor) -> float:
+            """What the bills of whole months say of heating, over what the key's signature makes of their weather."""
+            bills = [
+                bill for bill in world.all_bills if bill["building_id"] == world.building_ids[i] and first <= str(bill["from_date"]) < last
+            ]
+            days = [day for bill in bills for day in cold if bill["from_date"] <= day < bill["to_date"]]
+            taken = sum(bill["corrected"] for bill in bills) / factor - key["base_kwh_per_day"] * len(days)
+            return taken / (key["slope_kwh_per_degree_day"] * sum(cold[day] for day in days))
+
+        assert heating("2024-01-01", "2025-01-01") == pytest.approx(1, abs=0.04)
+        assert heating("2025-02-01", "2025-04-01") == pytest.approx(1 + rise, abs=0.07)
+        assert heating("2025-10-01", "2025-12-01") == pytest.approx(1 if fault["to"] else 1 + rise, abs=0.07)
+        assert fault["to"] in (None, "2025-04-01")
+
+
+def test_the_manager_answers_once_there_is_something_to_answer() -> None:
+    def served(until: dt.date) -> tuple[bool, list[dict[str, str]]]:
+        with start(until=until) as sandbox:
+            client = Client(sandbox.port)
+            text = client.get("/reponses_alertes/reponses_alertes.csv")[1].decode("utf-8-sig")
+            return "reponses_alertes" in json.loads(client.get("/")[1])["bricks"], list(csv.DictReader(io.StringIO(text), delimiter=";"))
+
+    assert served(dt.date(2024, 10, 12))[0] is False
+    is_played, rows = served(dt.date(2025, 3, 20))
+    (mended,) = (row for row in rows if row["batiment"] == "BAT-00011")
+    assert is_played and mended["nature"] == "heating_excess" and mended["action"] == "", "it is seen, and not mended yet"
+    (mended,) = (row for row in served(dt.date(2025, 12, 31))[1] if row["batiment"] == "BAT-00011")
+    assert (mended["action_le"], mended["clos_le"]) == ("01/04/2025", "30/06/2025")
 
 
 def test_no_device_keeps_to_the_second_and_some_speak_once_a_day(tree: LoraTree) -> None:

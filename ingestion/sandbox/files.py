@@ -28,6 +28,15 @@ _EPCI = (
     "dept;siren;raison_sociale;nature_juridique;mode_financ;nb_membres;total_pop_tot;total_pop_mun;dep_com;insee;"
     "siren_membre;nom_membre;ptot_2025;pmun_2025"
 )
+_ANSWERS = "batiment;energie;nature;debut;vu_le;action;action_le;responsable;effet_attendu_kwh;clos_le"
+# By planted fault: kind of alert, days until its first day, until it is seen, the action, days until it, kWh that it is to save a year.
+_ANSWERED = {
+    "night_leak": ("night_base_load", 4, 12, "", 0, ""),
+    "drift": ("drift", 80, 95, "Ventilation réglée", 150, "4500,5"),
+    "frozen_index": ("frozen_index", 3, 6, "Tête de lecture remplacée", 21, ""),
+    "gap": ("missing_meter", 0, 3, "", 0, ""),
+    "heating_not_set_back": ("heating_excess", 0, 50, "Abaissement de nuit rétabli", 0, "12000"),
+}
 
 
 def write_drops(folder: Path, brick: str, scale: float = 1.0, until: dt.date | None = None, seed: int = 35) -> int:
@@ -165,4 +174,42 @@ class CommunesTree(FlatTree):
         return ("\r\n".join(lines) + "\r\n").encode("cp1252"), modified
 
 
-PLAYS: dict[str, Callable[[World], Tree]] = {"meteo_stations": WeatherTree, "insee_cog": CommunesTree}
+class AnswersTree(FlatTree):
+    """The spreadsheet in which the energy manager answers the alerts that faults planted in the territory raise."""
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Paths of the files, from the root: none before the first answer."""
+        return ["reponses_alertes.csv"] if self.rows else []
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """Lines of the spreadsheet; what is dated after today is not in it yet."""
+        rows, now = [], self.world.until
+        for fault in self.world.planted:
+            if fault["kind"] not in _ANSWERED:
+                continue
+            kind, told_after, seen_after, action, acts_after, expected_kwh = _ANSWERED[fault["kind"]]
+            first = dt.date.fromisoformat(fault["from"][:10])
+            told, seen = first + dt.timedelta(days=told_after), first + dt.timedelta(days=seen_after)
+            acted: dt.date | None = first + dt.timedelta(days=acts_after) if acts_after else None
+            if fault["kind"] == "heating_not_set_back":  # it is the action that mends it
+                acted = dt.date.fromisoformat(fault["to"]) if fault["to"] else None
+            if seen <= now:
+                row = [fault["building_id"], fault["params"].get("energy", "electricity"), kind, f"{told:%d/%m/%Y}", f"{seen:%d/%m/%Y}"]
+                done = acted is not None and acted <= now
+                row += [action, f"{acted:%d/%m/%Y}", "Exploitation des bâtiments", expected_kwh] if done else [""] * 4
+                closed = acted + dt.timedelta(days=90) if acted else None
+                rows.append(";".join([*row, f"{closed:%d/%m/%Y}" if closed and closed <= now else ""]))
+        return rows
+
+    def make(self, path: str) -> tuple[bytes, float]:
+        """UTF-8 with a BOM, semicolons, French dates and decimals, as a spreadsheet saves it."""
+        return ("\ufeff" + "\r\n".join([_ANSWERS, *self.rows]) + "\r\n").encode(), self.world.now.timestamp()
+
+
+PLAYS: dict[str, Callable[[World], Tree]] = {
+    "meteo_stations": WeatherTree,
+    "insee_cog": CommunesTree,
+    "reponses_alertes": AnswersTree,
+}

@@ -148,7 +148,9 @@ class Sandbox(socketserver.ThreadingTCPServer):
         """Bind the address; nothing of the world is made before it is asked for."""
         super().__init__(address, Handler)
         self.world, self.born, self.stamp = world, time.monotonic(), (0, "")
-        self.players = {brick: play(world) for brick, play in players().items()}
+        made = {brick: play(world) for brick, play in players().items()}
+        # What has no file yet is not there to be read.
+        self.players = {brick: one for brick, one in made.items() if not hasattr(one, "list_folder") or one.list_folder(())}
 
     def __enter__(self) -> Self:
         """Give the handle itself."""

@@ -87,6 +87,8 @@ REFERENCES = {
     "school": 150, "gymnasium": 170, "pool": 650, "offices": 190, "library": 190, "nursery": 230, "cultural": 200, "technical": 210,
 }  # fmt: skip
 """Made up: final kWh a m2 of tertiary area in the reference year of the entity, as entered in OPERAT."""
+_NOT_SET_BACK: dict[int, tuple[str, str | None]] = {4: ("2025-01-13", None), 10: ("2025-01-13", "2025-04-01")}
+"""Archetypes of which the heating is no longer set back at night, from a day on and until another (none: it lasts)."""
 STATIONS = (
     ("35281001", "RENNES-ST JACQUES", 48.0688, -1.7340, 36, 0.0),
     ("35228001", "DINARD", 48.5848, -2.0763, 65, -0.6),
@@ -241,12 +243,30 @@ class World:
             if power and i // 12 % PLANTED_EVERY == 0:
                 add(power, i, epoch_hour(IN_PLACE), None, {"subscribed_power_kva": float(self.power[i])})
                 found[-1]["brick"] = "patrimoine_bati"
+        for i, (first, mended, rise) in self.not_set_back.items():
+            if first <= self.until:
+                where = {"building_id": self.building_ids[i], "meter_id": None, "deveui": None}
+                span = {"from": str(first), "to": str(mended) if mended and mended <= self.until else None}
+                heats = {"energy": self.types[i].heating, "heating_rise_share": rise}
+                found.append({"kind": "heating_not_set_back", "brick": "patrimoine_bati", **where, **span, "params": heats})
         for bill in self.all_bills:
             if bill["corrected_at"] and bill["corrected_at"] <= self.now:
                 where = {"building_id": bill["building_id"], "meter_id": None, "deveui": None}
                 span = {"from": str(bill["from_date"]), "to": str(bill["to_date"])}
                 extra = {"bill_id": bill["bill_id"], "first_quantity": bill["quantity"], "quantity": bill["corrected"]}
                 found.append({"kind": "corrected_bill", "brick": "patrimoine_bati", **where, **span, "params": extra})
+        return found
+
+    @cached_property
+    def not_set_back(self) -> dict[int, tuple[dt.date, dt.date | None, float]]:
+        """Buildings whose heating is no longer set back at night: first day, day on which it is mended, what it takes more."""
+        found = {}
+        for i in range(self.size):
+            if i % 12 in _NOT_SET_BACK and i // 12 % PLANTED_EVERY == 0:
+                shift = dt.timedelta(days=int(self.draw("set back", i) * 60) * (i >= 12))
+                first, mended = _NOT_SET_BACK[i % 12]
+                until = dt.date.fromisoformat(mended) + shift if mended else None
+                found[i] = dt.date.fromisoformat(first) + shift, until, round(0.2 + 0.1 * float(self.draw("rise", i)), 3)
         return found
 
     # -- weather --------------------------------------------------------------------------------------------------
@@ -515,6 +535,10 @@ class World:
                 month = end.year * 12 + end.month
                 noise, wrong, wait, later = (float(self.draw(t, i, month)) for t in ("bill", "wrong", "wait", "later"))
                 amount = per_day * (b - a) + per_degree_day * float(degree_days[b] - degree_days[a])
+                if i in self.not_set_back:
+                    first, mended, rise = self.not_set_back[i]
+                    since, until = ((min(max(day, start), end) - FIRST_DAY).days for day in (first, mended or end))
+                    amount += rise * per_degree_day * float(degree_days[until] - degree_days[since])
                 amount *= factor * (0.95 + 0.1 * noise)
                 issued = dt.datetime.combine(end, dt.time(8), dt.UTC) + dt.timedelta(hours=round(120 + 360 * wait))
                 corrected = wrong < RATES["corrected_bill"]

@@ -1,64 +1,77 @@
 with events as (
 
-    select * from {{ ref('int_anomalies_by_event') }}
+    select * from {{ ref('int_events_valued') }}
 
 ),
 
-meters as (
+detection as (
 
-    select * from {{ ref('int_meters_judged_by_day') }}
-
-),
-
-buildings as (
-
-    select * from {{ ref('int_excess_detectable_by_building') }}
+    select * from {{ ref('int_detection_by_building') }}
 
 ),
 
-factors as (
+answers as (
 
-    select * from {{ ref('emission_factors') }}
+    select * from {{ ref('int_answers_by_event') }}
 
 ),
 
-edge as (
+savings as (
 
-    select max(meters.day_date) as last_date from meters
+    select * from {{ ref('int_savings_by_event') }}
 
 )
 
 select
     -- keys
     events.building_id,
+    events.energy,
     events.anomaly_kind,
     events.start_date,
 
     -- attributes
-    events.open_until_date >= edge.last_date as is_open,
+    events.open_until_date >= if(
+        events.consumption_source = 'bill',
+        detection.last_billed_date,
+        detection.last_heard_date
+    ) as is_open,
+    events.consumption_source,
     events.value_unit,
-    factors.verified_on is not null as is_factor_verified,
+    events.is_factor_verified,
+    answers.seen_on is not null as is_seen,
+    answers.action,
+    answers.action_owner,
+    savings.saving_method,
 
     -- measures
-    rank() over (order by events.excess_kwh desc nulls last) as event_rank,
+    rank() over (order by events.excess_kwh_pci desc nulls last) as event_rank,
     events.anomaly_day_count,
     events.excess_day_count,
     round(events.observed_value, 3) as observed_value,
     round(events.expected_value, 3) as expected_value,
     round(events.excess_kwh, 1) as excess_kwh,
-    round(events.excess_kwh * factors.kgco2e_per_kwh, 1) as excess_emissions_kgco2e,
-    cast(null as double) as cost_eur,
-    buildings.smallest_detectable_excess_kwh,
+    round(events.excess_kwh_pci, 1) as excess_kwh_pci,
+    round(events.excess_emissions_kgco2e, 1) as excess_emissions_kgco2e,
+    round(events.cost_eur, 2) as cost_eur,
+    detection.smallest_detectable_excess_kwh,
+    coalesce(answers.answer_count, 0) as answer_count,
+    answers.effect_expected_kwh,
+    savings.saving_day_count,
+    round(savings.saved_kwh, 1) as saved_kwh,
 
     -- dates
-    events.end_date
+    events.end_date,
+    answers.seen_on,
+    answers.acted_on,
+    answers.closed_on
 
 from events
-cross join edge
-left join factors
+left join detection using (building_id, energy) -- noqa: ST07
+left join savings using (building_id, energy, anomaly_kind, start_date) -- noqa: ST07
+left join answers
     on
-        factors.energy = 'electricity'
-        and factors.heat_network is null
-        and events.start_date >= factors.valid_from
-        and coalesce(events.start_date < factors.valid_to, true)
-left join buildings on events.building_id = buildings.building_id
+        events.building_id = answers.building_id
+        and events.energy = answers.energy
+        and events.anomaly_kind = answers.anomaly_kind
+        and events.start_date = answers.event_start_date
+        and answers.is_latest

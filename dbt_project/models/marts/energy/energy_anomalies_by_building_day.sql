@@ -7,11 +7,13 @@ with anomalies as (
 select
     -- keys
     building_id,
+    energy,
     day_date,
     anomaly_kind,
     month_date,
 
     -- attributes
+    consumption_source,
     value_unit,
     reference_window,
 

@@ -27,6 +27,10 @@
     'still_alarm_day_count',
     'still_known_day_count',
     'still_moving_share',
+    'heating_noise_ratio',
+    'heating_excess_ratio',
+    'saving_day_count',
+    'saving_known_day_count',
 ] %}
 with energy_thresholds as (
 

@@ -65,13 +65,13 @@ select
         sqrt(fits.variance * fits.period_count / fits.day_count)
         / nullif(fits.mean_kwh, 0), 6
     ) as cvrmse,
+    round((fits.mean_kwh - fits.base) / nullif(fits.slope, 0), 6) as mean_degree_days,
     fits.day_count,
     fits.period_count
 
 from fits
 cross join thresholds
 left join buildings on fits.building_id = buildings.building_id
--- The meters' fit where they were read long enough, the bills' else.
 qualify row_number() over (
     partition by fits.building_id, fits.energy
     order by

@@ -50,7 +50,7 @@ expected as (
     from expected_meters
     where expected_meters.energy = 'electricity'
     group by expected_meters.building_id, expected_meters.day_date
-    having not bool_or(expected_meters.is_frozen)
+    having not bool_or(expected_meters.is_still)
 
 )
 

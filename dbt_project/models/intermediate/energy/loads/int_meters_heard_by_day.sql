@@ -23,7 +23,7 @@ registers as (
 
 ),
 
--- A device is frozen when none of its registers moves.
+-- A device stands still when none of its registers moves.
 days as (
 
     select
@@ -64,7 +64,7 @@ select
     counted.day_place - counted.moved_day_place >= thresholds.still_alarm_day_count
     and counted.moved_day_place >= thresholds.still_known_day_count
     and counted.moved_day_count
-    >= thresholds.still_moving_share * counted.moved_day_place as is_frozen,
+    >= thresholds.still_moving_share * counted.moved_day_place as is_still,
 
     -- measures
     counted.day_place - counted.moved_day_place as still_day_count,

@@ -1,6 +1,6 @@
 with meters as (
 
-    select * from {{ ref('stg_patrimoine_bati__meters') }}
+    select * from {{ ref('int_meters_expected_by_day') }}
 
 ),
 
@@ -33,9 +33,8 @@ expected as (
 
     select
         meters.*,
-        days.*,
         heard.meter_id is null as is_silent,
-        coalesce(heard.is_frozen, false) as is_frozen,
+        coalesce(heard.is_still, false) as is_still,
         heard.still_day_count,
         heard.still_alarm_day_count,
         days.day_place > thresholds.edge_day_count
@@ -45,12 +44,13 @@ expected as (
             as is_known
     from days
     cross join thresholds
-    -- A meter is expected on days on which it stands from end to end, with a device.
+    -- Silence says nothing on the days on which a meter is put in place or removed.
     inner join meters
         on
-            meters.deveui is not null
-            and days.day_date > {{ local_date('meters.valid_from_at') }}
-            and coalesce(days.day_date < {{ local_date('meters.valid_to_at') }}, true)
+            days.day_date = meters.day_date
+            and days.month_date = meters.month_date
+            and meters.has_device
+            and meters.is_all_day
     left join heard
         on meters.meter_id = heard.meter_id and days.day_date = heard.day_date
 
@@ -64,7 +64,7 @@ select
     -- attributes
     building_id,
     energy,
-    is_frozen,
+    is_still,
     is_known and is_silent and (
         lag(is_silent, 1, false) over meter or lead(is_silent, 1, false) over meter
     ) as is_missing,

@@ -16,7 +16,7 @@ dated as (
         anomalies.*,
         cast(thresholds.event_gap_day_count as int) as gap_days,
         lag(anomalies.day_date) over (
-            partition by anomalies.building_id, anomalies.anomaly_kind
+            partition by anomalies.building_id, anomalies.energy, anomalies.anomaly_kind
             order by anomalies.day_date
         ) as previous_date
     from anomalies
@@ -30,7 +30,7 @@ numbered as (
         dated.*,
         -- A few days without alarm, or without load, do not end an event.
         sum(if(dated.previous_date + dated.gap_days >= dated.day_date, 0, 1)) over (
-            partition by dated.building_id, dated.anomaly_kind
+            partition by dated.building_id, dated.energy, dated.anomaly_kind
             order by dated.day_date
             rows between unbounded preceding and current row
         ) as event_number
@@ -41,10 +41,12 @@ numbered as (
 select
     -- keys
     numbered.building_id,
+    numbered.energy,
     numbered.anomaly_kind,
     numbered.event_number,
 
     -- attributes
+    max(numbered.consumption_source) as consumption_source,
     max(numbered.value_unit) as value_unit,
 
     -- measures
@@ -61,4 +63,8 @@ select
     max(numbered.day_date) + max(numbered.gap_days) as open_until_date
 
 from numbered
-group by numbered.building_id, numbered.anomaly_kind, numbered.event_number
+group by
+    numbered.building_id,
+    numbered.energy,
+    numbered.anomaly_kind,
+    numbered.event_number
