@@ -33,7 +33,6 @@ CHAIN = [
     "int_energy_signatures_fitted",
     "int_bills_shared_by_day",
     "int_consumptions_billed_by_day",
-    "int_consumptions_by_source_month",
     "int_consumptions_by_building_month",
     "int_consumptions_judged",
     "int_consumptions_compared",
