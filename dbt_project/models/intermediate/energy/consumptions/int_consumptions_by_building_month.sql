@@ -36,7 +36,7 @@ select
     -- keys
     building_id,
     energy,
-    month_date,
+    calendar_days.month_date,
 
     -- attributes
     consumption_source,
@@ -65,13 +65,13 @@ select
 from days
 full outer join expected_months
     using (building_id, energy, consumption_source, month_date) -- noqa: ST07
-inner join calendar_days on month_date = calendar_days.day_date
-group by building_id, energy, consumption_source, month_date
-window sources as (partition by month_date, building_id, energy)
--- What is metered all month is not counted a second time from its bills; what is not
--- gives way to bills that tell more.
+inner join calendar_days
+    on calendar_days.day_date = coalesce(days.month_date, expected_months.month_date)
+group by building_id, energy, consumption_source, calendar_days.month_date
+window sources as (partition by calendar_days.month_date, building_id, energy)
+-- What is metered all month is not counted again from its bills; else what tells more.
 qualify row_number() over (
-    partition by month_date, building_id, energy
+    partition by calendar_days.month_date, building_id, energy
     order by
         if(consumption_source = 'meter', completeness_share, 0)
         >= {{ threshold('complete_month_share') }} desc,
