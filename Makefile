@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 DEMO := lake/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak check up bench lock clean
+.PHONY: help venv demo test soak conformance check up bench lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 venv: $(VENV)/.made ## make the virtual environment from requirements.lock
 
@@ -23,10 +23,13 @@ demo: venv ## the whole chain over a synthetic territory, in a lake of its own (
 	@$(BIN)/python -m flows.demo $(DEMO)
 
 test: venv ## the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak" tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak and not conformance" tests
 
 soak: venv ## kills at seeded instants, hundred clean days, random models: long
 	$(BIN)/python -m pytest -m soak -s tests
+
+conformance: venv ## every model on Spark, by a Python that has pyspark (ORCHESTRA_PYSPARK=/path/to/python)
+	$(BIN)/python -m pytest -m conformance -s tests
 
 check: venv ## ruff, import-linter, types, sqlfluff, dbt-bouncer, bricks, size of the engine
 	$(BIN)/ruff check .

@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion import local_hours, privacy
 from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_territory
-from ingestion.casting import Notation, cast, has_zone, json_place, notation_of, plausible, typed_without_nulls, within, without_nulls
+from ingestion.casting import (
+    Notation,
+    as_written,
+    cast,
+    has_zone,
+    json_place,
+    notation_of,
+    plausible,
+    typed_without_nulls,
+    within,
+    without_nulls,
+)
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal, Position, files_of
@@ -575,6 +586,8 @@ class _Select:
         """Write the text of a source column, empty being NULL."""
         if self.part.columns is None:
             values = [f"doc.{quoted(alias)}" for alias in self.aliases[name]]
+            if self._declared(name) == "string":
+                values = [as_written(value, "_doc", alias) for value, alias in zip(values, self.aliases[name], strict=True)]
             return without_nulls(f"coalesce({', '.join(values)})" if len(values) > 1 else values[0], self.notation.null_values)
         own = self._typed(name)
         if own == "null":

@@ -33,12 +33,10 @@ CHAIN = [
     "int_energy_signatures_fitted",
     "int_bills_shared_by_day",
     "int_consumptions_billed_by_day",
-    "int_consumptions_by_source_month",
     "int_consumptions_by_building_month",
     "int_consumptions_judged",
     "int_consumptions_compared",
-    "int_consumptions_with_signature",
-    "int_consumptions_with_change",
+    "int_consumptions_corrected",
 ]
 Compiled = dict[str, str]
 
@@ -189,7 +187,7 @@ def test_with_the_noise_of_the_sandbox_nine_slopes_of_ten_are_within_a_tenth(
 
 def test_a_change_is_told_raw_and_at_the_same_weather(made_up: duckdb.DuckDBPyConnection) -> None:
     asked = """
-        select month_date, change_share, corrected_change_share, avoided_kwh from intermediate.int_consumptions_with_change
+        select month_date, change_share, corrected_change_share, avoided_kwh from intermediate.int_consumptions_corrected
         where building_id = ? and month_date >= date '2025-01-01' and change_share is not null order by month_date
     """
     same, less = (made_up.execute(asked, [name]).fetchall() for name in ("pool", "less"))
@@ -199,7 +197,7 @@ def test_a_change_is_told_raw_and_at_the_same_weather(made_up: duckdb.DuckDBPyCo
     assert [row[2] for row in less] == pytest.approx([-0.022] * 12, abs=0.006)
     assert all(row[3] > 0 for row in less)
     ((corrected,),) = made_up.execute(
-        "select count(corrected_kwh) from intermediate.int_consumptions_with_signature where building_id = 'cooks'"
+        "select count(corrected_kwh) from intermediate.int_consumptions_corrected where building_id = 'cooks'"
     ).fetchall()
     assert corrected == 0, "gas does not heat what wood heats"
 

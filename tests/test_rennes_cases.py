@@ -92,7 +92,7 @@ def test_arrays_of_names_and_values_join_by_validity(warehouse: duckdb.DuckDBPyC
     assert (
         measures(warehouse, f"deveui = '{ADEUNIS}'") == expected("adeunis_temperature_expected.csv") == expected("full_chain_expected.csv")
     )
-    relation = "intermediate.int_measures_judged inner join intermediate.int_channels_with_quantity using (channel_id, deveui)"
+    relation = "intermediate.int_measures_judged inner join intermediate.int_channels_with_quantity using (deveui, measure_name, quantity)"
     sql = f"select enabled_date, measure_nature_id, unit_id from {relation} where deveui = '{ADEUNIS}' order by all"
     assert warehouse.execute(sql).fetchall() == [(dt.date(2021, 7, 1), "1", "1"), (dt.date(2021, 7, 1), "2", "1")]
 

@@ -51,3 +51,10 @@
         false
     )
 {%- endmacro %}
+
+{# Whether a device read a meter: it stood there at the instant of the measure, [from, to). #}
+{% macro is_read_by(meters, measures) -%}
+    {{ measures }}.deveui = {{ meters }}.deveui
+    and {{ measures }}.measured_at >= {{ meters }}.valid_from_at
+    and coalesce({{ measures }}.measured_at < {{ meters }}.valid_to_at, true)
+{%- endmacro %}

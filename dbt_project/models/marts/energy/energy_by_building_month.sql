@@ -1,9 +1,9 @@
 with consumptions as (
-    select * from {{ ref('int_consumptions_with_signature') }}
+    select * from {{ ref('int_consumptions_with_cost') }}
 ),
 
 changes as (
-    select * from {{ ref('int_consumptions_with_cost') }}
+    select * from {{ ref('int_consumptions_corrected') }}
 ),
 
 emissions as (
@@ -26,7 +26,7 @@ select
     consumptions.apportionment_method,
     consumptions.is_apportioned,
     consumptions.is_conversion_verified,
-    consumptions.correction_refusal_reason,
+    changes.correction_refusal_reason,
     emissions.is_energy_known,
     emissions.factor_source,
     emissions.factor_vintage,
@@ -40,7 +40,7 @@ select
     emissions.latitude,
     round(consumptions.consumption_kwh, 1) as consumption_kwh,
     round(emissions.consumption_kwh_pci, 1) as consumption_kwh_pci,
-    round(changes.consumption_kwh_pci_12_months, 1) as consumption_kwh_pci_12_months,
+    round(consumptions.consumption_kwh_pci_12_months, 1) as consumption_kwh_pci_12_months,
     round(consumptions.produced_kwh, 1) as produced_kwh,
     round(consumptions.apportioned_kwh, 1) as apportioned_kwh,
     round(consumptions.completeness_share, 4) as completeness_share,
@@ -49,29 +49,29 @@ select
     consumptions.implausible_count,
     round(emissions.consumption_kwh_pci / nullif(emissions.floor_area_m2, 0), 2)
         as consumption_kwh_pci_per_m2,
-    round(consumptions.meteo_degree_days, 1) as meteo_degree_days,
-    round(consumptions.professional_degree_days, 1) as professional_degree_days,
-    consumptions.reference_degree_days,
-    round(consumptions.slope_kwh_per_degree_day, 3)
+    round(changes.meteo_degree_days, 1) as meteo_degree_days,
+    round(changes.professional_degree_days, 1) as professional_degree_days,
+    changes.reference_degree_days,
+    round(changes.slope_kwh_per_degree_day, 3)
         as signature_slope_kwh_per_degree_day,
-    round(consumptions.slope_standard_error, 3) as signature_slope_standard_error,
-    round(consumptions.base_kwh_per_day, 2) as signature_base_kwh_per_day,
-    round(consumptions.r2, 4) as signature_r2,
-    round(consumptions.cvrmse, 4) as signature_cvrmse,
-    consumptions.signature_day_count,
-    consumptions.signature_period_count,
-    round(consumptions.corrected_kwh, 1) as corrected_kwh,
+    round(changes.slope_standard_error, 3) as signature_slope_standard_error,
+    round(changes.base_kwh_per_day, 2) as signature_base_kwh_per_day,
+    round(changes.r2, 4) as signature_r2,
+    round(changes.cvrmse, 4) as signature_cvrmse,
+    changes.signature_day_count,
+    changes.signature_period_count,
+    round(changes.corrected_kwh, 1) as corrected_kwh,
     round(changes.expected_kwh, 1) as expected_kwh,
     round(changes.avoided_kwh, 1) as avoided_kwh,
     round(consumptions.reference_year_kwh, 1) as reference_year_kwh,
-    changes.compared_day_count,
+    changes.comparable_day_count as compared_day_count,
     round(changes.change_share, 4) as change_share,
     round(changes.corrected_change_share, 4) as corrected_change_share,
     emissions.kgco2e_per_kwh as factor_kgco2e_per_kwh,
     round(emissions.emissions_kgco2e, 1) as emissions_kgco2e,
-    round(changes.billed_cost_excluding_tax_eur, 2) as billed_cost_excluding_tax_eur,
-    round(changes.billed_cost_eur, 2) as billed_cost_eur,
-    round(changes.cost_completeness_share, 4) as cost_completeness_share
+    round(consumptions.billed_cost_excluding_tax_eur, 2) as billed_cost_excluding_tax_eur,
+    round(consumptions.billed_cost_eur, 2) as billed_cost_eur,
+    round(consumptions.cost_completeness_share, 4) as cost_completeness_share
 
 from consumptions
 inner join changes using (building_id, month_date, energy) -- noqa: ST07

@@ -18,10 +18,7 @@ billed as (
         bill_days.day_date,
         bill_days.month_date,
         bill_days.day_hours,
-        case
-            when count(distinct bill_days.apportionment_method) > 1 then 'mixed'
-            else min(bill_days.apportionment_method)
-        end as apportionment_method,
+        {{ one_or_mixed('bill_days.apportionment_method') }} as apportionment_method,
         bool_or(bill_days.is_apportioned) as is_apportioned,
         bool_and(bill_days.is_conversion_verified) as is_conversion_verified,
         count(distinct bill_days.contract_id) filter (

@@ -1,58 +1,80 @@
-with source_months as (
+with expected as (
 
-    select * from {{ ref('int_consumptions_by_source_month') }}
+    select * from {{ ref('int_supplies_expected_by_day') }}
 
 ),
 
-thresholds as (
+calendar_days as (
 
-    select * from {{ ref('int_energy_thresholds_pivoted') }}
+    select * from {{ ref('int_calendar_days') }}
+
+),
+
+days as (
+
+    select * from {{ ref('int_consumptions_metered_by_day') }}
+    union all
+    select * from {{ ref('int_consumptions_billed_by_day') }}
+
+),
+
+expected_months as (
+
+    select
+        expected.building_id,
+        expected.energy,
+        expected.consumption_source,
+        expected.month_date,
+        sum(expected.expected_hours - expected.day_hours) as extra_hours
+    from expected
+    where expected.month_date in (select days.month_date from days)
+    group by all
 
 )
 
 select
     -- keys
-    source_months.building_id,
-    source_months.energy,
-    source_months.month_date,
+    building_id,
+    energy,
+    calendar_days.month_date,
 
     -- attributes
-    source_months.consumption_source,
-    source_months.apportionment_method,
-    source_months.is_apportioned,
-    source_months.is_conversion_verified,
+    consumption_source,
+    {{ one_or_mixed('days.apportionment_method') }} as apportionment_method,
+    coalesce(bool_or(days.is_apportioned), false) as is_apportioned,
+    coalesce(bool_and(days.is_conversion_verified), true) as is_conversion_verified,
 
     -- measures
-    source_months.consumption_kwh,
-    max(source_months.produced_kwh) over sources as produced_kwh,
-    source_months.apportioned_kwh,
-    source_months.completeness_share,
-    max(source_months.reset_count) over sources as reset_count,
-    max(source_months.outlier_count) over sources as outlier_count,
-    max(source_months.implausible_count) over sources as implausible_count,
+    round(sum(days.consumption_kwh), 6) as consumption_kwh,
+    max(round(sum(days.produced_kwh), 6)) over sources as produced_kwh,
+    round(coalesce(sum(days.apportioned_kwh), 0), 6) as apportioned_kwh,
+    round(least(1, coalesce(round(sum(days.covered_hours), 6), 0) / nullif(
+        max(calendar_days.month_hours + coalesce(expected_months.extra_hours, 0)), 0
+    )), 6) as completeness_share,
+    max(cast(coalesce(sum(days.reset_count), 0) as bigint)) over sources
+        as reset_count,
+    max(cast(coalesce(sum(days.outlier_count), 0) as bigint)) over sources
+        as outlier_count,
+    max(cast(coalesce(sum(days.implausible_count), 0) as bigint)) over sources
+        as implausible_count,
 
     -- dates
-    source_months.first_known_date,
-    source_months.last_known_date
+    min(days.day_date) filter (where days.is_known) as first_known_date,
+    max(days.day_date) filter (where days.is_known) as last_known_date
 
-from source_months
-cross join thresholds
-window
-    sources as (
-        partition by
-            source_months.month_date, source_months.building_id, source_months.energy
-    )
--- What is metered all month is not counted a second time from its bills; what is not
--- gives way to bills that tell more.
+from days
+full outer join expected_months
+    using (building_id, energy, consumption_source, month_date) -- noqa: ST07
+inner join calendar_days
+    on calendar_days.day_date = coalesce(days.month_date, expected_months.month_date)
+group by building_id, energy, consumption_source, calendar_days.month_date
+window sources as (partition by calendar_days.month_date, building_id, energy)
+-- What is metered all month is not counted again from its bills; else what tells more.
 qualify row_number() over (
-    partition by
-        source_months.month_date, source_months.building_id, source_months.energy
+    partition by calendar_days.month_date, building_id, energy
     order by
-        coalesce(
-            source_months.consumption_source = 'meter'
-            and source_months.completeness_share >= thresholds.complete_month_share,
-            false
-        ) desc,
-        source_months.completeness_share desc,
-        source_months.consumption_source desc
+        if(consumption_source = 'meter', completeness_share, 0)
+        >= {{ threshold('complete_month_share') }} desc,
+        completeness_share desc,
+        consumption_source desc
 ) = 1

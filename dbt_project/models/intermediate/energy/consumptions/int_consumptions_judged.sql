@@ -14,6 +14,8 @@ judged as (
 
     select
         months.*,
+        thresholds.complete_month_share * extract(day from last_day(months.month_date))
+            as least_day_count,
         case
             when months.consumption_kwh is null then 'no_consumption'
             when months.completeness_share < thresholds.complete_month_share
@@ -60,6 +62,7 @@ select
     judged.reset_count,
     judged.outlier_count,
     judged.implausible_count,
+    judged.least_day_count,
     -- Of the reference year, where it may be compared.
     max(
         case

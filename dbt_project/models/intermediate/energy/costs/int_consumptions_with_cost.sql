@@ -1,6 +1,6 @@
-with changes as (
+with months as (
 
-    select * from {{ ref('int_consumptions_with_change') }}
+    select * from {{ ref('int_consumptions_judged') }}
 
 ),
 
@@ -18,30 +18,39 @@ sums as (
 
 select
     -- keys
-    changes.building_id,
-    changes.energy,
-    changes.month_date,
+    months.building_id,
+    months.energy,
+    months.month_date,
+
+    -- attributes
+    months.consumption_source,
+    months.apportionment_method,
+    months.is_apportioned,
+    months.is_conversion_verified,
 
     -- measures
-    changes.expected_kwh,
-    changes.avoided_kwh,
-    changes.compared_day_count,
-    changes.change_share,
-    changes.corrected_change_share,
+    months.consumption_kwh,
+    months.produced_kwh,
+    months.apportioned_kwh,
+    months.completeness_share,
+    months.reset_count,
+    months.outlier_count,
+    months.implausible_count,
+    months.reference_year_kwh,
     sums.consumption_kwh_pci_12_months,
     costs.billed_cost_excluding_tax_eur,
     costs.billed_cost_eur,
     -- What is not billed has no cost that is known.
     coalesce(costs.cost_completeness_share, 0) as cost_completeness_share
 
-from changes
+from months
 left join costs
     on
-        changes.building_id = costs.building_id
-        and changes.energy = costs.energy
-        and changes.month_date = costs.month_date
+        months.building_id = costs.building_id
+        and months.energy = costs.energy
+        and months.month_date = costs.month_date
 left join sums
     on
-        changes.building_id = sums.building_id
-        and changes.energy = sums.energy
-        and changes.month_date = sums.month_date
+        months.building_id = sums.building_id
+        and months.energy = sums.energy
+        and months.month_date = sums.month_date

@@ -46,7 +46,7 @@ sums as (
         sum(load_squared) - sum(load_kw) * sum(load_kw) / sum(day_count) as syy,
         if(sxy > 0, sxy * sxy / nullif(sxx, 0), 0) as explained
     from reference_months
-    group by all
+    group by building_id, window_code, day_kind, threshold_c, target_month_date
 
 )
 

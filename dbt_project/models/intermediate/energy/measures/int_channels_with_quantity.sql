@@ -65,7 +65,9 @@ select
         when channels.quantity is null then 'nature_not_known'
         when channels.quantity = 'active_energy' and channels.kwh_per_unit is null
             then 'unit_not_known'
-    end as set_aside_reason,
+    end as channel_reason,
+    coalesce(channels.flow = 'consumed', channels.kwh_per_unit is not null)
+        as is_withdrawn,
 
     -- measures
     channels.step_s,

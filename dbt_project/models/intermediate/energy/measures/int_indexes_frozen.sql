@@ -1,12 +1,6 @@
-with differences as (
+with intervals as (
 
-    select * from {{ ref('int_readings_with_difference') }}
-
-),
-
-meters as (
-
-    select * from {{ ref('stg_patrimoine_bati__meters') }}
+    select * from {{ ref('int_intervals_judged') }}
 
 ),
 
@@ -29,7 +23,7 @@ runs as (
         sum(if(difference_kwh = 0, 0, 1)) over own as run_number,
         sum(greatest(if(flow = 'consumed', difference_kwh, 0), 0)) over own as used_kwh,
         min(from_at) over (partition by meter_id) as first_at
-    from differences
+    from intervals
     window own as (partition by meter_id order by to_at)
 
 ),
@@ -38,6 +32,7 @@ still as (
 
     select
         meter_id,
+        energy,
         -- What the steward read on the meter itself, unchanged, is true.
         coalesce(max(if(is_declared and difference_kwh = 0, to_at, null)), min(to_at))
             as since_at,
@@ -46,7 +41,7 @@ still as (
         max(used_kwh) as used_kwh,
         max(unit_kwh) as unit_kwh
     from runs
-    group by meter_id, run_number
+    group by meter_id, energy, run_number
 
 )
 
@@ -60,11 +55,10 @@ select
 
 from still
 cross join thresholds
-inner join meters on still.meter_id = meters.meter_id
 -- Heat may truly rest: only the cold days between both ends speak against it.
 left join degree_days
     on
-        meters.energy <> 'electricity'
+        still.energy <> 'electricity'
         and thresholds.frozen_degree_days <= degree_days.professional_degree_days
         and degree_days.day_date > {{ local_date('still.since_at') }}
         and degree_days.day_date < {{ local_date('still.until_at') }}
@@ -74,7 +68,7 @@ where
     and {{ hours_between('since_at', 'until_at') }}
     * still.used_kwh / nullif(still.used_hours, 0)
     >= thresholds.frozen_unit_count * still.unit_kwh
-group by still.meter_id, still.since_at, still.until_at, meters.energy
+group by still.meter_id, still.since_at, still.until_at, still.energy
 having
-    meters.energy = 'electricity'
+    still.energy = 'electricity'
     or count(degree_days.day_date) >= max(thresholds.frozen_day_count)

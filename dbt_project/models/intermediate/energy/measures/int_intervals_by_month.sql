@@ -4,15 +4,15 @@ with intervals as (
 
 ),
 
-calendar_days as (
+standstills as (
 
-    select * from {{ ref('int_calendar_days') }}
+    select * from {{ ref('int_indexes_frozen') }}
 
 ),
 
-thresholds as (
+calendar_days as (
 
-    select * from {{ ref('int_energy_thresholds_pivoted') }}
+    select * from {{ ref('int_calendar_days') }}
 
 ),
 
@@ -20,30 +20,30 @@ pieces as (
 
     select
         intervals.*,
-        calendar_days.month_date as piece_month_date,
+        if(standstills.since_at is null, intervals.quality, 'frozen_index') as worth,
+        standstills.since_at as frozen_since_at,
+        calendar_days.month_date,
         greatest(intervals.from_at, calendar_days.month_starts_at) as piece_from_at,
         least(intervals.to_at, calendar_days.month_ends_at) as piece_to_at,
-        intervals.interval_hours <= thresholds.covered_interval_hours as is_short
+        {{ hours_between('piece_from_at', 'piece_to_at') }} as piece_hours,
+        intervals.interval_hours <= {{ threshold('covered_interval_hours') }} as is_day
     from intervals
-    cross join thresholds
     inner join calendar_days
         on
-            -- The first day stands for its month.
             calendar_days.day_date = calendar_days.month_date
             and intervals.from_at < calendar_days.month_ends_at
             and intervals.to_at > calendar_days.month_starts_at
-
-),
-
-measured as (
-
-    select
-        *,
-        {{ hours_between('piece_from_at', 'piece_to_at') }} as piece_hours,
-        if(quality = 'measured', difference_kwh, null) as interval_kwh
-    from pieces
-    -- A register that is not known says nothing of the months without a reading.
-    where piece_from_at = from_at or piece_to_at = to_at or difference_kwh is not null
+    -- The rise that ends a standstill is of all of it: no one can tell its days.
+    left join standstills
+        on
+            intervals.meter_id = standstills.meter_id
+            and intervals.from_at <= standstills.until_at
+            and intervals.to_at > standstills.since_at
+            and intervals.quality <> 'unknown_register'
+    qualify row_number() over (
+        partition by intervals.meter_id, intervals.measure_name, piece_from_at
+        order by standstills.since_at
+    ) = 1
 
 )
 
@@ -56,24 +56,25 @@ select
     -- attributes
     energy,
     flow,
-    quality,
-    interval_kwh is not null
-    and (not is_short or piece_hours < interval_hours) as is_apportioned,
-    is_short and interval_kwh is not null as is_covering,
-    quality = 'frozen_index' as is_frozen,
+    worth as quality,
+    worth = 'measured'
+    and (not is_day or piece_hours < interval_hours) as is_apportioned,
+    worth = 'measured' and is_day as is_covering,
+    worth = 'frozen_index' as is_frozen,
 
     -- measures
     interval_hours,
     piece_hours,
-    interval_kwh * coalesce(piece_hours / nullif(interval_hours, 0), 1)
-        as consumption_kwh,
+    if(worth = 'measured', difference_kwh, null)
+    * coalesce(piece_hours / nullif(interval_hours, 0), 1) as consumption_kwh,
     if(piece_to_at = to_at, outlier_count, 0) as outlier_count,
 
     -- dates
     frozen_since_at,
     piece_from_at as from_at,
     piece_to_at as to_at,
-    piece_month_date as month_date
+    month_date
 
-from measured
+from pieces
+where piece_from_at = from_at or piece_to_at = to_at or difference_kwh is not null
 order by meter_id, measure_name, to_at

@@ -1,12 +1,6 @@
-with differences as (
+with readings as (
 
-    select * from {{ ref('int_readings_with_difference') }}
-
-),
-
-indexes_frozen as (
-
-    select * from {{ ref('int_indexes_frozen') }}
+    select * from {{ ref('int_readings_of_meters') }}
 
 ),
 
@@ -16,58 +10,71 @@ meters as (
 
 ),
 
-thresholds as (
+neighbours as (
 
-    select * from {{ ref('int_energy_thresholds_pivoted') }}
+    select
+        *,
+        row_number() over register as place,
+        max(index_kwh) over (
+            partition by meter_id, measure_name order by measured_at
+            rows between 3 preceding and 1 preceding
+        ) as before_kwh,
+        max(index_kwh) over (
+            partition by meter_id, measure_name order by measured_at
+            rows between 1 following and 3 following
+        ) as after_kwh
+    from readings
+    window register as (partition by meter_id, measure_name order by measured_at)
+
+),
+
+intervals as (
+
+    select
+        *,
+        lag(measured_at) over register as from_at,
+        index_kwh - lag(index_kwh) over register as difference_kwh,
+        place - lag(place) over register - 1 as outlier_count
+    from neighbours
+    -- A dip of at most three readings that comes back is no reading.
+    where
+        is_declared
+        or not coalesce(index_kwh < before_kwh and after_kwh >= before_kwh, false)
+    window register as (partition by meter_id, measure_name order by measured_at)
 
 )
 
 select
     -- keys
-    differences.meter_id,
-    differences.measure_name,
+    meter_id,
+    intervals.measure_name,
     meters.building_id,
+
+    -- measures
+    {{ hours_between('from_at', 'measured_at') }} as interval_hours,
+    intervals.difference_kwh,
+    intervals.unit_kwh,
+    intervals.outlier_count,
 
     -- attributes
     meters.energy,
-    differences.flow,
+    intervals.flow,
+    intervals.is_declared,
     case
-        when differences.difference_kwh is null then 'unknown_register'
-        when indexes_frozen.meter_id is not null then 'frozen_index'
-        when differences.difference_kwh < 0 then 'reset'
-        -- The power is subscribed in kVA and read here as kW: the highest energy
-        -- possible, and one unit, by which the index rises at once.
+        when intervals.difference_kwh is null then 'unknown_register'
+        when intervals.difference_kwh < 0 then 'reset'
+        -- The highest energy possible (kVA read as kW), and one unit of the index.
         when
-            differences.difference_kwh
-            > meters.subscribed_power_kva
-            * differences.interval_hours
-            * thresholds.power_tolerance_ratio
-            + differences.unit_kwh
+            intervals.difference_kwh > interval_hours * meters.subscribed_power_kva
+            * {{ threshold('power_tolerance_ratio') }} + intervals.unit_kwh
             then 'implausible'
         else 'measured'
     end as quality,
 
-    -- measures
-    differences.interval_hours,
-    differences.difference_kwh,
-    differences.outlier_count,
-
     -- dates
-    indexes_frozen.since_at as frozen_since_at,
-    differences.from_at,
-    differences.to_at,
-    differences.month_date
+    intervals.from_at,
+    intervals.measured_at as to_at
 
-from differences
-inner join meters on differences.meter_id = meters.meter_id
-cross join thresholds
--- The rise that ends a standstill is of all of it: no one can tell its days.
-left join indexes_frozen
-    on
-        differences.meter_id = indexes_frozen.meter_id
-        and differences.from_at <= indexes_frozen.until_at
-        and differences.to_at > indexes_frozen.since_at
-qualify row_number() over (
-    partition by differences.meter_id, differences.measure_name, differences.to_at
-    order by indexes_frozen.since_at
-) = 1
+from intervals
+inner join meters using (meter_id) -- noqa: ST07
+where intervals.from_at is not null

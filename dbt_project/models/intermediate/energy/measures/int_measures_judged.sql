@@ -1,4 +1,4 @@
-with measures as (
+with named as (
 
     select * from {{ ref('int_measures_named') }}
 
@@ -13,25 +13,16 @@ channels as (
 candidates as (
 
     select
-        measures.*,
-        channels.channel_id,
-        channels.set_aside_reason as channel_reason,
-        channels.enabled_date,
-        channels.disabled_date,
+        *, -- noqa: RF02
         max(if(
             {{ is_within(
-                'measures.received_at', 'channels.enabled_date', 'channels.disabled_date'
+                'named.received_at', 'channels.enabled_date', 'channels.disabled_date'
             ) }}, channels.step_s, null
         )) over (
-            partition by
-                measures.month_date, measures.received_at,
-                measures.deveui, measures.measure_name
+            partition by named.month_date, named.received_at, deveui, measure_name
         ) as frame_step_s
-    from measures
-    left join channels
-        on
-            measures.deveui = channels.deveui
-            and measures.measure_name = channels.measure_name
+    from named
+    left join channels using (deveui, measure_name) -- noqa: ST07
 
 ),
 
@@ -56,9 +47,10 @@ select
     deveui,
     measure_name,
     history_position,
-    if(is_valid, channel_id, null) as channel_id,
 
     -- attributes
+    if(is_valid, quantity, null) as quantity,
+    flow,
     case
         when not is_sensor_declared then 'sensor_not_declared'
         when channel_id is null then 'name_not_declared'
@@ -67,8 +59,15 @@ select
         when measured_value is null then 'unreadable_value'
         else channel_reason
     end as set_aside_reason,
-    measured_value,
     if(measured_value is null, value_text, null) as unreadable_text,
+    coalesce(
+        set_aside_reason in ('name_not_declared', 'nature_not_known', 'unit_not_known')
+        and (measure_name like '%EAP_s' or is_withdrawn), false
+    ) as is_register_unknown,
+
+    -- measures
+    kwh_per_unit,
+    measured_value,
 
     -- dates
     measured_at,

@@ -1,6 +1,12 @@
 with measures as (
 
-    select * from {{ ref('int_measures_with_meter') }}
+    select * from {{ ref('int_measures_judged') }}
+
+),
+
+meters as (
+
+    select * from {{ ref('stg_patrimoine_bati__meters') }}
 
 ),
 
@@ -13,25 +19,21 @@ declared_indexes as (
 readings as (
 
     select
-        measures.meter_id,
+        meters.meter_id,
         measures.measure_name,
         measures.measured_at,
-        case
-            when not measures.is_register_unknown
-                then measures.measured_value * measures.kwh_per_unit
-        end as index_kwh,
+        if(measures.is_register_unknown, null, measures.measured_value)
+        * measures.kwh_per_unit as index_kwh,
         measures.kwh_per_unit as unit_kwh,
         if(measures.is_register_unknown, 'consumed', measures.flow) as flow,
         false as is_declared,
         measures.read_at,
         measures.history_position
     from measures
+    inner join meters on {{ is_read_by('meters', 'measures') }}
     where
-        measures.meter_id is not null and (
-            measures.is_register_unknown
-            or measures.quantity = 'active_energy'
-            and measures.set_aside_reason is null
-        )
+        measures.is_register_unknown
+        or measures.quantity = 'active_energy' and measures.set_aside_reason is null
 
     union all
 
@@ -52,29 +54,25 @@ readings as (
 
 select
     -- keys
-    readings.meter_id,
-    readings.measure_name,
+    meter_id,
+    measure_name,
 
     -- attributes
-    readings.flow,
-    readings.is_declared,
+    flow,
+    is_declared,
 
     -- measures
-    readings.index_kwh,
-    readings.unit_kwh,
+    index_kwh,
+    unit_kwh,
 
     -- dates
-    readings.measured_at,
-    {{ local_month('readings.measured_at') }} as month_date
+    measured_at,
+    {{ local_month('measured_at') }} as month_date
 
 from readings
 -- What the steward read on the meter wins over what the device sent then; where
 -- histories overlap, the latest read wins.
 qualify row_number() over (
-    partition by readings.meter_id, readings.measure_name, readings.measured_at
-    order by
-        readings.is_declared desc,
-        readings.read_at desc,
-        readings.history_position asc,
-        readings.index_kwh desc
+    partition by meter_id, measure_name, measured_at
+    order by is_declared desc, read_at desc, history_position asc, index_kwh desc
 ) = 1

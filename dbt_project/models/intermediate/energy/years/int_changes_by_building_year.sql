@@ -1,6 +1,6 @@
 with changes as (
 
-    select * from {{ ref('int_consumptions_with_change') }}
+    select * from {{ ref('int_consumptions_corrected') }}
 
 ),
 
@@ -23,9 +23,9 @@ months as (
         changes.building_id,
         changes.energy,
         extract(year from changes.month_date) as year_number,
-        case when changes.compared_day_count is not null then compared.compared_kwh end
+        case when changes.comparable_day_count is not null then compared.compared_kwh end
             as compared_kwh,
-        case when changes.compared_day_count is not null then compared.past_kwh end
+        case when changes.comparable_day_count is not null then compared.past_kwh end
             as past_kwh,
         changes.then_kwh + 0 * changes.now_kwh as then_kwh,
         changes.now_kwh + 0 * changes.then_kwh as now_kwh,

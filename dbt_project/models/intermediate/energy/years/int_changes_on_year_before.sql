@@ -1,6 +1,6 @@
 with consumptions as (
 
-    select * from {{ ref('int_consumptions_with_signature') }}
+    select * from {{ ref('int_consumptions_corrected') }}
 
 ),
 

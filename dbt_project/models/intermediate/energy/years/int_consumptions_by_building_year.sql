@@ -12,7 +12,7 @@ emissions as (
 
 corrections as (
 
-    select * from {{ ref('int_consumptions_with_signature') }}
+    select * from {{ ref('int_consumptions_corrected') }}
 
 ),
 
