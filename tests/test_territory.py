@@ -44,8 +44,8 @@ NETWORKS, EMISSIONS, PRODUCTION = (
     "network_energy_by_commune_sector_year", "territory_emissions_by_sector_year", "renewable_production_by_commune_year",
 )  # fmt: skip
 GRAINS = {
-    NETWORKS: ["commune_code", "sector_code", "energy", "calendar_year"], EMISSIONS: ["sector_code", "calendar_year"],
-    PRODUCTION: ["commune_code", "technology", "calendar_year"],
+    NETWORKS: ["commune_code", "sector_code", "energy", "year"], EMISSIONS: ["sector_code", "year"],
+    PRODUCTION: ["commune_code", "technology", "year"],
 }  # fmt: skip
 BRICKS = {
     "consumptions": "conso_electricite_gaz", "networks": "reseaux_chaleur", "inventory": "emissions_territoire",

@@ -1,11 +1,15 @@
--- What a year says of a building and energy is what its months say, each rounded once.
+-- What a year says of a building and energy is what its months say, each rounded once; emissions where it says some.
 with months as (
 
     select
         building_id,
         energy,
         extract(year from month_date) as year_number,
+        sum(consumption_kwh) as consumption_kwh,
         sum(consumption_kwh_pci) as consumption_kwh_pci,
+        sum(produced_kwh) as produced_kwh,
+        sum(emissions_kgco2e) as emissions_kgco2e,
+        sum(billed_cost_excluding_tax_eur) as billed_cost_excluding_tax_eur,
         sum(billed_cost_eur) as billed_cost_eur
     from {{ ref('energy_by_building_month') }}
     group by building_id, energy, extract(year from month_date)
@@ -25,7 +29,7 @@ full outer join months
 where
     years.building_id is null
     or months.building_id is null
-    or abs(
-        coalesce(years.consumption_kwh_pci, 0) - coalesce(months.consumption_kwh_pci, 0)
-    ) > 1
-    or abs(coalesce(years.billed_cost_eur, 0) - coalesce(months.billed_cost_eur, 0)) > 0.1
+    {% for column in ['consumption_kwh', 'consumption_kwh_pci', 'produced_kwh', 'billed_cost_excluding_tax_eur', 'billed_cost_eur'] -%}
+    or abs(coalesce(years.{{ column }}, 0) - coalesce(months.{{ column }}, 0)) > 1
+    {% endfor -%}
+    or abs(years.emissions_kgco2e - months.emissions_kgco2e) > 1

@@ -40,7 +40,8 @@ select
     emissions.latitude,
     round(consumptions.consumption_kwh, 1) as consumption_kwh,
     round(emissions.consumption_kwh_pci, 1) as consumption_kwh_pci,
-    round(consumptions.consumption_kwh_pci_12_months, 1) as consumption_kwh_pci_12_months,
+    round(consumptions.consumption_kwh_pci_12_months, 1)
+        as consumption_kwh_pci_12_months,
     round(consumptions.produced_kwh, 1) as produced_kwh,
     round(consumptions.apportioned_kwh, 1) as apportioned_kwh,
     round(consumptions.completeness_share, 4) as completeness_share,
@@ -69,7 +70,8 @@ select
     round(changes.corrected_change_share, 4) as corrected_change_share,
     emissions.kgco2e_per_kwh as factor_kgco2e_per_kwh,
     round(emissions.emissions_kgco2e, 1) as emissions_kgco2e,
-    round(consumptions.billed_cost_excluding_tax_eur, 2) as billed_cost_excluding_tax_eur,
+    round(consumptions.billed_cost_excluding_tax_eur, 2)
+        as billed_cost_excluding_tax_eur,
     round(consumptions.billed_cost_eur, 2) as billed_cost_eur,
     round(consumptions.cost_completeness_share, 4) as cost_completeness_share
 

@@ -29,7 +29,7 @@ select
     deliveries.sector_code,
     deliveries.energy,
     coalesce(deliveries.method_version, 'unknown') as method_version,
-    deliveries.calendar_year,
+    deliveries.year,
 
     -- attributes
     communes.commune_name,
@@ -66,4 +66,4 @@ left join totals
     on
         deliveries.commune_code = totals.commune_code
         and deliveries.energy = totals.energy
-        and deliveries.calendar_year = totals.calendar_year
+        and deliveries.year = totals.year

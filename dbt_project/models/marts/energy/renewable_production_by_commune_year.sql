@@ -29,7 +29,7 @@ select
     -- keys
     productions.commune_code,
     productions.technology,
-    productions.calendar_year,
+    productions.year,
 
     -- attributes
     communes.commune_name,
@@ -39,7 +39,7 @@ select
         when productions.injected_kwh is null and productions.is_suppressed
             then 'production_hidden'
         when productions.injected_kwh is null then 'production_not_told'
-        when totals.calendar_year is null or methods.method_version is null
+        when totals.year is null or methods.method_version is null
             then 'no_consumption'
         when totals.commune_delivered_kwh is null then 'consumption_hidden'
     end as share_refusal_reason,
@@ -59,8 +59,8 @@ inner join communes on productions.commune_code = communes.commune_code
 left join totals
     on
         productions.commune_code = totals.commune_code
-        and productions.calendar_year = totals.calendar_year
+        and productions.year = totals.year
 left join methods
     on
-        productions.calendar_year >= methods.from_year
-        and productions.calendar_year <= coalesce(methods.to_year, 9999)
+        productions.year >= methods.from_year
+        and productions.year <= coalesce(methods.to_year, 9999)

@@ -7,7 +7,7 @@ with emissions as (
 select
     -- keys
     sector_code,
-    calendar_year,
+    year,
 
     -- attributes
     inventory_version,

@@ -6,7 +6,7 @@ with consumptions as (
 
 select
     -- keys
-    consumptions.{{ named_by_producer('Année') }} as calendar_year,
+    consumptions.{{ named_by_producer('Année') }} as year,
     trim(consumptions.filiere) as energy_source_code,
     trim(consumptions.operateur) as network_operator,
     trim(consumptions.{{ named_by_producer('Code Commune') }}) as commune_code,

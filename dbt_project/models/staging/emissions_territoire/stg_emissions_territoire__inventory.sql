@@ -8,7 +8,7 @@ select
     -- keys
     trim(inventory.version) as inventory_version,
     trim(inventory.code) as epci_code,
-    inventory.annee as calendar_year,
+    inventory.annee as year,
     trim(inventory.code_pcaet) as sector_source_code,
 
     -- measures

@@ -8,7 +8,7 @@ select
     -- keys
     -- The register is as of 31 December: of 2024, registre-...-311224.
     2000 + cast(regexp_extract(installations._file, '-3112([0-9][0-9])', 1) as bigint)
-        as calendar_year,
+        as year,
     trim(installations.codeinseecommune) as commune_code,
     trim(installations.filiere) as technology_source_code,
 

@@ -6,7 +6,7 @@ with networks as (
 
 select
     -- keys
-    networks.annee as calendar_year,
+    networks.annee as year,
     trim(networks.{{ named_by_producer('Identifiant reseau') }}) as network_id,
 
     -- attributes

@@ -39,7 +39,7 @@ select
     -- keys
     contracts.building_id,
     contracts.energy,
-    cast(contracts.year_number as bigint) as year, -- noqa: RF04
+    cast(contracts.year_number as bigint) as year,
 
     -- measures
     sum(contracts.subscribed_power_kva) as subscribed_power_kva,

@@ -30,7 +30,7 @@ expected as (
 
     select distinct
         inventory.inventory_version,
-        inventory.calendar_year,
+        inventory.year,
         sectors.sector_source_code,
         sectors.sector_code
     from inventory
@@ -43,7 +43,7 @@ select
     -- keys
     expected.inventory_version,
     expected.sector_code,
-    expected.calendar_year,
+    expected.year,
 
     -- attributes
     versions.version_rank,
@@ -53,7 +53,7 @@ select
     told.emissions_tco2e / cast(1000 as double) as emissions_ktco2e,
     wholes.emissions_tco2e / cast(1000 as double) as all_sectors_ktco2e,
     sum(told.emissions_tco2e) over (
-        partition by expected.inventory_version, expected.calendar_year
+        partition by expected.inventory_version, expected.year
     ) / cast(1000 as double) as sum_of_sectors_ktco2e
 
 from expected
@@ -61,10 +61,10 @@ inner join versions on expected.inventory_version = versions.inventory_version
 left join inventory as told
     on
         expected.inventory_version = told.inventory_version
-        and expected.calendar_year = told.calendar_year
+        and expected.year = told.year
         and expected.sector_source_code = told.sector_source_code
 left join inventory as wholes
     on
         expected.inventory_version = wholes.inventory_version
-        and expected.calendar_year = wholes.calendar_year
+        and expected.year = wholes.year
         and wholes.sector_source_code = 'All'

@@ -20,7 +20,7 @@ latest as (
         targets.target_year,
         targets.change_share as target_change_share,
         targets.verified_on is null as is_unverified,
-        (emissions.calendar_year - targets.reference_year)
+        (emissions.year - targets.reference_year)
         / nullif(
             cast(targets.target_year - targets.reference_year as double), 0
         ) as way_share
@@ -33,7 +33,7 @@ latest as (
 select
     -- keys
     latest.sector_code,
-    latest.calendar_year,
+    latest.year,
 
     -- attributes
     latest.inventory_version,
@@ -63,9 +63,9 @@ left join emissions as reference_years
     on
         latest.inventory_version = reference_years.inventory_version
         and latest.sector_code = reference_years.sector_code
-        and latest.reference_year = reference_years.calendar_year
+        and latest.reference_year = reference_years.year
 left join emissions as previous_versions
     on
         latest.version_rank = previous_versions.version_rank - 1
         and latest.sector_code = previous_versions.sector_code
-        and latest.calendar_year = previous_versions.calendar_year
+        and latest.year = previous_versions.year

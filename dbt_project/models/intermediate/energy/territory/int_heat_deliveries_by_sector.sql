@@ -54,7 +54,7 @@ select
     deliveries.commune_codes as source_commune_code,
     deliveries.energy,
     deliveries.sector_code,
-    deliveries.calendar_year,
+    deliveries.year,
 
     -- attributes
     deliveries.shown_kwh is null as is_hidden,

@@ -16,7 +16,7 @@ delivered as (
         commune_code,
         energy,
         sector_code,
-        calendar_year,
+        year,
         count(*) as part_count,
         count(*) filter (where is_hidden) as hidden_part_count,
         sum(shown_kwh) as shown_kwh,
@@ -26,7 +26,7 @@ delivered as (
         sum(shown_kwh * renewable_share)
         / nullif(sum(shown_kwh), 0) as renewable_share
     from deliveries
-    group by commune_code, energy, sector_code, calendar_year
+    group by commune_code, energy, sector_code, year
 
 )
 
@@ -35,7 +35,7 @@ select
     coalesce(expected.commune_code, delivered.commune_code) as commune_code,
     coalesce(expected.energy, delivered.energy) as energy,
     coalesce(expected.sector_code, delivered.sector_code) as sector_code,
-    coalesce(expected.calendar_year, delivered.calendar_year) as calendar_year,
+    coalesce(expected.year, delivered.year) as year,
 
     -- attributes
     coalesce(delivered.hidden_part_count, 0) > 0 as is_suppressed,
@@ -66,4 +66,4 @@ full join delivered
         expected.commune_code = delivered.commune_code
         and expected.energy = delivered.energy
         and expected.sector_code = delivered.sector_code
-        and expected.calendar_year = delivered.calendar_year
+        and expected.year = delivered.year

@@ -16,25 +16,25 @@ cells_with_previous as (
         cells.*,
         methods.method_version,
         methods.verified_on is not null as is_method_verified,
-        previous.calendar_year is not null as has_previous,
+        previous.year is not null as has_previous,
         previous.delivered_kwh as previous_kwh,
         -- The first year of a method is not compared with what another one gave.
         coalesce(
-            methods.from_year = cells.calendar_year
-            and previous.calendar_year is not null, false
+            methods.from_year = cells.year
+            and previous.year is not null, false
         ) as is_series_break
     from cells
     left join methods
         on
             cells.energy = methods.energy
-            and cells.calendar_year >= methods.from_year
-            and cells.calendar_year <= coalesce(methods.to_year, 9999)
+            and cells.year >= methods.from_year
+            and cells.year <= coalesce(methods.to_year, 9999)
     left join cells as previous
         on
             cells.commune_code = previous.commune_code
             and cells.energy = previous.energy
             and cells.sector_code = previous.sector_code
-            and cells.calendar_year = previous.calendar_year + 1
+            and cells.year = previous.year + 1
 
 )
 
@@ -43,7 +43,7 @@ select
     commune_code,
     energy,
     sector_code,
-    calendar_year,
+    year,
 
     -- attributes
     delivery_status,

@@ -19,7 +19,7 @@ communes as (
 
 calendar_years as (
 
-    select distinct cast(extract(year from day_date) as bigint) as calendar_year
+    select distinct cast(extract(year from day_date) as bigint) as year
     from {{ ref('int_calendar_days') }}
 
 ),
@@ -28,8 +28,8 @@ spans as (
 
     select
         energy,
-        min(calendar_year) as first_year,
-        max(calendar_year) as last_year
+        min(year) as first_year,
+        max(year) as last_year
     from deliveries
     group by energy
 
@@ -55,9 +55,9 @@ select
     served.commune_code,
     served.energy,
     sectors.sector_code,
-    calendar_years.calendar_year
+    calendar_years.year
 from served
 inner join spans on served.energy = spans.energy
 inner join calendar_years
-    on calendar_years.calendar_year between spans.first_year and spans.last_year
+    on calendar_years.year between spans.first_year and spans.last_year
 cross join sectors

@@ -35,7 +35,7 @@ deliveries as (
         consumptions.commune_code as source_commune_code,
         energies.energy,
         sectors.sector_code,
-        consumptions.calendar_year,
+        consumptions.year,
         -- With a figure beside hidden cells, the figure is what is left.
         consumptions.consumption_mwh is null
         or coalesce(consumptions.hidden_cell_count, 0) > 0 as is_hidden,
@@ -51,7 +51,7 @@ deliveries as (
         heat_deliveries.source_commune_code,
         heat_deliveries.energy,
         heat_deliveries.sector_code,
-        heat_deliveries.calendar_year,
+        heat_deliveries.year,
         heat_deliveries.is_hidden,
         heat_deliveries.shown_kwh,
         cast(null as bigint) as delivery_point_count,
@@ -65,7 +65,7 @@ select
     communes.commune_code,
     deliveries.energy,
     deliveries.sector_code,
-    deliveries.calendar_year,
+    deliveries.year,
     deliveries.is_hidden,
     deliveries.shown_kwh,
     deliveries.delivery_point_count,

@@ -2,7 +2,7 @@ with cells as (
 
     select
         *,
-        concat(commune_code, '/', energy, '/', cast(calendar_year as string))
+        concat(commune_code, '/', energy, '/', cast(year as string))
             as total_code,
         -- The producers' totals of an energy hold what they hide of its sectors.
         cast(null as string) as disclosure_block
@@ -27,7 +27,7 @@ networks as (
     select distinct
         communes.commune_code,
         heat_deliveries.energy,
-        heat_deliveries.calendar_year,
+        heat_deliveries.year,
         heat_deliveries.network_id,
         heat_deliveries.network_kwh
     from heat_deliveries
@@ -39,11 +39,11 @@ networks as (
 network_totals as (
 
     select
-        concat(commune_code, '/', energy, '/', cast(calendar_year as string))
+        concat(commune_code, '/', energy, '/', cast(year as string))
             as total_code,
         sum(network_kwh) as network_kwh
     from networks
-    group by commune_code, energy, calendar_year
+    group by commune_code, energy, year
 
 ),
 
@@ -56,7 +56,7 @@ shown as (
 select
     cells.commune_code,
     cells.energy,
-    cells.calendar_year,
+    cells.year,
     shown.is_suppressed as is_total_suppressed,
     case
         when not shown.is_suppressed and count(*) = count(cells.delivered_kwh)
@@ -65,4 +65,4 @@ select
 from cells
 inner join shown on cells.total_code = shown.total_code
 left join network_totals on cells.total_code = network_totals.total_code
-group by cells.commune_code, cells.energy, cells.calendar_year, shown.is_suppressed
+group by cells.commune_code, cells.energy, cells.year, shown.is_suppressed

@@ -22,7 +22,7 @@ produced as (
     select
         communes.commune_code,
         technologies.technology,
-        installations.calendar_year,
+        installations.year,
         cast(sum(installations.installation_count) as bigint) as installation_count,
         sum(installations.installed_kw) as installed_kw,
         sum(installations.injected_kwh) as injected_kwh,
@@ -32,13 +32,13 @@ produced as (
     inner join technologies
         on installations.technology_source_code = technologies.technology_source_code
     inner join communes on installations.commune_code = communes.source_commune_code
-    group by communes.commune_code, technologies.technology, installations.calendar_year
+    group by communes.commune_code, technologies.technology, installations.year
 
 ),
 
 years as (
 
-    select distinct calendar_year from installations
+    select distinct year from installations
 
 ),
 
@@ -47,7 +47,7 @@ expected as (
     select
         communes.commune_code,
         technologies.technology,
-        years.calendar_year
+        years.year
     from communes
     cross join technologies
     cross join years
@@ -60,7 +60,7 @@ expected as (
 select
     coalesce(expected.commune_code, produced.commune_code) as commune_code,
     coalesce(expected.technology, produced.technology) as technology,
-    coalesce(expected.calendar_year, produced.calendar_year) as calendar_year,
+    coalesce(expected.year, produced.year) as year,
     coalesce(produced.known_row_count < produced.register_row_count, false)
         as is_suppressed,
     produced.installation_count,
@@ -77,4 +77,4 @@ full join produced
     on
         expected.commune_code = produced.commune_code
         and expected.technology = produced.technology
-        and expected.calendar_year = produced.calendar_year
+        and expected.year = produced.year

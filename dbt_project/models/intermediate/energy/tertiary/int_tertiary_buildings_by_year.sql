@@ -37,7 +37,7 @@ years as (
 select
     -- keys
     buildings.building_id,
-    years.year_number as year, -- noqa: RF04
+    years.year_number as year,
     -- A building of which no entity is declared is its own.
     coalesce(buildings.efa_id, buildings.building_id) as efa_id,
     coalesce(buildings.site_id, buildings.efa_id, buildings.building_id) as site_id,

@@ -27,7 +27,7 @@ building_years as (
 
     select
         building_id,
-        year, -- noqa: RF04
+        year,
         sum(consumptions.consumption_kwh_pci) as consumption_kwh_pci,
         avg(consumptions.completeness_share) as completeness_share,
         bool_and(

@@ -23,10 +23,9 @@ months as (
         changes.building_id,
         changes.energy,
         extract(year from changes.month_date) as year_number,
-        case when changes.comparable_day_count is not null then compared.compared_kwh end
+        if(changes.comparable_day_count is null, null, compared.compared_kwh)
             as compared_kwh,
-        case when changes.comparable_day_count is not null then compared.past_kwh end
-            as past_kwh,
+        if(changes.comparable_day_count is null, null, compared.past_kwh) as past_kwh,
         changes.then_kwh + 0 * changes.now_kwh as then_kwh,
         changes.now_kwh + 0 * changes.then_kwh as now_kwh,
         years_before.compared_kwh as year_before_compared_kwh,
@@ -45,7 +44,7 @@ select
     -- keys
     building_id,
     energy,
-    cast(year_number as bigint) as year, -- noqa: RF04
+    cast(year_number as bigint) as year,
 
     -- measures
     count(compared_kwh) as compared_month_count,

@@ -26,7 +26,7 @@ select
     -- keys
     building_id,
     energy,
-    cast(extract(year from months.month_date) as bigint) as year, -- noqa: RF04
+    cast(extract(year from months.month_date) as bigint) as year,
 
     -- attributes
     bool_or(months.is_apportioned) as is_apportioned,
