@@ -24,6 +24,12 @@ from test_incremental import Chain
 from redistribution.meta import is_mart
 
 MACROS = ("territory", "json", "local_date", "energy")
+# A tie, 2.445: Spark rounds the decimals that it would write, DuckDB the double that is a little less. No other cell may differ.
+TIES = [
+    f"energy_by_building_month ('B30', datetime.date(2024, {month}, 1), 'electricity') consumption_kwh_pci_per_m2: "
+    "2.44 on DuckDB, 2.45 on Spark"
+    for month in (9, 11)
+]
 
 
 def python_of_spark() -> str | None:
@@ -110,6 +116,8 @@ def test_marts_are_the_same_on_spark(built: tuple[Oracle, Chain], tmp_path: Path
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
         marts = [model for model in models if is_mart(model)]
         found = [difference for mart in marts for difference in differences(connection, mart, tmp_path / "made")]
-        assert found == [], "\n".join(found[:50])
+        assert sorted(found) == sorted(TIES), "\n".join(found[:50])
         counts = [connection.execute(f"select count(*) from marts.{mart['name']}").fetchall()[0][0] for mart in marts]
-    record_property("shown", f"{len(models)} models on Spark: {len(marts)} marts, {sum(counts):,} rows, equal to DuckDB's")
+    record_property(
+        "shown", f"{len(models)} models on Spark: {len(marts)} marts, {sum(counts):,} rows, equal to DuckDB's but for {len(TIES)} ties"
+    )
