@@ -29,20 +29,18 @@ def run(folder: Path, *, quick: bool) -> list[Result]:
 
 
 def _compare(folder: Path, command: str, histories: tuple[int, ...], rounds: int) -> Result:
-    day = FIRST_DAY + dt.timedelta(days=histories[1] - 1)
-    # Both lakes stand at the same day, with the same referentials, weather and bills; the frames go back 30 or 900 days.
-    since = {length: day - dt.timedelta(days=length - 1) for length in histories}
-    until = dict.fromkeys(histories, day)
+    # Frames, weather and bills alike began so many days before: a meter without its past would have its months withheld.
+    until = {length: FIRST_DAY + dt.timedelta(days=length - 1) for length in histories}
 
     def next_run(length: int) -> Spent:
-        with territory(folder / str(length), until[length], since=since[length]) as places:
+        with territory(folder / str(length), until[length]) as places:
             until[length] += dt.timedelta(days=1)
             return orchestra(command, places)
 
     first = {length: next_run(length) for length in histories}
     spent = alternate(rounds, {str(length): lambda length=length: next_run(length) for length in histories})
     short, long = (spent[str(length)] for length in histories)
-    figures = [f"{length} days of frames: {spent[str(length)]}, their first run {first[length]}" for length in histories]
+    figures = [f"{length} days: {spent[str(length)]}, their first run {first[length]}" for length in histories]
     figures.append(f"in CPU seconds: {long.cpu_s / short.cpu_s:.2f}")
     if command == "run":
         figures += cost_of_marts(folder / str(histories[1]) / "lake")

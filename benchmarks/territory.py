@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,15 +16,12 @@ DROPPED = ("insee_cog", "lora_batiments", "meteo_stations")
 
 
 @contextlib.contextmanager
-def territory(folder: Path, until: dt.date, scale: float = 1.0, since: dt.date = FIRST_DAY) -> Iterator[dict[str, str]]:
-    """Lay the sandbox out until a day, frames from `since` on only, and give the environment that plugs it in with a lake of its own."""
+def territory(folder: Path, until: dt.date, scale: float = 1.0) -> Iterator[dict[str, str]]:
+    """Lay the sandbox out until a day, and give the environment that plugs it in with a lake of its own."""
     from flows.servers import sandbox
 
     for brick in DROPPED:
         write_drops(folder / "drops" / brick, brick, scale, until)
-    for number in range((since - FIRST_DAY).days):
-        day = FIRST_DAY + dt.timedelta(days=number)
-        shutil.rmtree(folder / "drops" / "lora_batiments" / f"{day:year=%Y/month=%m/day=%d}", ignore_errors=True)
     with sandbox(until.isoformat(), folder / "planted.json", scale) as url:
         yield {
             "ORCHESTRA_ENDPOINT": str(folder / "drops" / "{brick}"),

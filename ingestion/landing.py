@@ -448,6 +448,7 @@ class _Select:
         # In a document, a column may be under an older name, or one whose accents are apart.
         older = {column.name: column.meta.formerly for column in table.columns}
         self.aliases = {name: _spellings(*map(source_name, (name, *older.get(name, ())))) for name in self.asked}
+        self.first = [names[0] for names in self.aliases.values()]
         self.text = {name: self._text(name) for name in self.asked}
         # Every part of a load lands the same columns, so that its files are read as one.
         asked = {name.casefold() for name in self.asked}
@@ -474,11 +475,9 @@ class _Select:
         if self.part.columns is None:
             # What begins as an object and was read is one.
             is_lost = "doc is null or case when starts_with(_doc, '{') then false else try(json_type(_doc)) is distinct from 'OBJECT' end"
-            # Of a key told twice, one reader takes the first value and another the last; asked of what holds more than is declared.
-            is_twice = (
-                f"case when json_keys(_doc) <> {listed(self.asked)} then len(list_distinct(json_keys(_doc))) < len(json_keys(_doc)) end"
-            )
-            casts += ["_doc", f"{is_lost} as is_lost", f"case when doc is not null then {is_twice} end as is_twice"]
+            # Of a key told twice, one reader takes the first value and another the last.
+            is_twice = "case when has_others then len(list_distinct(json_keys(_doc))) < len(json_keys(_doc)) end"
+            casts += ["_doc", f"{is_lost} as is_lost", f"{is_twice} as is_twice"]
             casts.append(f"{self._others()} as _extra")
         if self.part.again:
             casts.append(f"{self.part.again} as is_header")
@@ -557,7 +556,9 @@ class _Select:
         kinds = {name: "JSON" if self._declared(name) == "json" else "VARCHAR" for name in self.asked}
         shape = {alias: kinds[name] for name in self.asked for alias in self.aliases[name]}
         transform = literal(json.dumps(shape))
-        return f"(select _file, _doc, try(json_transform(_doc, {transform})) as doc from ({self.part.relation}))"
+        documents = f"select _file, _doc, try(json_transform(_doc, {transform})) as doc from ({self.part.relation})"
+        # The declared keys in the brick's own order are what most documents hold; of others only more is asked.
+        return f"(select *, case when doc is not null then json_keys(_doc) <> {listed(self.first)} end as has_others from ({documents}))"
 
     def _declared(self, name: str) -> str | None:
         return next((column.data_type for column in self.table.columns if column.name == name), None)
@@ -690,10 +691,10 @@ class _Select:
         """Write the keys of a document that the brick does not declare, as JSON; NULL when there is none."""
         if self.is_private:
             return "null::varchar"
-        # The keys in the brick's own order are what most documents hold; a set costs more, taking keys away most of all: a
-        # `case` asks for the dearer only where the cheaper says so, which `and` does not.
-        names, first = [alias for each in self.aliases.values() for alias in each], [each[0] for each in self.aliases.values()]
-        asked, known, keys = listed(first), listed(names), "json_keys(_doc)"
+        # A set costs more, taking keys away most of all: a `case` asks for the dearer only where the cheaper says so, which
+        # `and` does not.
+        names = [alias for each in self.aliases.values() for alias in each]
+        asked, known, keys = listed(self.first), listed(names), "json_keys(_doc)"
 
         def without(taken: list[str]) -> str:
             return f"nullif(try(json_merge_patch(_doc, {literal(json.dumps(dict.fromkeys(taken)))}))::varchar, '{{}}')"
@@ -702,9 +703,9 @@ class _Select:
         if len(names) > len(self.asked):
             # A document that holds a column under two of its names keeps the one that is not read.
             twice = [f"len(list_intersect({keys}, {listed(list(each))})) > 1" for each in self.aliases.values() if len(each) > 1]
-            others = f"case when {' or '.join(twice)} then {without(first)} else {others} end"
+            others = f"case when {' or '.join(twice)} then {without(self.first)} else {others} end"
             known = f"case when {' or '.join(twice)} then {asked} else {known} end"
-        return f"case when doc is not null and {keys} <> {asked} then case when not list_has_all({known}, {keys}) then {others} end end"
+        return f"case when has_others then case when not list_has_all({known}, {keys}) then {others} end end"
 
     def _before_cursor(self) -> str:
         column = self.table.cursor_column

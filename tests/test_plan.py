@@ -60,6 +60,7 @@ class Model:
     is_text: bool = False  # its month is written as text, under the same name
     salt: int = 0
     is_broken: bool = False
+    slices: int = 1
 
     def sql(self) -> str:
         """Write its SELECT, with dbt's references."""
@@ -73,6 +74,7 @@ class Model:
     def config(self) -> dict[str, Any]:
         """Give what its YAML says."""
         told = {"materialized": self.made_as, "partition": self.partition, "reach": self.reach, "partition_grain": self.grain}
+        told |= {"slices": self.slices, "sliced_by": "id"} if self.slices > 1 else {}
         held = list(self.key) if self.made_as in ("partitioned", "view") else ["row_id"] if self.made_as == "incremental" else []
         return {name: value for name, value in (told | {"unique_key": held}).items() if value}
 
@@ -148,7 +150,7 @@ def models(draw: st.DrawFn, names: tuple[str, ...], name: str) -> Model:
     if shape not in ("looked_up", "cumulated") and partition != "d":
         told += [("next", "month"), ("next", "month"), ("next", None)]
     reach, grain = draw(st.sampled_from(told))
-    return Model(name, shape, parents, made_as, partition, reach, grain, key, is_text)
+    return Model(name, shape, parents, made_as, partition, reach, grain, key, is_text, slices=draw(st.sampled_from([1, 1, 3])))
 
 
 def kept(name: str, shape: str, *parents: str, made_as: str = "partitioned", partition: str | None = "month_date", **told: Any) -> Model:
@@ -596,6 +598,17 @@ def test_a_row_may_come_to_have_no_partition(world: World) -> None:
     for value in ("2", "3"):
         world.land([("A", value, "2024-01-05", "x", "x")])
         assert is_equal(world) == {"first": None, "astray": None}
+
+
+def test_a_model_that_is_made_in_slices_holds_the_same_rows(world: World) -> None:
+    sliced = [kept("window", "window", "first", slices=3), kept("whole", "cumulated", "first", partition=None, reach=None, slices=3)]
+    grown(world, kept("first", "latest", slices=2), *sliced)
+    # One partition, then three, one of which is of the rows that have none, then another shape.
+    for rows in ([CORRECTED], [("A", "1", "2024-01-05", "x", "x"), ("B", "2", "", "x", "x"), ("C", "3", "2025-01-03", "x", "x")]):
+        world.land(rows)
+        assert is_equal(world)["window"] is None
+    world.models["first"] = replace(world.models["first"], is_text=True)
+    is_equal(world)
 
 
 def test_a_key_whose_last_row_another_input_has_taken_is_no_longer_held(world: World) -> None:

@@ -3,7 +3,8 @@
 
    Config: `partition` (a column; without it the model is one whole), `reach` (own: a touched partition of a parent touches
    the same one here; next: and the one that follows, by `partition_grain`; all, or none said: any), `unique_key` (of a model
-   that reads a source: the columns that hold the key of its rows, as it landed). #}
+   that reads a source: the columns that hold the key of its rows, as it landed), `slices` and `sliced_by` (so many times over,
+   a part of the values of that column each: what windows over all rows would take more memory than DuckDB may have). #}
 {% materialization partitioned, default, supported_languages=['sql'] %}
     {%- set target = this.incorporate(type='table') -%}
     {%- set existing = load_cached_relation(this) -%}
@@ -19,10 +20,12 @@
         {% endcall %}
     {%- else -%}
         {%- set scope = "true" if plan.touched is none else orchestra_unit(partition) ~ ' in (' ~ orchestra_texts(plan.touched) ~ ')' -%}
-        {%- do orchestra_stage(sql, staged, scope) -%}
+        {#- The usual day is one partition, and the rows of none. -#}
+        {%- set is_large = plan.touched is none or plan.touched | length > 2 -%}
+        {%- do orchestra_stage(sql, staged, scope, config.get('slices', 1) if is_large else 1) -%}
         {%- set reshaped = not plan.is_ours or orchestra_shape(existing) != orchestra_shape(staged) -%}
         {#- What has another shape is made anew, from all of its rows. -#}
-        {%- if reshaped and plan.touched is not none -%}{%- do orchestra_stage(sql, staged, 'true') -%}{%- endif -%}
+        {%- if reshaped and plan.touched is not none -%}{%- do orchestra_stage(sql, staged, 'true', config.get('slices', 1)) -%}{%- endif -%}
         {%- set changed = ['*'] if reshaped else orchestra_changed(existing, staged, partition, scope) -%}
         {%- if reshaped or plan.is_new -%}
             {%- if existing %}{% do adapter.drop_relation(existing) %}{% endif -%}
@@ -68,11 +71,14 @@
     {{ return(escaped | join(", ")) }}
 {% endmacro %}
 
-{% macro orchestra_stage(sql, staged, scope) %}
+{% macro orchestra_stage(sql, staged, scope, slices) %}
     {% call statement('stage') %}
-        create or replace temp table {{ staged }} as select * from (
+        {% for slice in range(slices) %}
+        {{ 'insert into ' ~ staged if slice else 'create or replace temp table ' ~ staged ~ ' as' }}
+        select * from (
         {{ sql }}
-        ) where {{ scope }}
+        ) where {{ scope }}{% if slices > 1 %} and hash({{ config.get('sliced_by') }}) % {{ slices }} = {{ slice }}{% endif %};
+        {% endfor %}
     {% endcall %}
 {% endmacro %}
 

@@ -52,7 +52,7 @@ select
     round(events.excess_kwh, 1) as excess_kwh,
     round(events.excess_kwh_pci, 1) as excess_kwh_pci,
     round(events.excess_emissions_kgco2e, 1) as excess_emissions_kgco2e,
-    round(events.cost_eur, 2) as cost_eur,
+    round(events.excess_cost_eur, 2) as excess_cost_eur,
     detection.smallest_detectable_excess_kwh,
     coalesce(answers.answer_count, 0) as answer_count,
     answers.effect_expected_kwh,

@@ -1,25 +1,21 @@
 with events as (
-
     select * from {{ ref('int_anomalies_by_event') }}
-
 ),
 
 buildings as (
-
     select * from {{ ref('stg_patrimoine_bati__buildings') }}
-
 ),
 
 energies as (
-
     select * from {{ ref('energies') }}
+),
 
+prices as (
+    select * from {{ ref('int_prices_by_building_year') }}
 ),
 
 emission_factors as (
-
     select * from {{ ref('emission_factors') }}
-
 )
 
 select
@@ -43,8 +39,8 @@ select
     events.excess_kwh / nullif(energies.pcs_per_pci, 0) as excess_kwh_pci,
     -- Factors are per kWh PCI, bills of gas in kWh PCS.
     excess_kwh_pci * emission_factors.kgco2e_per_kwh as excess_emissions_kgco2e,
-    -- No bill tells its amount yet: what a kWh of the building's own bills costs.
-    events.excess_kwh * cast(null as double) as cost_eur,
+    -- At what a kWh of the building's own bills costs that year.
+    events.excess_kwh * prices.mean_price_eur_per_kwh as excess_cost_eur,
 
     -- dates
     events.end_date,
@@ -53,6 +49,11 @@ select
 from events
 left join buildings on events.building_id = buildings.building_id
 left join energies on events.energy = energies.energy
+left join prices
+    on
+        events.building_id = prices.building_id
+        and events.energy = prices.energy
+        and extract(year from events.start_date) = prices.year
 left join emission_factors
     on
         events.energy = emission_factors.energy
