@@ -28,7 +28,7 @@ def as_text(run: Run) -> str:
     parts = [table([_land_row(step) for step in run.lands])] if run.lands else []
     if run.build:
         ran = Counter(node["kind"] for node in run.build.nodes)
-        parts.append(f"dbt: {ran['model']} models and {ran['test'] + ran['unit_test']} tests ran" if ran else "dbt: no model is behind")
+        parts.append(f"dbt: {ran['model']} models and {ran['test']} tests ran" if ran else "dbt: no model is behind")
     if run.publish:
         parts.append(table(mart_rows(run.publish)) if run.publish.entry else "marts: nothing new to publish")
         parts += [f"site of class {site.access_class}: {len(site.written)} files written" for site in run.publish.sites]

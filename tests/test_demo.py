@@ -17,6 +17,7 @@ import duckdb
 import pytest
 from fixtures.replica import MART, Replica, compile_models
 
+from flows import steps
 from ingestion.brick import PROJECT, read_bricks
 from ingestion.lake import Lake
 from ingestion.sandbox.world import World
@@ -38,6 +39,15 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     done = demo(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout
+
+
+def test_each_rule_of_the_models_holds(ran: tuple[Path, str]) -> None:
+    lake = Lake(str(ran[0]))
+    with lake.lock("build") as held:
+        done = steps._dbt(lake, ["test", "--select", "test_type:unit"], held)
+    results = json.loads((lake.state / "target" / "run_results.json").read_text(encoding="utf-8"))["results"]
+    assert done.returncode == 0 and results, done.stdout
+    assert {result["status"] for result in results} == {"pass"}
 
 
 @pytest.mark.chain

@@ -28,16 +28,13 @@ select
     compared.past_kwh,
     -- On both sides as cold as the reference climate is in as many days, as the change
     -- against the reference year is.
-    case
-        when consumptions.correction_refusal_reason is null
-            then consumptions.slope_kwh_per_degree_day
-    end as slope,
     consumptions.reference_degree_days * compared.compared_day_count
     / extract(day from last_day(compared.month_date)) as normal_degree_days,
-    compared.compared_kwh - slope * (compared.compared_degree_days - normal_degree_days)
+    compared.compared_kwh
+    - consumptions.slope * (compared.compared_degree_days - normal_degree_days)
         as now_kwh,
-    compared.past_kwh - slope * (compared.past_degree_days - normal_degree_days)
-        as then_kwh
+    compared.past_kwh
+    - consumptions.slope * (compared.past_degree_days - normal_degree_days) as then_kwh
 
 from compared
 cross join thresholds
