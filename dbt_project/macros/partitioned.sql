@@ -72,12 +72,16 @@
 {% endmacro %}
 
 {% macro orchestra_stage(sql, staged, scope, slices) %}
+    {#- Bounds of a hash come down to the rows that are read; what is left of its division does not. -#}
+    {%- set width = (2 ** 64) // slices -%}
     {% call statement('stage') %}
         {% for slice in range(slices) %}
         {{ 'insert into ' ~ staged if slice else 'create or replace temp table ' ~ staged ~ ' as' }}
         select * from (
         {{ sql }}
-        ) where {{ scope }}{% if slices > 1 %} and hash({{ config.get('sliced_by') }}) % {{ slices }} = {{ slice }}{% endif %};
+        ) where {{ scope }}
+        {%- if slice %} and hash({{ config.get('sliced_by') }}) >= {{ slice * width }}::ubigint{% endif %}
+        {%- if slice + 1 < slices %} and hash({{ config.get('sliced_by') }}) < {{ (slice + 1) * width }}::ubigint{% endif %};
         {% endfor %}
     {% endcall %}
 {% endmacro %}
