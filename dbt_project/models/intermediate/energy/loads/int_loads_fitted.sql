@@ -19,11 +19,13 @@ reference_months as (
     from months
     inner join months as past
         on
-            months.series_code = past.series_code
+            months.building_id = past.building_id
+            and months.series_code = past.series_code
             and past.month_number between months.month_number - 24
             and months.month_number - 2
     qualify row_number() over (
-        partition by months.series_code, months.month_date order by past.month_number
+        partition by past.building_id, months.series_code, months.month_date
+        order by past.month_number
     ) <= 12
 
 ),
