@@ -102,6 +102,20 @@ def test_nothing_complete_leaves_the_question_open_and_the_figures_say_so(town: 
     assert "tout ce qui est publié" in page and "data-question" not in page and "incomplet" in page
 
 
+@pytest.mark.parametrize(("lacking", "shown"), [(0.03, "2024"), (0.01, "2025"), (0.5, "2025")])
+def test_a_mart_by_year_is_told_of_one_year(town: Town, lacking: float, shown: str) -> None:
+    """The last complete one, or the last where none is: never their sum, nor a year that lacks a month against one that does not."""
+    of_year = {name: COLUMNS[name] for name in ("building_id", "consumption_kwh", "completeness_share")} | {"year": ("bigint", {})}
+    share = f"case when y = 2025 or {lacking} > 0.1 then 1 - {lacking} else 1 end"
+    years = f"select 'b' || b as building_id, y as year, 100.0 * y as consumption_kwh, {share} as completeness_share"
+    select = f"{years} from range(4) as t (b), range(2023, 2026) as u (y)"
+    town.mart("energy_by_year", select, of_year, grain=["building_id", "year"], position=None, questions=[])
+    town.publish()
+    town.follow()
+    page = town.read("fr/energy_by_year.html")
+    assert f'data-from="{shown}" data-to="{shown}"' in page and figures(page)["consumption_kwh"] == str(400.0 * int(shown))
+
+
 def test_where_nothing_is_awaited_each_month_with_rows_is_told(town: Town) -> None:
     """Events come when they come: that a month has few of them says nothing of it."""
     of_event = {name: COLUMNS[name] for name in ("building_id", "building_name", "consumption_kwh")} | {"day_date": ("date", {})}

@@ -5,24 +5,29 @@ from __future__ import annotations
 from ingestion.lake import quoted
 from redistribution.site.cards import Card
 
-WHOLE = 0.9  # mean completeness from which a period is complete, and a figure told as such
+WHOLE = 0.9  # mean completeness from which a month is complete, and a figure told as such
+WHOLE_YEAR = 0.98  # a year that lacks one of its twelve months is at 0.92
 MARK = "{period}"  # stands for the SELECT in the query of a question
 
 
 def period_of(card: Card, held: set[str] | None = None) -> str:
-    """Write the SELECT of the periods that a mart is told over; no row where none is complete.
+    """Write the SELECT of the periods that a mart is told over; no row where no month is complete.
 
-    The twelve months that end with the last complete one (the last complete year, for a mart by year), so that each season
-    counts once. Complete is a period whose mean completeness reaches WHOLE; any with rows is, where the mart has no
-    completeness. `held` are the columns that there are, those of the card unless said.
+    The twelve months that end with the last complete one, so that each season counts once; for a mart by year the last
+    complete year, or else the last, for nobody sums years. Complete is a period whose mean completeness reaches WHOLE, or
+    WHOLE_YEAR; any with rows is, where the mart has no completeness. `held` are the columns that there are, those of the card
+    unless said.
     """
     assert card.time is not None
     time, completeness = _plain(card.time.name), card.completeness
     period = time if card.is_yearly or card.time.name.startswith("month") else f"cast(date_trunc('month', {time}) as date)"
-    is_complete = f"avg({_plain(completeness.name)}) >= {WHOLE}" if completeness and completeness.name in (held or card.columns) else "true"
-    length = "1" if card.is_yearly else "interval 12 month"
+    whole = WHOLE_YEAR if card.is_yearly else WHOLE
+    is_complete = f"avg({_plain(completeness.name)}) >= {whole}" if completeness and completeness.name in (held or card.columns) else "true"
+    length, last = "interval 12 month", f"max(case when {is_complete} then {period} end) over ()"
+    if card.is_yearly:
+        length, last = "1", f"coalesce({last}, max({period}) over ())"
     return (
-        f"select period from (select {period} as period, max(case when {is_complete} then {period} end) over () as last_period "
+        f"select period from (select {period} as period, {last} as last_period "
         f"from {_plain(card.name)} where {time} is not null group by {period}) as periods "
         f"where period <= last_period and period > last_period - {length}"
     )
