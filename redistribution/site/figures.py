@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
 from redistribution.site.cards import FEW_VALUES, Card, Column
-from redistribution.site.period import WHOLE, period_of, with_period
+from redistribution.site.period import period_of, whole_of, with_period
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,7 +44,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Chart:
-    """A measure by period and series; `incomplete` are the periods below WHOLE, or without any row."""
+    """A measure by period and series; `incomplete` are the periods that are not complete, or without any value."""
 
     column: Column
     periods: list[Period]
@@ -92,9 +92,10 @@ class Figures:
     window: tuple[Period, Period] | None
     before: tuple[Period, Period] | None
     left_open: list[Period]
+    since: Period | dt.date | None  # of all rows, as is `until`
     until: Period | dt.date | None
     figures: list[Figure]
-    completeness: float | None  # over the window, as is the number of its rows below WHOLE
+    completeness: float | None  # over the window, as is the number of its rows that are not complete
     low_rows: int | None
     chart: Chart | None
     entities: list[Entity]
@@ -213,11 +214,12 @@ class _Reading:
         figures = [self._figure(column, window, before) for column in (self.measures or [COUNT])[:4]]
         entities, shown = self._entities(window, before)
         columns, rows = self._rows(window)
-        low = f"count(*) filter ({quoted(self.completeness.name)} < {WHOLE})" if self.completeness else "null"
+        low = f"count(*) filter ({quoted(self.completeness.name)} < {whole_of(self.card)})" if self.completeness else "null"
         mean = f"avg({quoted(self.completeness.name)})" if self.completeness else "null"
         completeness, low_rows, in_window = self._row(f"select {mean}, {low}, count(*) from {self.mart} where {where}")
         return Figures(
             row_count=row_count, in_window=in_window, window=window, before=before, left_open=left_open,
+            since=self._one(f"select min({quoted(self.time.name)})") if self.time else None,
             until=self._one(f"select max({quoted(self.time.name)})") if self.time else None,
             figures=figures, completeness=completeness, low_rows=low_rows,
             chart=self._chart((self.measures or [COUNT])[0], left_open) if self.time else None,
@@ -240,7 +242,7 @@ class _Reading:
             return None, None, []
         told = self.connection.execute(f"select {self.period} as p from {self.mart} where p is not null group by p order by p").fetchall()
         periods = [period for (period,) in told]
-        last = self.connection.execute(f"select max(period) from ({period_of(self.card, self.held)})").fetchall()[0][0]
+        last = self.connection.execute(f"select max(period) from ({period_of(self.card, self.held, or_best=True)})").fetchall()[0][0]
         if last is None:
             return None, None, []
         end: Period = int(last) if self.card.is_yearly else last
@@ -273,7 +275,8 @@ class _Reading:
         lacking = "0" if column is COUNT else f"count(*) filter ({quoted(column.name)} is null)"
         value, missing = self._row(f"select {self._total(column)}, {lacking} from {self.mart} where {self._within(window)}")
         change, earlier = None, None
-        if before:
+        # What is aimed at, or compared with, is no news of a year.
+        if before and column.name not in (self.card.meta.get("reference_value"), self.card.meta.get("target_value")):
             compared = self._compared(column, window, before)
             change, earlier = compared[0][1:] if compared else (None, None)
         return Figure(column, value, change, int(missing), earlier, self._query(column, window))
@@ -294,7 +297,7 @@ class _Reading:
     def _compared(
         self, column: Column, window: tuple[Period, Period] | None, before: tuple[Period, Period], by: str = "null"
     ) -> list[tuple[Any, float | None, float | None]]:
-        """Give the change of a measure over a year, and what it was: of the rows that have their like a year before, and no other."""
+        """Give the change of a measure over a year, and what it was: of complete rows that have their like a year before, and no other."""
         if column is COUNT:
             now, then = (self._total(column, self._within(each)) for each in (window, before))
             sql = f"select {by}, case when {then} >= {FEW} then {now} / {then} - 1 end, {then} from {self.mart} group by all"
@@ -304,15 +307,17 @@ class _Reading:
         later = "now.p - 1" if self.card.is_yearly else "(now.p - interval 1 year)::date"
         alike = [f"earlier.{key} is not distinct from now.{key}" for key in (quoted(each.name) for each in self.card.subjects)]
         value, weight = quoted(column.name), quoted(column.weight) if column.weight else "null"
+        is_whole = f"coalesce({quoted(self.completeness.name)} >= {whole_of(self.card)}, true)" if self.completeness else "true"
         totals = [self._total(column, "is_alike", f"{side}_value", f"{side}_weight") for side in ("now", "then")]
         sql = f"""
             with rows as (
-                select *, {self.period} as p, {by} as k, {value} as v, {weight} as w from {self.mart} where {value} is not null
+                select *, {self.period} as p, {by} as k, {value} as v, {weight} as w, {is_whole} as is_whole
+                from {self.mart} where {value} is not null
             ),
             now as (from rows where {self._within(window)}),
             earlier as (from rows where {self._within(before)}),
             pairs as (
-                select now.k, earlier.p is not null as is_alike, now.v as now_value, now.w as now_weight,
+                select now.k, coalesce(now.is_whole and earlier.is_whole, false) as is_alike, now.v as now_value, now.w as now_weight,
                     earlier.v as then_value, earlier.w as then_weight
                 from now left join earlier on {" and ".join(["earlier.p = " + later, *alike])}
             )
@@ -349,9 +354,9 @@ class _Reading:
         ]
         incomplete = set[Period]()
         if self.completeness:  # else nothing is awaited: a month without alert lacks nothing
-            incomplete = {period for period in periods if not any((period, name) in values for name in names)}
+            incomplete = {period for period in periods if all(values.get((period, name)) is None for name in names)}
             of = quoted(self.completeness.name)
-            sql = f"select {self.period} as p from {self.mart} group by p having avg({of}) < {WHOLE}"
+            sql = f"select {self.period} as p from {self.mart} group by p having avg({of}) < {whole_of(self.card)}"
             incomplete |= {period for (period,) in self.connection.execute(sql).fetchall()}
         lines = []
         for role in ("reference_value", "target_value"):
@@ -401,6 +406,9 @@ class _Reading:
         wanted = hinted or [*([name] if name else []), *of_grain, *(self.measures[:4]), *declared, *estimated, *numbers]
         columns = [column for column in dict.fromkeys(column.name for column in wanted) if column in {each.name for each in self.columns}]
         chosen = [self.card.columns[each] for each in columns[: 12 if hinted else 8]]
+        # A unit that a column tells row by row stands beside the last of its values.
+        units = [self.card.columns[each.unit] for each in chosen if each.unit and each.unit in self.card.columns]
+        chosen += [unit for unit in dict.fromkeys(units) if unit in self.columns and unit not in chosen]
         if not chosen:
             return [], []
         order = [f"{quoted(self.time.name)} desc"] if self.time else []

@@ -20,6 +20,9 @@ AUTHORITY = "http://publications.europa.eu/resource/authority"
 RIGHTS = {"open": "PUBLIC", "partner": "RESTRICTED", "internal": "NON_PUBLIC", "restricted": "NON_PUBLIC"}
 LANGUAGES = {"fr": "FRA", "en": "ENG"}
 THEMES = {"energy": "ENER", "resources": "ENVI", "health": "HEAL", "climate": "ENVI"}
+LICENCES = {
+    "etalab-2.0": "https://www.etalab.gouv.fr/licence-ouverte-open-licence/", "odbl-1.0": "https://opendatacommons.org/licenses/odbl/1-0/",
+}  # fmt: skip
 TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
@@ -80,9 +83,9 @@ def dataset(language: Language, place: Place, standing: Standing, figures: Figur
             for each in card.origins
         ],
     }  # fmt: skip
-    if figures.window:
-        first, last = figures.window
-        told["temporalCoverage"] = str(last) if isinstance(last, int) else f"{str(first)[:7]}/{str(last)[:7]}"
+    if figures.until is not None:
+        first, last = figures.since, figures.until
+        told["temporalCoverage"] = f"{first}/{last}" if isinstance(last, int) else f"{str(first)[:7]}/{str(last)[:7]}"
     if theme := THEMES.get(card.use_case):
         told["dcat:theme"] = {"@id": f"{AUTHORITY}/data-theme/{theme}"}
     return _written(told)
@@ -106,11 +109,13 @@ def _of_card(language: Language, place: Place, standing: Standing) -> dict[str, 
         "@type": ["Dataset", "dcat:Dataset"], "identifier": card.name, "name": language.pick(card.label),
         "description": _synthetic(language, place, language.pick(card.description)), "inLanguage": language.code,
         "dct:language": {"@id": f"{AUTHORITY}/language/{LANGUAGES.get(language.code, 'MUL')}"},
-        "license": sorted({origin.licence for origin in card.origins}), "publisher": _body(place.territory),
+        "publisher": _body(place.territory),
         "spatialCoverage": {"@type": "Place", "name": place.territory}, "dateModified": standing.at, "version": str(standing.seq),
         "isAccessibleForFree": card.is_open, "dct:accessRights": {"@id": f"{AUTHORITY}/access-right/{RIGHTS[card.access_class]}"},
     }  # fmt: skip
-    return told
+    # Made of sources of several licences, a mart has none of them.
+    licences = {LICENCES.get(origin.licence, origin.licence) for origin in card.origins}
+    return told | ({"license": licences.pop()} if len(licences) == 1 and card.is_open else {})
 
 
 def _variable(language: Language, card: Card, name: str) -> dict[str, Any]:

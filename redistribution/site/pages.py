@@ -21,7 +21,7 @@ from redistribution.site import draw, linked
 from redistribution.site.cards import FEW_VALUES, Card, Column, Origin
 from redistribution.site.figures import COUNT, MOST_POINTS, Answer, Chart, Entity, Figure, Figures, read_zones
 from redistribution.site.linked import Download, Place, Standing
-from redistribution.site.period import WHOLE
+from redistribution.site.period import whole_of
 from redistribution.site.words import Language, is_share, scaled
 
 if TYPE_CHECKING:
@@ -319,7 +319,7 @@ def _figure(language: Language, card: Card, figure: Figure, figures: Figures) ->
     shown = _value(language, column, value, factor)
     told = language("change", language.share(figure.change, is_signed=True)) if figure.change is not None else language("no_change")
     marks = []
-    if figures.completeness is not None and figures.completeness < WHOLE and column is not COUNT:
+    if figures.completeness is not None and figures.completeness < whole_of(card) and column is not COUNT:
         marks.append(f"{language('incomplete')}{language('colon')}{language('incomplete_because', language.share(figures.completeness))}")
     notes = []
     if figure.lacking and column.empty_means == "not_concerned":
@@ -482,7 +482,7 @@ def _entities(language: Language, card: Card, figures: Figures) -> dict[str, Any
             for column, value, (_, factor) in zip(figures.shown, entity.values, scales, strict=True)
         ]
         cells += [_cell(language.share(entity.change, is_signed=True), is_number=True)] if has_change else []
-        mark = "◪ " if entity.completeness is not None and entity.completeness < WHOLE else ""
+        mark = "◪ " if entity.completeness is not None and entity.completeness < whole_of(card) else ""
         cells += [_cell(mark + language.share(entity.completeness), is_number=True)] if has_share else []
         row = f'<tr><th scope="row">{html.escape(entity.name)}{"".join(cells)}'
         size += len(row.encode())
