@@ -202,6 +202,8 @@ def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tu
         ("energy_alerts_by_event", "start_date - 1 as end_date", "ends before it starts"),
         ("public_buildings_energy_by_commune_month", "'Rennes' as commune_code", "no INSEE code"),
         ("network_energy_by_commune_sector_year", "delivered_kwh_per_point / 1000 as delivered_kwh_per_point", "MWh and kWh are mixed"),
+        ("network_energy_by_commune_sector_year", "9 as delivery_point_count", "fewer than 10 delivery points"),
+        ("network_energy_by_commune_sector_year", "2 as delivery_point_count", "fewer than 3 delivery points"),
         ("network_energy_by_commune_sector_year", "9.0 as delivered_change_share", "by 150 %"),
         ("network_energy_by_commune_sector_year", "'Rennes' as commune_code", "no INSEE code"),
         ("network_energy_by_commune_sector_year", "'unknown' as method_version", "has no method"),

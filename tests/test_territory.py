@@ -194,7 +194,7 @@ def nasty(seed: int) -> Tables:
             tables["consumptions"].append({
                 "OPERATEUR": operator, "Année": year, "FILIERE": energy, "Code Commune": code, "CODE CATEGORIE CONSOMMATION": "ENT",
                 "CODE GRAND SECTEUR": sector, "CODE SECTEUR NAF2": draw.choice([None, "10"]),
-                "Nb sites": None if value is None else draw.choice([0, 12, 40]), "Conso totale (MWh)": value,
+                "Nb sites": None if value is None else draw.choice([0, 12, 40, 40, None]), "Conso totale (MWh)": value,
                 "Nombre de mailles secretisées": 1 if value is None else draw.choice([0, 0, 0, 0, None, 2]),
             })  # fmt: skip
     for year, name in itertools.product(range(2019, 2024), ["1C", "2C", "3C", "4F"]):
@@ -202,9 +202,17 @@ def nasty(seed: int) -> Tables:
         told = {
             f"livraisons_{sector}_MWh": parts.get(sector) for sector in ("residentiel", "tertiaire", "industrie", "agriculture", "autre")
         }
-        total = sum(value or 0 for value in parts.values()) + draw.choice([0, 0, 2, 150])
-        codes_of = {"1C": "35001", "2C": "35001", "3C": "35001,35002", "4F": draw.choice(["35002", "35900"])}[name]
-        content = {"contenu CO2": round(draw.uniform(0, 0.3), 3), "Taux EnR&R": float(draw.randint(0, 100))}
+        total = draw.choice([None, *[sum(value or 0 for value in parts.values()) + beyond for beyond in (0, 0, 0, 2, 2, 150, -2, -20)]])
+        codes_of = {
+            "1C": "35001",
+            "2C": "35001",
+            "3C": draw.choice(["35001,35002", "35900, 35003", "35003"]),
+            "4F": draw.choice(["35002", "35900"]),
+        }[name]
+        content = {
+            "contenu CO2": draw.choice([None, round(draw.uniform(0, 0.3), 3), 0.1]),
+            "Taux EnR&R": draw.choice([None, float(draw.randint(0, 100)), 50.0]),
+        }
         of_network = {"annee": year, "Identifiant reseau": name, "communes_insee": codes_of, "livraisons_totale_MWh": total}
         tables["networks"].append(of_network | told | content)
     for version, (made_on, years) in {"v1": ("2023-01-01", range(2018, 2022)), "v3": ("2024-01-01", range(2017, 2023)),

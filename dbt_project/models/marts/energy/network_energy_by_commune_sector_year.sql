@@ -13,6 +13,7 @@ totals as (
 energies as (
 
     select * from {{ ref('energies') }}
+    where valid_to is null
 
 ),
 

@@ -14,7 +14,7 @@ totals as (
 methods as (
 
     select * from {{ ref('network_methods') }}
-    where energy = 'electricity'
+    where energy = 'electricity' and valid_to is null
 
 ),
 

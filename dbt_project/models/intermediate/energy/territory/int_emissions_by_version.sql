@@ -8,7 +8,7 @@ with inventory as (
 sectors as (
 
     select * from {{ ref('territory_sectors') }}
-    where producer = 'emissions_territoire'
+    where producer = 'emissions_territoire' and valid_to is null
 
 ),
 

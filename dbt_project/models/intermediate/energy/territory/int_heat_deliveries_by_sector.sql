@@ -7,27 +7,36 @@ with networks as (
 sectors as (
 
     select * from {{ ref('territory_sectors') }}
-    where producer = 'reseaux_chaleur'
+    where producer = 'reseaux_chaleur' and valid_to is null
 
 ),
 
--- A network of several communes cannot be shared between them: it has no row here.
+communes as (
+
+    select * from {{ ref('int_communes_by_code') }}
+
+),
+
+-- A network of several communes cannot be shared: each has its rows, no figure.
 networks_with_rest as (
 
     select
-        *,
-        case
-            when network_id like '%F' then 'cold_network' else 'heat_network'
-        end as energy,
+        networks.*,
+        communes.source_commune_code,
+        networks.commune_codes like '%,%' as is_shared,
+        case when networks.network_id like '%F' then 'cold' else 'heat' end as kind,
         -- What the total holds beyond the sectors told, but for their rounding.
-        delivered_mwh
-        - coalesce(residential_mwh, 0)
-        - coalesce(tertiary_mwh, 0)
-        - coalesce(industry_mwh, 0)
-        - coalesce(agriculture_mwh, 0)
-        - coalesce(other_mwh, 0) > 3 as has_hidden_sector
+        coalesce(
+            networks.delivered_mwh
+            - coalesce(networks.residential_mwh, 0) - coalesce(networks.tertiary_mwh, 0)
+            - coalesce(networks.industry_mwh, 0) - coalesce(networks.agriculture_mwh, 0)
+            - coalesce(networks.other_mwh, 0) > 3, true
+        ) as has_hidden_sector
     from networks
-    where commune_codes is not null and commune_codes not like '%,%'
+    inner join communes
+        on
+            concat(',', replace(networks.commune_codes, ' ', ''), ',')
+            like concat('%,', communes.source_commune_code, ',%')
 
 ),
 
@@ -42,7 +51,7 @@ deliveries as (
             when 'industrie' then networks_with_rest.industry_mwh
             when 'agriculture' then networks_with_rest.agriculture_mwh
             when 'autre' then networks_with_rest.other_mwh
-        end as shown_kwh
+        end as told_kwh
     from networks_with_rest
     cross join sectors
 
@@ -51,20 +60,21 @@ deliveries as (
 select
     -- keys
     deliveries.network_id,
-    deliveries.commune_codes as source_commune_code,
-    deliveries.energy,
+    deliveries.source_commune_code,
+    concat(deliveries.kind, '_network') as energy,
     deliveries.sector_code,
     deliveries.year,
 
     -- attributes
-    deliveries.shown_kwh is null as is_hidden,
+    deliveries.told_kwh is null and not deliveries.is_shared as is_hidden,
+    deliveries.is_shared,
 
     -- measures
-    deliveries.shown_kwh,
+    case when not deliveries.is_shared then deliveries.told_kwh end as shown_kwh,
     1000 * deliveries.delivered_mwh as network_kwh,
     deliveries.content_kgco2e_per_kwh,
     deliveries.renewable_share
 
 from deliveries
 -- A sector without a figure is none, unless the total says that some are hidden.
-where deliveries.shown_kwh is not null or deliveries.has_hidden_sector
+where deliveries.told_kwh is not null or deliveries.has_hidden_sector

@@ -7,6 +7,7 @@ with cells as (
 methods as (
 
     select * from {{ ref('network_methods') }}
+    where valid_to is null
 
 ),
 

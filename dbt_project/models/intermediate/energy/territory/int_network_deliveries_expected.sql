@@ -7,7 +7,7 @@ with deliveries as (
 sectors as (
 
     select * from {{ ref('territory_sectors') }}
-    where producer = 'conso_electricite_gaz' and is_expected
+    where producer = 'conso_electricite_gaz' and is_expected and valid_to is null
 
 ),
 

@@ -41,7 +41,9 @@ network_totals as (
     select
         concat(commune_code, '/', energy, '/', cast(year as string))
             as total_code,
-        sum(network_kwh) as network_kwh
+        count(*) as network_count,
+        -- What the networks that tell their total deliver is not what all do.
+        case when count(network_kwh) = count(*) then sum(network_kwh) end as network_kwh
     from networks
     group by commune_code, energy, year
 
@@ -60,7 +62,16 @@ select
     shown.is_suppressed as is_total_suppressed,
     case
         when not shown.is_suppressed and count(*) = count(cells.delivered_kwh)
-            then coalesce(max(network_totals.network_kwh), sum(cells.delivered_kwh))
+            then
+                case
+                    when max(network_totals.network_count) is null
+                        then sum(cells.delivered_kwh)
+                    -- A total below its sectors, but for their rounding, is not theirs.
+                    when
+                        max(network_totals.network_kwh) >= sum(cells.delivered_kwh)
+                        - 3000 * max(network_totals.network_count)
+                        then max(network_totals.network_kwh)
+                end
     end as commune_delivered_kwh
 from cells
 inner join shown on cells.total_code = shown.total_code
