@@ -36,8 +36,10 @@ select
     coalesce(energy_units.is_definition, true)
     or energy_units.verified_on is not null as is_conversion_verified,
     -- Two bills of a contract on one day: a correction, which says nothing of the day.
-    count(*) over (partition by bills.contract_id, calendar_days.day_date) > 1
-        as is_overlapped,
+    count(*) over contract_day > 1 as is_overlapped,
+    -- Two that charge and none that takes back: one of them was issued again.
+    count(case when bills.quantity > 0 then 1 end) over contract_day > 1
+    and min(bills.quantity) over contract_day >= 0 as is_billed_twice,
     count(*) over (partition by bills.bill_id, calendar_days.month_date)
     < count(*) over bill as is_apportioned,
 
@@ -62,13 +64,17 @@ from bills
 inner join calendar_days
     on
         bills.from_date <= calendar_days.day_date
-        and bills.to_date > calendar_days.day_date
+        -- A fee or a credit that ends on the day it begins is of that day.
+        and bills.to_date >= calendar_days.day_date
+        and (
+            bills.to_date > calendar_days.day_date
+            or bills.from_date = calendar_days.day_date
+        )
 left join degree_days on calendar_days.day_date = degree_days.day_date
 left join energy_units
     on
         bills.unit = energy_units.unit
-        and (
-            bills.energy = energy_units.energy
-            or energy_units.energy is null
-        )
-window bill as (partition by bills.bill_id)
+        and bills.energy = coalesce(energy_units.energy, bills.energy)
+window
+    bill as (partition by bills.bill_id),
+    contract_day as (partition by bills.contract_id, calendar_days.day_date)

@@ -32,11 +32,9 @@ select
 
     -- attributes
     case
-        when
-            coalesce(buildings.heating_energy, '') <> bill_days.energy
-            or bill_days.bill_degree_days is null
-            or signatures.refusal_reason = 'negative_slope'
-            then 'time'
+        when coalesce(buildings.heating_energy, '') <> bill_days.energy then 'time'
+        when bill_days.bill_degree_days is null then 'time'
+        when signatures.refusal_reason = 'negative_slope' then 'time'
         when
             coalesce(signatures.refusal_reason, 'weak_fit') = 'weak_fit'
             and greatest(signatures.base_kwh_per_day, 0) * bill_days.bill_day_count
@@ -48,6 +46,7 @@ select
     end as apportionment_method,
     bill_days.is_apportioned,
     bill_days.is_conversion_verified,
+    bill_days.is_billed_twice,
 
     -- measures
     case apportionment_method

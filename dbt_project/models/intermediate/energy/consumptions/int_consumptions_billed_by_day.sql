@@ -21,8 +21,10 @@ billed as (
         {{ one_or_mixed('bill_days.apportionment_method') }} as apportionment_method,
         bool_or(bill_days.is_apportioned) as is_apportioned,
         bool_and(bill_days.is_conversion_verified) as is_conversion_verified,
+        -- What is billed twice is kept as it is, and is not known.
         count(distinct bill_days.contract_id) filter (
             where bill_days.consumption_kwh is not null
+            and not bill_days.is_billed_twice
         ) as contract_count,
         round(sum(bill_days.consumption_kwh), 6) as consumption_kwh,
         round(sum(bill_days.consumption_kwh) filter (

@@ -27,8 +27,8 @@ chosen as (
         days.month_date,
         days.consumption_kwh,
         degree_days.professional_degree_days as degree_days,
-        extract(month from days.day_date) as month_number,
-        extract(day from days.day_date) as day_number
+        extract(month from days.day_date) * 100 + extract(day from days.day_date)
+            as day_number
     from days
     inner join months
         on
@@ -58,7 +58,7 @@ select
     count(*) as known_day_count,
     round(sum(chosen.consumption_kwh), 6) as known_kwh,
     round(sum(chosen.degree_days), 6) as known_degree_days,
-    -- The same days of both years.
+    -- The same days of both years; a year is not compared with itself.
     count(past.day_date) as compared_day_count,
     round(sum(chosen.consumption_kwh) filter (where past.day_date is not null), 6)
         as compared_kwh,
@@ -75,6 +75,6 @@ left join past
     on
         chosen.building_id = past.building_id
         and chosen.energy = past.energy
-        and chosen.month_number = past.month_number
         and chosen.day_number = past.day_number
+        and chosen.day_date <> past.day_date
 group by chosen.building_id, chosen.energy, chosen.month_date

@@ -30,8 +30,10 @@ contract_days as (
         bill_days.month_date,
         bill_days.contract_id,
         day_date,
-        -- Of a bill and its credit note both are to be known.
+        -- Of a bill and its credit note both are to be known, or neither counts.
         count(bill_days.billed_eur) = count(*) as is_known,
+        -- Two bills of the same days cost what they say, and one may be too many.
+        is_known and not bool_or(bill_days.is_billed_twice) as is_complete,
         sum(bill_days.billed_excluding_tax_eur * shares.day_share) as untaxed_eur,
         sum(bill_days.billed_eur * shares.day_share) as cost_eur
     from bill_days
@@ -63,18 +65,16 @@ select
     contract_days.month_date,
 
     -- measures
-    round(sum(contract_days.untaxed_eur), 6) as billed_cost_excluding_tax_eur,
-    round(sum(contract_days.cost_eur), 6) as billed_cost_eur,
-    round(least(1, count(*) filter (where contract_days.is_known) / nullif(max(
+    round(sum(contract_days.untaxed_eur) filter (where contract_days.is_known), 6)
+        as billed_cost_excluding_tax_eur,
+    round(sum(contract_days.cost_eur) filter (where contract_days.is_known), 6)
+        as billed_cost_eur,
+    round(least(1, count(*) filter (where contract_days.is_complete) / nullif(max(
         calendar_days.month_day_count + coalesce(expected_months.extra_day_count, 0)
     ), 0)), 6) as cost_completeness_share
 
 from contract_days
+left join expected_months using (building_id, energy, month_date) -- noqa: ST07
 inner join calendar_days on contract_days.month_date = calendar_days.day_date
-left join expected_months
-    on
-        contract_days.building_id = expected_months.building_id
-        and contract_days.energy = expected_months.energy
-        and contract_days.month_date = expected_months.month_date
 group by
     contract_days.building_id, contract_days.energy, contract_days.month_date

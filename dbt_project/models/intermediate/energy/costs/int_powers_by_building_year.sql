@@ -1,62 +1,72 @@
-with bills as (
+with contracts as (
+
+    select * from {{ ref('int_powers_by_contract_year') }}
+
+),
+
+bills as (
 
     select * from {{ ref('stg_patrimoine_bati__bills') }}
 
 ),
 
-contracts as (
+supplies as (
 
     select
-        bills.building_id,
-        bills.energy,
-        extract(year from bills.month_date) as year_number,
-        bills.contract_id,
-        max_by(bills.subscribed_power_kva, bills.from_date) filter (
-            where bills.subscribed_power_kva is not null
+        contracts.building_id,
+        contracts.energy,
+        contracts.year,
+        contracts.last_contract_id,
+        max(
+            case
+                when contracts.contract_id = contracts.last_contract_id
+                    then contracts.subscribed_power_kva
+            end
         ) as subscribed_power_kva,
-        max(bills.highest_power_kva) as highest_power_kva
-    from bills
+        max(contracts.highest_power_kva) as highest_power_kva
+    from contracts
     group by all
-    having count(bills.subscribed_power_kva) + count(bills.highest_power_kva) > 0
 
 ),
 
-overruns as (
+reached as (
 
     select
         bills.building_id,
         bills.energy,
-        extract(year from bills.month_date) as year_number,
+        cast(extract(year from bills.month_date) as bigint) as year,
         -- Each bill against its own power, in the month of its first day.
-        count(distinct bills.month_date) as overrun_month_count
+        max(bills.highest_power_kva / nullif(bills.subscribed_power_kva, 0))
+            as highest_power_share,
+        count(distinct bills.month_date) filter (
+            where bills.highest_power_kva > bills.subscribed_power_kva
+        ) as overrun_month_count,
+        count(*) filter (where bills.subscribed_power_kva is null) as untold_bill_count
     from bills
-    where bills.highest_power_kva > bills.subscribed_power_kva
+    where bills.highest_power_kva is not null
     group by all
 
 )
 
 select
     -- keys
-    contracts.building_id,
-    contracts.energy,
-    cast(contracts.year_number as bigint) as year,
+    supplies.building_id,
+    supplies.energy,
+    supplies.year,
 
     -- measures
-    sum(contracts.subscribed_power_kva) as subscribed_power_kva,
-    sum(contracts.highest_power_kva) as highest_power_kva,
-    -- Of the delivery point that is used nearest to its power.
-    round(max(
-        contracts.highest_power_kva / nullif(contracts.subscribed_power_kva, 0)
-    ), 6) as highest_power_share,
-    case
-        when count(contracts.highest_power_kva) > 0
-            then coalesce(max(overruns.overrun_month_count), 0)
-    end as overrun_month_count
+    sum(supplies.subscribed_power_kva) as subscribed_power_kva,
+    sum(supplies.highest_power_kva) as highest_power_kva,
+    round(max(reached.highest_power_share), 6) as highest_power_share,
+    -- A bill that tells no subscribed power may hide an overrun.
+    max(
+        case when reached.untold_bill_count = 0 then reached.overrun_month_count end
+    ) as overrun_month_count
 
-from contracts
-left join overruns
+from supplies
+left join reached
     on
-        contracts.building_id = overruns.building_id
-        and contracts.energy = overruns.energy
-        and contracts.year_number = overruns.year_number
-group by contracts.building_id, contracts.energy, contracts.year_number
+        supplies.building_id = reached.building_id
+        and supplies.energy = reached.energy
+        and supplies.year = reached.year
+group by supplies.building_id, supplies.energy, supplies.year

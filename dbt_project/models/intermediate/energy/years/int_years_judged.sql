@@ -50,7 +50,11 @@ select
             then 'open'
         -- The building, or its supply, came or left.
         when years.month_count < 12 then 'partial'
-        when years.complete_month_count < 12 then 'incomplete'
+        -- Twelve months that each lack a little lack much together.
+        when
+            years.complete_month_count < 12
+            or years.completeness_share < thresholds.known_day_share
+            then 'incomplete'
         else 'whole'
     end as year_state,
 
