@@ -18,7 +18,14 @@ select
 
     -- attributes
     entities.is_entity_declared,
-    entities.subject_from_year is not null as is_subject,
+    case
+        when entities.subject_from_year is not null then true
+        when entities.is_site_area_known then false
+    end as is_subject,
+    case
+        when entities.subject_from_year is null and not entities.is_site_area_known
+            then 'area_not_known'
+    end as subject_refusal_reason,
     -- Ours is an estimate, whatever it rests on: the figure of OPERAT wins.
     true as is_estimated,
     case
@@ -50,6 +57,8 @@ select
     round(comparisons.target_share - comparisons.reduction_share, 4)
         as gap_to_target_share,
     round(comparisons.indicative_line_share, 4) as indicative_line_share,
+    round(comparisons.indicative_line_share - comparisons.reduction_share, 4)
+        as gap_to_indicative_line_share,
     comparisons.absolute_value_kwh_per_m2,
     round(
         comparisons.kwh_pci_per_m2 - comparisons.absolute_value_kwh_per_m2, 1

@@ -25,9 +25,9 @@ years as (
     from calendar_days
     inner join facts
         on
-            facts.fact_code = 'site_area'
-            and extract(year from calendar_days.day_date)
-            >= extract(year from facts.valid_from)
+            facts.fact_code = 'first_reference_year'
+            and facts.valid_to is null
+            and extract(year from calendar_days.day_date) >= facts.fact_value
     where
         extract(month from calendar_days.day_date) = 1
         and extract(day from calendar_days.day_date) = 1
@@ -44,10 +44,21 @@ select
 
     -- attributes
     buildings.efa_id is not null as is_entity_declared,
+    nullif(buildings.heating_energy, '') as heating_energy,
+    -- Its consumption is of more than its tertiary area, to the percent.
+    coalesce(
+        round(buildings.tertiary_area_m2 / nullif(buildings.floor_area_m2, 0), 2)
+        < facts.fact_value,
+        false
+    ) as is_mixed_use,
 
     -- measures
     buildings.tertiary_area_m2,
-    buildings.subject_from_year
+    buildings.subject_from_year,
+
+    -- dates
+    buildings.valid_from_date,
+    buildings.valid_to_date
 
 from buildings
 -- What was of the stock on a day of the year at least.
@@ -55,4 +66,10 @@ inner join years
     on
         coalesce(buildings.valid_from_date, date '2010-01-01') < years.next_date
         and coalesce(buildings.valid_to_date, date '9999-12-31') > years.first_date
-where buildings.efa_id is not null or buildings.tertiary_area_m2 > 0
+inner join facts
+    on facts.fact_code = 'single_use_area_share' and facts.valid_to is null
+-- A building of a site whose tertiary area nobody tells may be the one that counts.
+where
+    buildings.efa_id is not null
+    or buildings.tertiary_area_m2 > 0
+    or (buildings.site_id is not null and buildings.tertiary_area_m2 is null)

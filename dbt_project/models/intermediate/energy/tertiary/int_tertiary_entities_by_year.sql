@@ -22,20 +22,26 @@ states as (
 
 ),
 
--- All energies of a building, in kWh PCI; whole when each is.
+-- All energies of a building, in kWh PCI; whole when each is, that which heats it too:
+-- an energy without any row is one of which nothing is known.
 building_years as (
 
     select
         building_id,
         year,
         sum(consumptions.consumption_kwh_pci) as consumption_kwh_pci,
-        avg(consumptions.completeness_share) as completeness_share,
+        buildings.heating_energy is null
+        or bool_or(consumptions.energy = buildings.heating_energy) as is_heating_known,
+        sum(consumptions.completeness_share)
+        / (count(*) + case when is_heating_known then 0 else 1 end)
+            as completeness_share,
         bool_and(
             states.year_state = 'whole' and consumptions.consumption_kwh_pci is not null
         ) as is_whole
     from consumptions
     inner join states using (building_id, year, energy) -- noqa: ST07
-    group by building_id, year
+    inner join buildings using (building_id, year) -- noqa: ST07
+    group by building_id, year, buildings.heating_energy
 
 )
 
@@ -47,12 +53,16 @@ select
 
     -- attributes
     bool_and(buildings.is_entity_declared) as is_entity_declared,
-    bool_and(coalesce(building_years.is_whole, false)) as is_whole,
+    bool_and(
+        coalesce(building_years.is_whole and building_years.is_heating_known, false)
+    ) as is_whole,
+    bool_and(coalesce(building_years.is_heating_known, true)) as is_heating_known,
+    bool_or(buildings.is_mixed_use) as is_mixed_use,
+    bool_and(sites.is_area_known) as is_site_area_known,
 
     -- measures
     count(*) as building_count,
-    count(building_years.building_id) as known_building_count,
-    -- Known when that of each building is.
+    count(building_years.is_heating_known) as known_building_count,
     case
         when count(buildings.tertiary_area_m2) = count(*)
             then round(sum(buildings.tertiary_area_m2), 6)
@@ -64,10 +74,6 @@ select
         as completeness_share
 
 from buildings
-inner join sites
-    on buildings.site_id = sites.site_id and buildings.year = sites.year
-left join building_years
-    on
-        buildings.building_id = building_years.building_id
-        and buildings.year = building_years.year
+inner join sites using (site_id, year) -- noqa: ST07
+left join building_years using (building_id, year) -- noqa: ST07
 group by buildings.efa_id, buildings.year

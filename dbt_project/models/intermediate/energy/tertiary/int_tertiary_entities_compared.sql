@@ -31,15 +31,17 @@ select
     milestones.is_fact_verified,
     references_known.reference_source,
     case
+        when not entities.is_heating_known then 'heating_energy_not_known'
         when not entities.is_whole then 'year_not_whole'
         when coalesce(entities.tertiary_area_m2, 0) = 0 then 'area_not_known'
+        when entities.is_mixed_use then 'mixed_use'
         when references_known.efa_id is null then 'no_reference_year'
         else references_known.reference_refusal_reason
     end as comparison_refusal_reason,
 
     -- measures; what is not subject has no target
     case
-        when entities.is_whole
+        when entities.is_whole and not entities.is_mixed_use
             then entities.consumption_kwh_pci / nullif(entities.tertiary_area_m2, 0)
     end as kwh_pci_per_m2,
     references_known.reference_year,
@@ -50,7 +52,6 @@ select
         as milestone_year,
     case when entities.subject_from_year is not null then milestones.target_share end
         as target_share,
-    -- Indicative: the decree knows milestones only, no line between them.
     case
         when
             entities.subject_from_year is not null
@@ -76,5 +77,4 @@ left join entries
     on
         entities.efa_id = entries.efa_id
         and milestones.milestone_year = entries.milestone_year
--- The years of which something is known.
 where entities.known_building_count > 0

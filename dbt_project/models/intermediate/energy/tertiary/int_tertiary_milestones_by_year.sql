@@ -32,9 +32,15 @@ select
 
 from years
 inner join facts
-    on years.year <= facts.milestone_year and facts.fact_code = 'milestone_reduction'
+    on
+        years.year <= facts.milestone_year
+        and facts.fact_code = 'milestone_reduction'
+        and facts.valid_to is null
 left join facts as past
-    on years.year > past.milestone_year and past.fact_code = 'milestone_reduction'
+    on
+        years.year > past.milestone_year
+        and past.fact_code = 'milestone_reduction'
+        and past.valid_to is null
 -- The next milestone, and the last one that is past.
 qualify row_number() over (
     partition by years.year
