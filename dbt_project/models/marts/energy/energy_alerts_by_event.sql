@@ -58,6 +58,8 @@ select
     answers.effect_expected_kwh,
     savings.saving_day_count,
     round(savings.saved_kwh, 1) as saved_kwh,
+    round(savings.saved_kwh * events.mean_price_eur_per_kwh, 2) as saved_cost_eur,
+    round(savings.saved_kwh * events.kgco2e_per_billed_kwh, 1) as saved_kgco2e,
 
     -- dates
     events.end_date,

@@ -20,6 +20,12 @@ powers as (
 
     select * from {{ ref('int_powers_by_building_year') }}
 
+),
+
+detection as (
+
+    select * from {{ ref('int_detection_by_building') }}
+
 )
 
 select
@@ -64,9 +70,11 @@ select
     powers.subscribed_power_kva,
     powers.highest_power_kva,
     round(powers.highest_power_share, 3) as highest_power_share,
-    powers.overrun_month_count
+    powers.overrun_month_count,
+    detection.smallest_detectable_excess_kwh
 
 from years
 inner join states using (building_id, year, energy) -- noqa: ST07
 inner join changes using (building_id, year, energy) -- noqa: ST07
 left join powers using (building_id, year, energy) -- noqa: ST07
+left join detection using (building_id, energy) -- noqa: ST07

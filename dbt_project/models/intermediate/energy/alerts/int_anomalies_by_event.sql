@@ -1,13 +1,9 @@
 with anomalies as (
-
-    select * from {{ ref('int_anomalies_united') }}
-
+    select * from {{ ref('int_anomalies_counted') }}
 ),
 
 thresholds as (
-
     select * from {{ ref('int_energy_thresholds_pivoted') }}
-
 ),
 
 dated as (
@@ -55,6 +51,20 @@ select
     round(avg(numbered.expected_value), 6) as expected_value,
     round(sum(numbered.excess_kwh), 6) as excess_kwh,
     count(numbered.excess_kwh) as excess_day_count,
+    round(sum(numbered.counted_excess_kwh), 6) as counted_excess_kwh,
+    -- Each day at the price of its year: of one without price no cost is told.
+    case
+        when
+            count(numbered.counted_excess_kwh)
+            = count(numbered.counted_excess_kwh * numbered.mean_price_eur_per_kwh)
+            then round(sum(
+                numbered.counted_excess_kwh * numbered.mean_price_eur_per_kwh
+            ), 6)
+    end as excess_cost_eur,
+    round(if(
+        count(*) = count(numbered.mean_price_eur_per_kwh),
+        avg(numbered.mean_price_eur_per_kwh), null
+    ), 6) as mean_price_eur_per_kwh,
 
     -- dates
     min(numbered.day_date) as start_date,

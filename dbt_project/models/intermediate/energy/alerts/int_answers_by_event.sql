@@ -10,22 +10,29 @@ events as (
 
 ),
 
+thresholds as (
+
+    select * from {{ ref('int_energy_thresholds_pivoted') }}
+
+),
+
 matched as (
 
     select
         answers.*,
         events.start_date as event_start_date
     from answers
-    -- Late data may move both ends of an event: it is the first one of the days between
-    -- the one that the answer names and the ones on which it was seen and acted on.
+    cross join thresholds
+    -- Late data may move both ends of an event: it is the first one that lasts on the
+    -- day that the answer names, or begins until it was seen, a few days of gap apart.
     left join events
         on
             answers.building_id = events.building_id
             and answers.energy = events.energy
             and answers.anomaly_kind = events.anomaly_kind
             and answers.start_date <= events.open_until_date
-            and greatest(answers.start_date, answers.seen_on, answers.acted_on)
-            >= events.start_date
+            and coalesce(answers.seen_on, answers.start_date)
+            + cast(thresholds.event_gap_day_count as int) >= events.start_date
     qualify row_number() over (
         partition by
             answers.building_id,

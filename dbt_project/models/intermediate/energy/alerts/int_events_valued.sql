@@ -10,10 +10,6 @@ energies as (
     select * from {{ ref('energies') }}
 ),
 
-prices as (
-    select * from {{ ref('int_prices_by_building_year') }}
-),
-
 emission_factors as (
     select * from {{ ref('emission_factors') }}
 )
@@ -36,11 +32,13 @@ select
     events.observed_value,
     events.expected_value,
     events.excess_kwh,
-    events.excess_kwh / nullif(energies.pcs_per_pci, 0) as excess_kwh_pci,
+    events.counted_excess_kwh / nullif(energies.pcs_per_pci, 0) as excess_kwh_pci,
     -- Factors are per kWh PCI, bills of gas in kWh PCS.
     excess_kwh_pci * emission_factors.kgco2e_per_kwh as excess_emissions_kgco2e,
-    -- At what a kWh of the building's own bills costs that year.
-    events.excess_kwh * prices.mean_price_eur_per_kwh as excess_cost_eur,
+    emission_factors.kgco2e_per_kwh / nullif(energies.pcs_per_pci, 0)
+        as kgco2e_per_billed_kwh,
+    events.excess_cost_eur,
+    events.mean_price_eur_per_kwh,
 
     -- dates
     events.end_date,
@@ -49,11 +47,6 @@ select
 from events
 left join buildings on events.building_id = buildings.building_id
 left join energies on events.energy = energies.energy
-left join prices
-    on
-        events.building_id = prices.building_id
-        and events.energy = prices.energy
-        and extract(year from events.start_date) = prices.year
 left join emission_factors
     on
         events.energy = emission_factors.energy

@@ -1,19 +1,13 @@
 with answers as (
-
     select * from {{ ref('int_answers_by_event') }}
-
 ),
 
 days as (
-
     select * from {{ ref('int_days_compared') }}
-
 ),
 
 thresholds as (
-
     select * from {{ ref('int_energy_thresholds_pivoted') }}
-
 ),
 
 sides as (
@@ -23,6 +17,7 @@ sides as (
         answers.energy,
         answers.anomaly_kind,
         answers.event_start_date as start_date,
+        answers.acted_on,
         days.comparison_method,
         count(*) filter (where days.to_date < answers.acted_on) as before_day_count,
         sum(days.excess_kwh) filter (where days.to_date < answers.acted_on)
@@ -43,7 +38,7 @@ sides as (
             and answers.energy = days.energy
             and if(answers.anomaly_kind = 'heating_excess', 'signature', 'load_model')
             = days.comparison_method
-            and answers.event_start_date <= days.from_date
+            and answers.event_start_date <= days.to_date
             and answers.acted_on + cast(thresholds.saving_day_count as int)
             > days.from_date
     where
@@ -76,3 +71,9 @@ where
     sides.before_day_count >= thresholds.saving_known_day_count
     and sides.after_day_count >= thresholds.saving_known_day_count
     and sides.before_weight > 0
+-- What alerts that overlap saved is the same: the one that began first tells it.
+qualify not coalesce(max(sides.acted_on) over (
+    partition by sides.building_id, sides.energy
+    order by sides.start_date, sides.comparison_method, sides.anomaly_kind
+    rows between unbounded preceding and 1 preceding
+) > sides.start_date, false)

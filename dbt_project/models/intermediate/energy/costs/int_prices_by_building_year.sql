@@ -17,11 +17,18 @@ select
     cast(extract(year from bill_days.day_date) as bigint) as year,
 
     -- measures
-    -- A bill and its credit note count on both sides.
-    round(
-        sum(bill_days.billed_eur * shares.day_share)
-        / nullif(greatest(sum(bill_days.billed_kwh * shares.day_share), 0), 0), 6
-    ) as mean_price_eur_per_kwh
+    -- A bill and its credit note count on both sides; what is taken back for the most
+    -- part, or costs nothing, tells no price.
+    case
+        when
+            sum(bill_days.billed_eur * shares.day_share) > 0
+            and sum(bill_days.billed_kwh * shares.day_share)
+            >= 0.5 * sum(abs(bill_days.billed_kwh * shares.day_share))
+            then round(
+                sum(bill_days.billed_eur * shares.day_share)
+                / nullif(sum(bill_days.billed_kwh * shares.day_share), 0), 6
+            )
+    end as mean_price_eur_per_kwh
 
 from bill_days
 inner join shares
