@@ -233,6 +233,7 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
         journal.refresh()
         project = project_digest()
         seq, built, unreached = reached(lake, journal)
+        untold = _untold_cost(journal, seq, built)
         if fault := warehouse_fault(lake, journal, seq):
             log.warning("%s %s: it is made again from zero", lake.state / "warehouse.duckdb", fault)
             for path in lake.state.glob("warehouse.duckdb*"):
@@ -250,19 +251,32 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
         ran = {node["id"] for node in step.nodes}
         step.unreached |= {node: why for node, why in unreached.items() if built == project and node not in ran and step.nodes}
         if step.nodes or not step.failures:
-            journal.note("built.json", project=project, unreached=step.unreached, cost=_cost(lake, step, meter.read()))
+            cost = _cost(lake, step, meter.read(), untold)
+            journal.note("built.json", project=project, unreached=step.unreached, cost=cost)
         if step.failures and (lost := [f"build: {fault}" for fault in landed_faults(lake, journal)]):
             step.failures = lost  # every model that reads them has failed, for that one reason
     step.footprint = meter.read()
     return step
 
 
-def _cost(lake: Lake, step: BuildStep, footprint: dict[str, float]) -> dict[str, float]:
-    """Say what a build cost: its footprint, how many models dbt ran and in how many seconds of them all, bytes of the warehouse."""
+def _untold_cost(journal: Journal, seq: int, project: str | None) -> dict[str, float]:
+    """Give what earlier builds cost that no publication has followed: it was killed, or failed; the next one tells it too."""
+    cost: dict[str, float] = (journal.noted("built.json") or {}).get("cost") or {}
+    state = (journal.noted("published.json") or {}).get("state") or []
+    is_told = state[:2] == [seq, project] or any(entry.get("build") == cost for entry in journal.of("publication"))
+    return {} if is_told else cost
+
+
+def _cost(lake: Lake, step: BuildStep, footprint: dict[str, float], untold: dict[str, float]) -> dict[str, float]:
+    """Say what a build cost: its footprint, how many models dbt ran and in how many seconds of them all, bytes of the warehouse.
+
+    What earlier builds cost that nobody was told of (`untold`) is added.
+    """
     models = [node["seconds"] for node in step.nodes if node["kind"] == "model" and node["status"] != "skipped"]
     path = lake.state / "warehouse.duckdb"
     size = path.stat().st_size if path.exists() else 0
-    return {**footprint, "models": len(models), "models_s": round(sum(models), 3), "warehouse_bytes": size}
+    spent = {**footprint, "models": len(models), "models_s": round(sum(models), 3)}
+    return {name: round(value + untold.get(name, 0), 5) for name, value in spent.items()} | {"warehouse_bytes": size}
 
 
 def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent) -> PublishStep:

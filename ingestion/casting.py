@@ -49,10 +49,18 @@ def typed_without_nulls(value: str, kind: str, null_values: tuple[str, ...]) -> 
     return value
 
 
-def cast(data_type: str, text: str, notation: Notation, date_format: str | None = None, years_from: int | None = None) -> str:
+def cast(
+    data_type: str,
+    text: str,
+    notation: Notation,
+    date_format: str | None = None,
+    years_from: int | None = None,
+    *,
+    is_bounded: bool = False,
+) -> str:
     """Write the value of a text, NULL when it is not of the type; a date without a zone is of the session's.
 
-    `years_from` is the first of the hundred years that two digits mean.
+    `years_from` is the first of the hundred years that two digits mean. `is_bounded` tells that the column says which values are its own.
 
     DuckDB reads more than a steward would call a number or a date (`0x1F`, `1_000`, `2024-01-05x`, 12.7 as 13): that is NULL.
     A `case` and a `coalesce` ask for the dearer where the cheaper does not do, which `and` and `or` do not.
@@ -62,7 +70,7 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     if data_type == "json":
         return f"case when json_valid({text}) and not {_is_loose(text)} then {text} end"
     if date_format in EPOCHS:
-        return f"try_cast({_of_epoch(text, date_format)} as {data_type})"
+        return f"try_cast({_of_epoch(text, date_format, is_bounded=is_bounded)} as {data_type})"
     if date_format:
         parsed = f"try_strptime({_of_digits(text, date_format)}, {literal(date_format)})"
         return f"try_cast({parsed if years_from is None else _of_years(parsed, years_from)} as {data_type})"
@@ -75,13 +83,14 @@ def cast(data_type: str, text: str, notation: Notation, date_format: str | None 
     return f"try_cast({text} as {data_type})"
 
 
-def _of_epoch(text: str, unit: str) -> str:
+def _of_epoch(text: str, unit: str, *, is_bounded: bool = False) -> str:
     """Write the instant of a number of seconds or milliseconds since 1970, NULL for what is none, or rather is of the other unit.
 
-    As seconds, what is said in milliseconds is after the year 5000; as milliseconds, the seconds of this century are of one month of 1970.
+    As seconds, what is said in milliseconds is after the year 5000; as milliseconds, the seconds of any year until then are of 1960 to
+    1980: an instant of these years, `0` itself, is read only where the column bounds its values (`between`).
     """
     number = f"case when regexp_full_match(trim({text}), '[-+]?[0-9]+([.][0-9]*)?') then try_cast(trim({text}) as decimal(24, 6)) end"
-    is_other = f"abs({number}) >= 100000000000" if unit == "epoch_s" else f"{number} between 1000000000 and 4102444800"
+    is_other = f"abs({number}) >= 100000000000" if unit == "epoch_s" else "false" if is_bounded else f"abs({number}) < 315532800000"
     return f"case when not ({is_other}) then try(make_timestamptz(({number} * {EPOCHS[unit]})::bigint)) end"
 
 
@@ -234,7 +243,7 @@ def _as_today(column: Column, value: str, kind: str, notation: Notation, key: li
     # A typed value is written as DuckDB does; a whole number, as its source wrote it, or no date that has all its digits.
     is_written = is_text or (kind == "bigint" and column.meta.format)
     written = (notation, column.meta.format, column.meta.years_from) if is_written else (Notation(), None, None)
-    today = cast(column.data_type, text, *written)
+    today = cast(column.data_type, text, *written, is_bounded=bool(column.meta.between))
     if column.data_type == "timestamptz" and notation.time_zone != "UTC":
         # The session's zone is UTC where sources are read.
         local = _local(cast("timestamp", text, *written), notation, key)

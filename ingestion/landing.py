@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import hashlib
 import itertools
 import json
@@ -297,6 +298,12 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
     return False
 
 
+def _read_as(column: Column, notation: Notation, text: str) -> str:
+    """Write the value of a text as a column's."""
+    meta = column.meta
+    return cast(column.data_type, without_nulls(text, notation.null_values), notation, meta.format, meta.years_from)
+
+
 def _covers(readings: dict[str, Reading], staged: list[_Staged], load: Entry, *, is_refused: bool) -> bool:
     """Say whether what was read holds all that a load that stands refused had read, or had failed to read.
 
@@ -343,6 +350,11 @@ def _read(
             progress=lambda count: progress(table.name, count) if progress else None,
             formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
             failed=frozenset(position.failed.keys() - position.given_up),
+            casts={
+                column.name: functools.partial(_read_as, column, notation_of(brick, table))
+                for column in table.columns
+                if column.data_type != "string" and not column.meta.mask
+            },
         )
     )
 
@@ -617,7 +629,8 @@ class _Select:
         if self._is_cast_as_it_is(column):
             return f"try_cast({self._typed(column.name)} as {column.sql_type})"
         text = self.text[column.name]
-        value = cast(column.data_type, text, self.notation, column.meta.format, column.meta.years_from)
+        told, is_bounded = column.meta, bool(column.meta.between)
+        value = cast(column.data_type, text, self.notation, told.format, told.years_from, is_bounded=is_bounded)
         has_marks = column.data_type in ("bigint", "double") and (self.notation.decimal, self.notation.thousands) != (".", None)
         if not has_marks or not (self.part.is_typed or self.part.columns is None):
             return value

@@ -126,7 +126,7 @@ def labels_of(node: Mapping[str, Any], languages: Sequence[str], licences: Itera
         "label": words(meta, "label", languages),
         "description": _words_of(node, meta, "description", languages),
         "licences": sorted(set(licences)),
-        "grain": list(meta.get("grain", ())),
+        "grain": [*map(str, listed_of(meta.get("grain")))],
         "columns": columns,
     }
 
@@ -154,7 +154,7 @@ def comments_of(labels: Mapping[str, Any]) -> tuple[str | None, dict[str, str]]:
     of_columns = {}
     for name, told in labels.get("columns", {}).items():
         more = {key: told[key] for key in TOLD if told.get(key)}
-        texts = [f"{key}: {', '.join(value) if isinstance(value, list) else value}" for key, value in more.items()]
+        texts = [f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in more.items()]
         of_columns[name] = "\n".join([*_lines(told), *(["; ".join(texts)] if texts else [])])
     return "\n".join(of_table) or None, {name: text for name, text in of_columns.items() if text}
 
@@ -212,16 +212,50 @@ def _unsaid(of: Mapping[str, Any], meta: Mapping[str, Any], kind: str, languages
                 yield Fault(mart, of_column, f"config.meta.{field}_{language} is missing", "write it: readers see it in each language")
 
 
-def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
-    name, columns, written = node["name"], node["columns"], node["config"]["meta"]
-    others = [language for language in languages if language != "en"]
-    rest, texts = _split(written, TEXTS["mart"], languages)
-    rest, _ = _split(rest, ENGLISH, others)
+def _read(node: Mapping[str, Any], languages: Sequence[str]) -> MartMeta:
+    rest, texts = _split(node["config"]["meta"], TEXTS["mart"], languages)
+    rest, _ = _split(rest, ENGLISH, [language for language in languages if language != "en"])
     if isinstance(rest.get("questions"), list):
         asked = [each if isinstance(each, dict) else {"?": str(each)} for each in rest["questions"]]
         rest["questions"] = [{"words": {k: v for k, v in each.items() if k != "sql"}, "sql": each.get("sql")} for each in asked]
+    return MartMeta.model_validate({**rest, **texts})
+
+
+def read_meta(node: Mapping[str, Any], languages: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Give what a mart says of itself that can be read, and what stops it from being published: the rest, and what is not said.
+
+    What readers miss without harm (a field that is not said, one that nobody knows) is told by `make check` alone.
+    """
+    written, columns = node["config"]["meta"], node["columns"]
+    wanted = ["access_class", "grain", *(f"label_{language}" for language in languages)]
+    told = {name: "it is missing" for name in wanted if not written.get(name)}
+    harmless = ("missing", "extra_forbidden")
     try:
-        meta = MartMeta.model_validate({**rest, **texts})
+        _read(node, languages)
+    except ValidationError as error:
+        for fault in error.errors():
+            if len(fault["loc"]) > 1 or fault["type"] not in harmless:
+                told.setdefault(str(fault["loc"][0]), fault["msg"])
+    said = {name: value for name, value in written.items() if name not in told}
+    for name in ("completeness", "files_by", "grain", "position"):
+        if absent := [column for column in listed_of(said.get(name)) if column not in columns]:
+            told[name] = f"{', '.join(absent)} is not one of its columns: {', '.join(columns)}"
+    for name, column in columns.items():
+        rest, texts = _split(column_meta(column), TEXTS["column"], languages)
+        try:
+            ColumnMeta.model_validate({**rest, **texts})
+        except ValidationError as error:
+            for fault in error.errors():
+                if len(fault["loc"]) > 1 or fault["type"] not in harmless:
+                    told[f"{fault['loc'][0]} of column {name}"] = fault["msg"]
+    return {name: value for name, value in said.items() if name not in told}, [f"{name}: {why}" for name, why in told.items()]
+
+
+def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
+    name, columns, written = node["name"], node["columns"], node["config"]["meta"]
+    others = [language for language in languages if language != "en"]
+    try:
+        meta = _read(node, languages)
     except ValidationError as error:
         yield from _unread(error, name, None)
         return
@@ -251,7 +285,7 @@ def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
 def _of_columns(
     node: dict[str, Any], languages: Sequence[str], codes: Mapping[str, Mapping[str, Any]], manifest: dict[str, Any]
 ) -> Iterator[Fault]:
-    mart, of_mart = node["name"], node["config"]["meta"]
+    mart, (grain, position) = node["name"], _named(node)
     accepted = _accepted_values(manifest, node["unique_id"])
     for name, column in node["columns"].items():
         written = column_meta(column)
@@ -262,7 +296,7 @@ def _of_columns(
             yield from _unread(error, mart, name)
             continue
         yield from _unsaid(column, written, "column", languages, mart)
-        if is_measure(name, column["data_type"], of_mart.get("grain") or (), of_mart.get("position")):
+        if is_measure(name, column["data_type"], grain, position):
             for field in ("unit", "nature", "aggregate"):
                 if field not in rest:
                     yield Fault(mart, name, f"is a measure and says no `{field}`", f"say `{field}` under its config.meta")
@@ -270,6 +304,12 @@ def _of_columns(
             yield Fault(mart, name, "is no measure, and says how it sums up", "take `aggregate` away")
         yield from _of_sums(mart, name, meta, node["columns"])
         yield from _of_codes(mart, name, meta, accepted.get(name, []), codes)
+
+
+def _named(node: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Give the columns of the grain and of the position of a mart, whose YAML may not be whole."""
+    meta = node["config"]["meta"]
+    return listed_of(meta.get("grain")), listed_of(meta.get("position"))
 
 
 def _of_codes(mart: str, name: str, meta: ColumnMeta, accepted: list[str], codes: Mapping[str, Mapping[str, Any]]) -> Iterator[Fault]:
@@ -317,9 +357,9 @@ def _of_metrics(manifest: dict[str, Any], marts: Sequence[dict[str, Any]]) -> It
     """Name the measures of one name that are not one metric: another unit, another nature, or no model that both come from."""
     seen: dict[str, list[dict[str, Any]]] = {}
     for node in sorted(marts, key=lambda node: node["name"]):
-        of_mart = node["config"]["meta"]
+        grain, position = _named(node)
         for name, column in node["columns"].items():
-            if is_measure(name, column["data_type"], of_mart.get("grain") or (), of_mart.get("position")):
+            if is_measure(name, column["data_type"], grain, position):
                 seen.setdefault(name, []).append(node)
     for name, nodes in seen.items():
         first = nodes[0]

@@ -16,7 +16,7 @@ from expectations.gate import Figures
 from ingestion.brick import read_territory
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
-from redistribution.meta import comments_of, is_mart, labels_of, metadata_of, summed_of
+from redistribution.meta import NUMBERS, comments_of, is_mart, labels_of, metadata_of, read_meta, summed_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -73,27 +73,35 @@ class Mart:
     @property
     def lowest_class(self) -> str:
         """The lowest class that may see it: its own, or its sources' where it does not say why it may be lower."""
-        own = self.access_class if self.access_class in CLASSES else CLASSES[0]  # what is no class is a fault of its own
-        return own if self.declassified_because else max(own, self.source_class, key=CLASSES.index)
+        return self.own_class if self.declassified_because else max(self.own_class, self.source_class, key=CLASSES.index)
+
+    @property
+    def own_class(self) -> str:
+        """The class that it says; the highest for what is none: it may have been meant higher than what stands."""
+        return self.access_class if self.access_class in CLASSES else CLASSES[-1]
 
     def judged_by(self, expectations: str) -> str:
         """Sum up what its gate judges by, apart from its content: its expectations, its grain, its class and that of its sources."""
         told = [expectations, self.key, self.access_class, self.source_class, self.declassified_because, self.figures]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
-    def fault(self, units: Iterable[str], columns: Iterable[str]) -> str | None:
-        """Say why the mart cannot be published.
+    def fault(self, units: Iterable[str], columns: Mapping[str, str | None]) -> str | None:
+        """Say why the mart cannot be published; `columns` are those that it holds, by their type.
 
-        A class lower than the sources' without a reason, a unit that names no file, a column that is not there, or DuckDB's own.
+        A class lower than the sources' without a reason, a unit that names no file, a column that is not there, no number, or DuckDB's own.
         """
         if self.access_class not in CLASSES:
             return f"access_class '{self.access_class}' is not one of {', '.join(CLASSES)}"
         is_lower = CLASSES.index(self.access_class) < CLASSES.index(self.source_class)
         if is_lower and not self.declassified_because:
             return f"class {self.access_class} is lower than its sources' ({self.source_class}): say why in `declassified_because`"
-        held = {name.casefold() for name in columns}
-        if absent := [name for name in (*self.key, *(self.position or ())) if name.casefold() not in held]:
-            return f"{', '.join(absent)} is no column of it. Mend: its `grain`, or its `position`"
+        held = {name.casefold(): kind for name, kind in columns.items()}
+        completeness = [self.figures.completeness] if self.figures.completeness else []
+        numbers = [*(self.position or ()), *completeness]
+        if absent := [name for name in (*self.key, *numbers) if name.casefold() not in held]:
+            return f"{', '.join(absent)} is no column of it. Mend: its `grain`, its `position` or its `completeness`"
+        if others := [name for name in numbers if not NUMBERS.match(held[name.casefold()] or "double")]:
+            return f"{', '.join(others)} is no number. Mend: its `position`, or its `completeness`"
         if FILE_NAME in held:  # by which the rows of a file are taken away: the mart's own would hide it, and old rows stay
             return f"a column is called {FILE_NAME}, as DuckDB's own. Mend: name it otherwise"
         if unnamed := [unit for unit in units if not re.fullmatch(r"[\w.-]+", unit)]:
@@ -119,31 +127,21 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
     for node in nodes.values():
         if not is_mart(node):
             continue
-        meta, files_by = node["config"]["meta"], node["config"]["meta"].get("files_by")
-        wanted = ["access_class", "grain", *(f"label_{language}" for language in languages)]
-        broken = [f"lacks {name}" for name in wanted if not meta.get(name)]
-        grain, position = ([*map(str, told)] if isinstance(told := meta.get(name), list) else [] for name in ("grain", "position"))
-        broken += [
-            f"says `{name}`, and no list" for name, told in (("grain", grain), ("position", position)) if meta.get(name) and not told
-        ]
-        if position and len(position) != 2:
-            broken.append("says `position`, and not [longitude, latitude]")
-        if files_by and files_by not in node["columns"]:
-            broken.append(f"says `files_by: {files_by}`, which is not one of its columns: {', '.join(node['columns'])}")
+        said, broken = read_meta(node, languages)
         made_of = lineage(node["unique_id"], set())
         sources = [manifest["sources"][each] for each in made_of if each.startswith("source.")]
         marts.append(
             Mart(
                 name=node["name"],
                 relation=f"{quoted(node['schema'])}.{quoted(node['alias'])}",
-                access_class=str(meta.get("access_class", "")),
+                access_class=str(node["config"]["meta"].get("access_class", "")),
                 sources={each["source_name"]: classes.get(each["source_name"], each["source_meta"]["access_class"]) for each in sources},
-                key=tuple(grain),
+                key=tuple(said.get("grain", ())),
                 labels=labels_of(node, languages, [each["source_meta"]["licence"] for each in sources]),
-                declassified_because=meta.get("declassified_because"),
-                position=(position[0], position[1]) if len(position) == 2 else None,
-                files_by=files_by,
-                figures=Figures(node["config"].get("partition"), meta.get("completeness"), tuple(summed_of(node))),
+                declassified_because=said.get("declassified_because"),
+                position=(position[0], position[1]) if (position := said.get("position")) else None,
+                files_by=said.get("files_by"),
+                figures=Figures(node["config"].get("partition"), said.get("completeness"), tuple(summed_of(node))),
                 lineage=frozenset(made_of),
                 broken="; ".join(broken) or None,
             )
@@ -169,6 +167,8 @@ def publish(
     one, and `publications` says so. `cost` is that of the build, which the entry tells once. Raises LakeError when another process
     publishes.
     """
+    import duckdb
+
     with lake.lock("publish", wait=60), lake.workspace("publish") as work:
         journal.refresh()
         follow(lake, journal)
@@ -178,38 +178,16 @@ def publish(
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
         for mart in marts:
-            before = last.get(mart.name)
-            # The readers of what stands are told of a class that is none.
-            of = mart.access_class if mart.access_class in CLASSES or not before else before["class"]
-            record: dict[str, Any] = {"class": of, "digests": {}, "row_count": 0, "labels": mart.labels_digest}
-            if faults := _unready(mart, unreached or {}):
-                withheld[mart.name] = {**record, "reasons": faults}
-                continue
-            shape = _columns(connection, mart)
-            record["digests"] = digests = _digests(connection, mart, shape)
-            record["row_count"] = sum(int(digest.partition(":")[0]) for digest in digests.values())
-            record["judged_by"] = mart.judged_by(expectations(mart.name))
-            is_awaited = not before and not record["row_count"]  # its bricks have not all landed yet, or nothing is to be told
-            is_same = before and all(before.get(name) == record[name] for name in ("digests", "class", "labels", "judged_by"))
-            if is_awaited or (is_same and mart.name not in already):  # one that was withheld since is said to be good again
-                continue
-            if fault := mart.fault(digests, dict(shape)):
-                withheld[mart.name] = {**record, "reasons": [fault]}
-                continue
-            kept = _kept(mart, before, digests)
-            written = {unit: work / f"{mart.name}-{unit}.parquet" for unit in digests if unit not in kept}
-            columns = [*(_write(connection, mart, unit, file) for unit, file in written.items()), before["columns"] if before else []][0]
-            judged = [*map(str, written.values()), *map(lake.path, kept.values())]
-            reasons, profile = _verdict(judge, lake, mart, judged, columns, before)
-            why = _accepted_because(journal, mart.name, record) if reasons and profile else None
-            if reasons and why is None:
-                withheld[mart.name] = {**record, "reasons": reasons} | ({"is_judged": True} if profile else {})
-                continue
-            if why is not None:
-                record["accepted_because"] = why
-                profile["warnings"] += [f"accepted ({why}): {reason}" for reason in reasons]
-            record |= {"sources": {} if mart.declassified_because else mart.sources, "profile": profile, "columns": columns}
-            published[mart.name] = record | _stored(lake, mart, before, kept, written, run_id)
+            look = _Look(mart, last.get(mart.name), connection, work, run_id, mart.name in already)
+            record: dict[str, Any] = {"class": mart.own_class, "digests": {}, "row_count": 0, "labels": mart.labels_digest}
+            try:
+                reasons = _unready(mart, unreached or {}) or _look(lake, journal, look, record, judge, expectations)
+            except duckdb.Error as error:
+                reasons = [_unread(error)]
+            if reasons:
+                withheld[mart.name] = {**record, "reasons": reasons}
+            elif "files" in record:
+                published[mart.name] = record
         connection.close()
         news = {name: record for name, record in withheld.items() if already.get(name) != record}
         gone = (already | last).keys() - {mart.name for mart in marts}
@@ -224,10 +202,51 @@ def publish(
         return journal.entries[-1]
 
 
+class _Look(NamedTuple):
+    """A mart that is looked at, what was last published of it, and where: `is_told` when it has been withheld since."""
+
+    mart: Mart
+    before: dict[str, Any] | None
+    connection: duckdb.DuckDBPyConnection
+    work: Path
+    run_id: str
+    is_told: bool
+
+
+def _look(lake: Lake, journal: Journal, look: _Look, record: dict[str, Any], judge: Judge, expectations: Callable[[str], str]) -> list[str]:
+    """Give why a mart is withheld; have the record say what is to be published of it, its files included, where something is."""
+    mart, before, connection = look.mart, look.before, look.connection
+    shape = _columns(connection, mart)
+    record["digests"] = digests = _digests(connection, mart, shape)
+    record["row_count"] = sum(int(digest.partition(":")[0]) for digest in digests.values())
+    record["judged_by"] = mart.judged_by(expectations(mart.name))
+    is_awaited = not before and not record["row_count"]  # its bricks have not all landed yet, or nothing is to be told
+    is_same = before and all(before.get(name) == record[name] for name in ("digests", "class", "labels", "judged_by"))
+    if is_awaited or (is_same and not look.is_told):  # one that was withheld since is said to be good again
+        return []
+    if fault := mart.fault(digests, dict(shape)):
+        return [fault]
+    kept = _kept(mart, before, digests)
+    written = {unit: look.work / f"{mart.name}-{unit}.parquet" for unit in digests if unit not in kept}
+    columns = [*(_write(connection, mart, unit, file) for unit, file in written.items()), before["columns"] if before else []][0]
+    judged = [*map(str, written.values()), *map(lake.path, kept.values())]
+    reasons, profile = _verdict(judge, lake, mart, judged, columns, before)
+    why = _accepted_because(journal, mart.name, record) if reasons and profile else None
+    if reasons and why is None:
+        record |= {"is_judged": True} if profile else {}
+        return reasons
+    if why is not None:
+        record["accepted_because"] = why
+        profile["warnings"] += [f"accepted ({why}): {reason}" for reason in reasons]
+    record |= {"sources": {} if mart.declassified_because else mart.sources, "profile": profile, "columns": columns}
+    record |= _stored(lake, mart, before, kept, written, look.run_id)
+    return []
+
+
 def _unready(mart: Mart, unreached: dict[str, str]) -> list[str]:
     """Say why a mart is not even looked at: what it is made of was not built, or its YAML is not whole."""
     faults = [f"not built: {unreached[node]}" for node in sorted(mart.lineage & unreached.keys())]
-    faults += [f"its YAML {mart.broken} under config.meta"] if mart.broken else []
+    faults += [f"its YAML, under config.meta: {mart.broken}"] if mart.broken else []
     return [f"{fault}. Mend: mend it, then orchestra run" for fault in faults]
 
 
@@ -239,6 +258,15 @@ def _verdict(
         return judge(lake, mart.name, files, columns, list(mart.key), (before or {}).get("profile"), mart.figures)
     except LakeError as error:
         return [f"{error}. Mend: mend it (make check tries it), then orchestra run"], {}
+
+
+def _unread(error: duckdb.Error) -> str:
+    """Say why DuckDB cannot read, write or judge a mart; raises what is no fault of the mart: of the disk, of the memory, or its own."""
+    import duckdb
+
+    if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException | duckdb.InternalException | duckdb.FatalException):
+        raise error
+    return f"DuckDB cannot publish it: {str(error).splitlines()[0][:200]}. Mend: its model or its YAML, then orchestra run"
 
 
 def _stored(

@@ -20,7 +20,7 @@ from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.lake import Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
-from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes
+from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta
 from redistribution.publish import CLASSES, read_marts
 from redistribution.site.cards import read_cards
 from redistribution.site.period import with_period
@@ -69,8 +69,16 @@ def meta_faults(manifest: dict[str, Any]) -> list[str]:
     with (reference / "disclosure_thresholds.csv").open(encoding="utf-8", newline="") as file:
         domains = {row["domain"] for row in csv.DictReader(file)}
     expectations = PROJECT / "expectations" / "marts"
-    told += [*faults_of_meta(manifest, languages, codes), *faults_of_marts(manifest, codes, domains, expectations)]
-    return [*told, *faults_of_classes(manifest), *faults_of_seeds(manifest, codes), *faults_of_questions(manifest)]
+    told += faults_of_meta(manifest, languages, codes)
+    if any(read_meta(node, languages)[1] for node in manifest["nodes"].values() if is_mart(node)):
+        return told  # what cannot be read is mended first
+    return [
+        *told,
+        *faults_of_marts(manifest, codes, domains, expectations),
+        *faults_of_classes(manifest),
+        *faults_of_seeds(manifest, codes),
+        *faults_of_questions(manifest),
+    ]
 
 
 def faults_of_classes(manifest: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from redistribution.meta import Fault, column_meta, is_mart, is_measure, listed_
 QUOTIENTS = ("share", "ratio", "rank", "°C")  # units of what never sums
 COMPUTES = re.compile(r"\b(case|group\s+by|qualify|over)\b", re.IGNORECASE)
 HINTS = ("figures", "time", "series", "entity", "columns", "map")  # of `display`
+COMMENT = re.compile(r"--[^\n]*|\{#.*?#\}|/\*.*?\*/", re.DOTALL)
 BY_HAND = re.compile(r"having\s+avg\s*\(", re.IGNORECASE)
 Node = dict[str, Any]
 
@@ -131,7 +132,7 @@ def _of_questions(node: Node) -> Iterator[Fault]:
 
 
 def _of_tests(node: Node, manifest: Mapping[str, Any], expectations: Path) -> Iterator[Fault]:
-    computes = COMPUTES.search(re.sub(r"--.*|\{#.*?#\}", "", node["raw_code"]))
+    computes = COMPUTES.search(COMMENT.sub("", node["raw_code"]))
     if computes and node["name"] not in {test["model"] for test in manifest.get("unit_tests", {}).values()}:
         yield Fault(node["name"], None, "computes, and has no unit test", "a dbt unit test for each of its rules")
     if not (expectations / f"{node['name']}.yml").exists():
@@ -149,9 +150,16 @@ def _of_disclosure(node: Node, manifest: Mapping[str, Any], domains: Collection[
     if told not in domains:
         told_of = f"`disclosure: {told}` is no domain of disclosure_thresholds"
         yield Fault(node["name"], None, told_of, f"one of {', '.join(sorted(domains))}")
-    elif not any(re.search(rf"\bdisclosed\([^)]*{told}", code) for code in _codes_above(node["unique_id"], manifest)):
+    elif not any(_discloses(COMMENT.sub("", code), str(told)) for code in _codes_above(node["unique_id"], manifest)):
         mend = "`{{ disclosed(...) }}` in a model that it is made of: one macro hides small cells"
         yield Fault(node["name"], None, f"hides its cells by no macro `disclosed` of domain {told}", mend)
+
+
+def _discloses(code: str, domain: str) -> bool:
+    """Say whether a code calls the macro `disclosed` of a domain: its second argument, or the one that is named so."""
+    argument, quoted = r"(?:[^(),]|\([^()]*\))", rf"['\"]{re.escape(domain)}['\"]"
+    told = rf"(?:{argument}+,\s*{quoted}|(?:{argument}|,)*?\bdomain\s*=\s*{quoted})"
+    return bool(re.search(rf"\bdisclosed\(\s*{told}\s*[,)]", code))
 
 
 def _codes_above(node_id: str, manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -106,6 +106,35 @@ def test_what_holds_the_rules_is_let_be(expectations: Path) -> None:
     assert faults_of_marts(whole, CODES, DOMAINS, expectations) == []
 
 
+@pytest.mark.parametrize(
+    ("code", "is_held"),
+    [
+        ("{{ disclosed('cells', 'enterprises', ['x']) }}", True),
+        ("{{ disclosed(ref('int_cells'), 'enterprises', ['x']) }}", True),
+        ("{{ disclosed(\n    cells=ref('int_cells'),\n    cell=['x'], domain=\"enterprises\"\n) }}", True),
+        ("{{ disclosed('cells', 'enterprises_small', ['x']) }}", False),
+        ("{{ disclosed('enterprises', 'traffic', ['enterprises']) }}", False),
+        ("-- {{ disclosed('cells', 'enterprises', ['x']) }}\nselect 1", False),
+        ("{# as\n{{ disclosed('cells', 'enterprises', ['x']) }}\n#} select 1", False),
+        ("{{ disclosed_elsewhere('cells', 'enterprises') }}", False),
+    ],
+)
+def test_the_macro_of_a_domain_is_a_call_of_it(code: str, is_held: bool, expectations: Path) -> None:
+    whole = project(node("int_months", [], code, "intermediate"))
+    add(whole, "is_suppressed", "boolean")
+    meta(whole).update(disclosure="enterprises")
+    faults = [fault for fault in faults_of_marts(whole, CODES, DOMAINS, expectations) if "by no macro `disclosed`" in fault]
+    assert bool(faults) != is_held
+
+
+def test_a_comment_of_several_lines_computes_nothing(expectations: Path) -> None:
+    whole = project()
+    whole["unit_tests"].clear()
+    for each in whole["nodes"].values():
+        each["raw_code"] = "{# of a\ncase, group by\n#} select * from x /* over\nthem */"
+    assert not [fault for fault in faults_of_marts(whole, CODES, DOMAINS, expectations) if "computes" in fault]
+
+
 def test_a_mart_without_a_file_of_expectations_is_named(tmp_path: Path) -> None:
     faults = faults_of_marts(project(), CODES, DOMAINS, tmp_path)
     assert len(faults) == 1 and "mart energy_by_month: its gate expects nothing of it" in faults[0]

@@ -410,11 +410,46 @@ def test_a_header_in_the_middle_is_told_and_is_no_row(house: House, again: str, 
     assert sorted(told) == [(3, once_more), (5, "line 5 is unreadable (too many columns)"), (6, once_more)]
 
 
-@pytest.mark.parametrize("other", ["id;v;n", "v;n;id", "id;n;w"])
-def test_another_header_in_the_middle_refuses_its_file(house: House, other: str) -> None:
-    landing = land_csv(house, f"id;n;v\na;1;2\n{other}\nb;3;4\n")
+@pytest.mark.parametrize("again", ["ID;N;V", "Id ; n;V"])
+def test_a_header_in_other_capitals_is_the_header_again(house: House, again: str) -> None:
+    landing = land_csv(house, f"id;n;v\na;1;2\n{again}\nb;3;4\n")
+    assert landing.values("id") == ["a", "b"]
+    assert [row["reason"].partition(":")[0] for row in landing.told] == ["the header of the file once more"]
+
+
+TYPED = [column("id"), column("day", "date"), column("consumption", "double")]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        *((f"id;n;v\na;1;2\n{other}\nb;3;4\n", [column(name) for name in ("id", "n", "v")]) for other in ("id;v;n", "v;n;id", "V;N;ID")),
+        *(
+            (f"id;day;consumption\na;2024-01-01;5\n{other}\n2024-01-02;b;6\n", TYPED)
+            # Of other names too, the longest or not, of which half are declared.
+            for other in ("day;id;consumption", "day;id;conso", "Day;ID;conso", "id;day;conso", "jour;id;consumption")
+        ),
+    ],
+)
+def test_another_header_in_the_middle_refuses_its_file(house: House, content: str, columns: list[Document]) -> None:
+    house.drop("items.csv", content)
+    landing = land(house, columns, {"format": "csv", "path": "items.csv"})
     assert landing.entry["verdict"] == "refused"
     assert "holds another header further on" in landing.record["refused_files"][0][1]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "held"),
+    [
+        ("id;name;type\na;name;type\nb;x;y\n", "id name type", ["a", "b"]),
+        ("old;new;id\nid;old;1\na;b;2\n", "old new id", ["1", "2"]),
+        ("id;kind;day\nkind;id;2024-01-01\nb;x;2024-01-02\n", "id kind day:date", ["kind", "b"]),
+    ],
+)
+def test_rows_made_of_names_are_rows(house: House, content: str, columns: str, held: list[str]) -> None:
+    house.drop("items.csv", content)
+    landing = land(house, [column(*name.split(":")) for name in columns.split()], {"format": "csv", "path": "items.csv"})
+    assert landing.values("id") == held and not landing.refused
 
 
 def test_what_is_named_as_a_column_is_no_header(house: House) -> None:

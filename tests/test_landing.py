@@ -875,7 +875,8 @@ def test_a_year_is_the_one_that_its_source_means_or_its_row_is_refused(house: Ho
 EPOCHS = {
     "epoch_s": {"1700000000": "2023-11-14 22:13:20", "0": "1970-01-01 00:00:00", "-86400": "1969-12-31 00:00:00", "1700000000.5": "2023-11-14 22:13:20.5",
                 "1700000000000": None, "1.7e9": None, "0x10": None, "1_0": None, "2023-11-14": None, "9" * 30: None},
-    "epoch_ms": {"1700000000000": "2023-11-14 22:13:20", "0": "1970-01-01 00:00:00", "-86400000": "1969-12-31 00:00:00", "1700000000": None, "9" * 17: None, "9" * 30: None},
+    "epoch_ms": {"1700000000000": "2023-11-14 22:13:20", "946684800000": "2000-01-01 00:00:00", "315532800000": "1980-01-01 00:00:00", "1700000000": None,
+                 "946684800": None, "999999999": None, "0": None, "-86400": None, "-86400000": None, "9" * 17: None, "9" * 30: None},
 }  # fmt: skip
 
 
@@ -901,6 +902,17 @@ def test_a_number_is_an_instant_in_its_unit_and_never_in_another(house: House, u
     assert dict(house.rows(brick, "items", "id, v::timestamp::varchar", "1")) == {
         text: moment for text, moment in expected.items() if moment
     }
+
+
+def test_milliseconds_before_1980_are_read_where_the_column_bounds_its_values(house: House) -> None:
+    """Anywhere else they are rather seconds: those of any year until 11968 would be of 1970 to 1980."""
+    house.drop("items1.csv", "id;v\na;0\nb;-86400000\nc;1700000000000\nd;-86400000000000\n")
+    bounds = [dt.date(1960, 1, 1), None]
+    columns = [column("id"), column("v", "timestamptz", format="epoch_ms", between=bounds)]
+    brick = house.brick("shop", [table("items", columns, ["id"], {**CSV, "separator": ";"})])
+    house.land(brick)
+    found = dict(house.rows(brick, "items", "id, v::timestamp::varchar", "1"))
+    assert found == {"a": "1970-01-01 00:00:00", "b": "1969-12-31 00:00:00", "c": "2023-11-14 22:13:20"}
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
@@ -1083,7 +1095,7 @@ VERSIONS: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any], list[str]]] 
     "dates that were numbers": (column("v", "bigint"), column("v", "date", format="%Y%m%d"), {}, {}, ["20241101", "2024111", "7"]),
     "dates that were numbers with a zero": (column("v", "bigint"), column("v", "date", format="%d%m%Y"), {}, {}, ["11012024", "1112024"]),
     "instants that were numbers": (column("v", "bigint"), column("v", "timestamptz", format="epoch_s"), {}, {"time_zone": "Europe/Paris"}, ["1700000000", "1700000000000"]),
-    "instants that were texts": (column("v"), column("v", "timestamptz", format="epoch_ms"), {}, {"time_zone": "Europe/Paris"}, ["1700000000000", "1700000000", "x"]),
+    "instants that were texts": (column("v"), column("v", "timestamptz", format="epoch_ms"), {}, {"time_zone": "Europe/Paris"}, ["1700000000000", "1700000000", "946684800", "x"]),
     "years of a hundred": (column("v"), column("v", "date", format="%d/%m/%y", years_from=1930), {}, {}, ["24/10/29", "24/10/30", "24/10/1990"]),
     "bounds": (column("v"), column("v", "date", between=[dt.date(1990, 1, 1), None]), {}, {}, ["1989-12-31", "1990-01-01"]),
     "bounds of the same type": (column("v", "double"), column("v", "double", between=[0, 1.5]), {}, {}, ["-0.1", "0", "1.5", "1.6"]),

@@ -400,6 +400,24 @@ def test_a_lost_mart_file_does_not_stop_the_next_publication(lake: Lake) -> None
     assert read(lake, "select distinct kwh from lake.energy_by_month") == [(7,)]
 
 
+def test_what_a_build_cost_is_kept_until_a_publication_tells_it(lake: Lake) -> None:
+    from flows import steps
+
+    journal, cost = Journal(lake), {"wall_s": 1.5, "models": 3, "warehouse_bytes": 7}
+    assert steps._untold_cost(journal, 1, "p") == {}
+    journal.note("built.json", project="p", unreached={}, cost=cost)
+    journal.note("published.json", state=[0, "p"])
+    untold = steps._untold_cost(journal, 1, "p")
+    assert untold == cost, "what was published is of an earlier build"
+    added = steps._cost(lake, steps.BuildStep(), {"wall_s": 2.0}, untold)
+    assert added == {"wall_s": 3.5, "models": 3, "models_s": 0, "warehouse_bytes": 0}
+    journal.note("published.json", state=[1, "p"])
+    assert steps._untold_cost(journal, 1, "p") == {}, "nothing was to be published"
+    journal.note("published.json", state=[0, "p"])
+    journal.append("publication", run_id="r1", as_of=None, marts={}, withheld={}, withdrawn={}, build=cost)
+    assert steps._untold_cost(journal, 1, "p") == {}, "killed after its entry"
+
+
 def test_a_class_that_two_states_retract_from_is_whole_in_both(lake: Lake) -> None:
     other = Lake(lake.root, str(lake.state.parent / "other"))
     fill(lake, rows(5))
@@ -817,7 +835,8 @@ def _manifest(**marts: dict[str, Any]) -> dict[str, Any]:
     """Give what dbt says of marts, the meta of each."""
     nodes = {}
     for name, meta in marts.items():
-        columns = {each: {"name": each, "data_type": "text", "meta": {}} for each in ("building_id", "kwh")}
+        meta, said = {key: value for key, value in meta.items() if key != "columns"}, meta.get("columns", {})
+        columns = {each: {"name": each, "data_type": "text", "meta": said.get(each, {})} for each in ("building_id", "kwh")}
         nodes[f"model.p.{name}"] = {
             "unique_id": f"model.p.{name}", "name": name, "alias": name, "schema": "marts",
             "resource_type": "model", "fqn": ["p", "marts", name],
@@ -832,11 +851,21 @@ GOOD: dict[str, Any] = {"label_fr": "Bon", "label_en": "Good", "grain": ["buildi
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"label_fr": None}, "lacks label_fr"),
-        ({"grain": "building_id"}, "says `grain`, and no list"),
-        ({"access_class": None}, "lacks access_class"),
-        ({"files_by": "place"}, "says `files_by: place`, which is not one of its columns: building_id, kwh"),
-        ({"position": ["kwh"]}, "says `position`, and not [longitude, latitude]"),
+        ({"label_fr": None}, "label_fr: it is missing"),
+        ({"grain": "building_id"}, "grain: Input should be a valid tuple"),
+        ({"grain": 3}, "grain: Input should be a valid tuple"),
+        ({"grain": ["building_id", ["kwh"]]}, "grain: Input should be a valid string"),
+        ({"grain": ["place"]}, "grain: place is not one of its columns: building_id, kwh"),
+        ({"files_by": "place"}, "files_by: place is not one of its columns: building_id, kwh"),
+        ({"files_by": ["kwh"]}, "files_by: Input should be a valid string"),
+        ({"position": ["kwh"]}, "position: Field required"),
+        ({"position": ["building_id", "kwh"]}, "building_id is no number"),
+        ({"completeness": "building_id"}, "building_id is no number"),
+        ({"completeness": "place"}, "completeness: place is not one of its columns"),
+        ({"completeness": ["kwh"]}, "completeness: Input should be a valid string"),
+        ({"completeness": 3}, "completeness: Input should be a valid string"),
+        ({"display": ["a"]}, "display: Input should be a valid dictionary"),
+        ({"columns": {"kwh": {"aggregate": ["sum"], "components": 3}}}, "components of column kwh: Input should be a valid tuple"),
         (None, "expectations/marts/bad.yml: not YAML"),
         ("{expectations: [{type: expect_nothing}]}", "expectations of bad: "),
         ("{defaults: {volume: 3}}", "volume is [low, high] or null, not 3"),
@@ -859,7 +888,7 @@ def test_what_one_mart_says_wrong_withholds_no_other(
     faulty = {name: value for name, value in {**GOOD, **(said if isinstance(said, dict) else {})}.items() if value is not None}
     entry = judged(lake, "r2", found := out.read_marts(_manifest(good=GOOD, bad=faulty), {}))
     assert entry["marts"].keys() == {"good"} and entry["withheld"].keys() == {"bad"}
-    [reason] = entry["withheld"]["bad"]["reasons"]
+    reason = " ".join(entry["withheld"]["bad"]["reasons"])
     assert told in reason and "Mend" in reason, reason
     assert out.retract(lake, Journal(lake), found, {}, "r3") == []
     assert read(lake, "select count(*) from lake.bad", "internal") == [(5,)], "readers keep the last good one"
@@ -870,6 +899,50 @@ def test_what_one_mart_says_wrong_withholds_no_other(
     assert judged(lake, "r3", found) is None, "the same refusal is not said twice"
     path.unlink(missing_ok=True)
     assert judged(lake, "r4", out.read_marts(_manifest(good=GOOD, bad=GOOD), {}))["marts"].keys() == {"bad"}
+
+
+@pytest.mark.parametrize(
+    ("select", "more", "told"),
+    [
+        ("select 'b' as building_id, 1.5 as kwh, {'a': [1]}::json as place", {"files_by": "place"}, "cannot name one"),
+        (None, {}, "bad does not exist"),
+        ("select 'b' as building_id, 200 as kwh, interval 1 month as lasting", {"figures": Figures(sums=("lasting",))}, "DuckDB cannot"),
+    ],
+)
+def test_what_duckdb_refuses_of_one_mart_withholds_no_other(lake: Lake, select: str | None, more: dict[str, Any], told: str) -> None:
+    good, bad = (Mart(name, f"marts.{name}", "open", {"b": "open"}, ("building_id",)) for name in ("good", "bad"))
+    fill(lake, rows(5), "good")
+    if select:
+        fill(lake, select, "bad")
+    entry = judged(lake, "r1", [dataclasses.replace(bad, **more), good])
+    assert entry["marts"].keys() == {"good"} and entry["withheld"].keys() == {"bad"}
+    [reason] = entry["withheld"]["bad"]["reasons"]
+    assert told in reason, reason
+    with pytest.raises(LakeError, match="Nobody can accept that"):
+        out.accept_mart(lake, Journal(lake), "bad", "because")
+
+
+@pytest.mark.parametrize("said", ["intrenal", None, ["internal"]])
+def test_a_class_that_is_none_is_held_to_the_highest(lake: Lake, said: Any) -> None:
+    """A mart whose class was to be raised, with a typo, leaves the lower one; what it says is told to those of the highest."""
+    for name in ("good", "bad"):
+        fill(lake, rows(5), name)
+    of_open = {**GOOD, "access_class": "open"}
+    judged(lake, "r1", out.read_marts(_manifest(good=of_open, bad=of_open), {}))
+    found = out.read_marts(_manifest(good=of_open, bad={**of_open, "access_class": said}), {})
+    assert out.retract(lake, Journal(lake), found, {}, "r2") == ["bad"]
+    assert "access_class: " in judged(lake, "r3", found)["withheld"]["bad"]["reasons"][0]
+    with pytest.raises(duckdb.Error, match="does not exist"):
+        read(lake, "from lake.bad")
+    assert read(lake, "select count(*) from lake.good") == [(5,)]
+    assert read(lake, "select mart, verdict from lake.publications", "restricted") == [("bad", "withheld")]
+
+
+def test_a_raised_class_is_taken_away_whatever_else_the_yaml_says_wrong(lake: Lake) -> None:
+    fill(lake, rows(5), "bad")
+    judged(lake, "r1", out.read_marts(_manifest(bad={**GOOD, "access_class": "open"}), {}))
+    found = out.read_marts(_manifest(bad={**GOOD, "access_class": "internal", "grain": 3, "files_by": ["kwh"], "position": 7}), {})
+    assert out.retract(lake, Journal(lake), found, {}, "r2") == ["bad"]
 
 
 def test_the_files_of_a_catalogue_that_is_made_again_go_and_no_others(lake: Lake, tmp_path: Path) -> None:

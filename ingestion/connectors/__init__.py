@@ -69,6 +69,7 @@ class Request:
     the last `Reading.position` of the table held ({} the first time); `known` maps the name of each file already opened
     within the position's reach to its signature; `failed` are those that could not be read, asked for again however old. `crs`
     is the one of the table's coordinates, where it says one.
+    `casts` write, by column that is no text, its value of the SQL of a text.
     `spool` is an empty folder of this load's own.
     `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content.
     """
@@ -91,6 +92,7 @@ class Request:
     formerly: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed: frozenset[str] = frozenset()
     crs: str | None = None
+    casts: dict[str, Callable[[str], str]] = field(default_factory=dict)
 
 
 @dataclass

@@ -15,9 +15,9 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TextIO, cast
 
@@ -38,6 +38,7 @@ MOST_ZEROS = 0.25
 BLANK = " \t"
 # The separators that are looked for, and the records that must agree with one where no header tells it.
 SEPARATORS, SAMPLE_RECORDS = ";,\t|", 100
+SOUGHT_NAMES = 8  # names of a header that are looked for further on
 # The character, and the byte of no UTF-8, that stand for bytes that an encoding does not know.
 IMPOSSIBLE, UNDECODED = "\udcff", "orchestra.undecoded"
 ESCAPED, NO_TEXT = json.dumps(IMPOSSIBLE)[1:-1], "bytes that are no text in "
@@ -73,7 +74,7 @@ class Scan:
     is_mixed: bool
     has_blank: bool
     thin: int = 0
-    met: int = 0
+    met: Counter[bytes] = field(default_factory=Counter)
     is_marked: bool = False
 
 
@@ -223,16 +224,18 @@ def _look_at_csv(name: str, request: Any, spool: Spool) -> tuple[Shape, int]:
     options = request.table_options
     columns, separator, skip, header = _read_header(spool.path(name), request)
     scanned = (separator, options.quote, skip, BLANK if len(columns) > 1 else None, len(columns))
-    seen = _scanned(name, spool, *scanned, sought=_count_of(header, separator, options.quote))
+    declared = _declared(request, columns, header)
+    seen = _scanned(name, spool, *scanned, sought=_count_of(declared, separator, options.quote))
     quote = literal(options.quote)
     reader = f"header = {options.header}, delim = {literal(separator)}, quote = {quote}, escape = {quote}, skip = {skip}"
     after = _delimited(name, spool, seen, columns, reader)
-    again = _header_again(request, spool.path(name), after, columns, header) if seen.met > 1 else None
+    is_met = any(count > 1 for count in seen.met.values())
+    again = _header_again(request, spool.path(name), after, columns, header, declared) if is_met else None
     shape = Shape("read_csv(", after, columns, scanned=scanned, header=int(options.header), is_thin=seen.thin > 0, again=again)
     return shape, seen.records - options.header
 
 
-def _scanned(name: str, spool: Spool, *how: Any, sought: Callable[[bytes], int] | None = None) -> Scan:
+def _scanned(name: str, spool: Spool, *how: Any, sought: Callable[[bytes], Counter[bytes]] | None = None) -> Scan:
     """Scan a text, first made free of the marks of the byte order that begin lines of it further on."""
     seen = scan(spool.path(name), *how, sought=sought)
     if seen.is_marked:
@@ -241,23 +244,52 @@ def _scanned(name: str, spool: Spool, *how: Any, sought: Callable[[bytes], int] 
     return seen
 
 
-def _count_of(names: Sequence[str], separator: str, quote: str) -> Callable[[bytes], int] | None:
-    """Give what counts in a text the values that are the longest of the names of a header, None where there is no header."""
-    longest = max((name for name in names if not quote or quote not in name), key=len, default="")
-    marks = re.escape(f"{separator}{quote} \t\r\n")
-    value, sought = longest.encode(), re.compile(f"(?:^|[{marks}]){re.escape(longest)}(?=[{marks}]|$)".encode())
-    return (lambda block: len(sought.findall(block)) if value in block else 0) if longest else None
+def _declared(request: Request, columns: Sequence[str], header: Sequence[str]) -> list[str]:
+    """Give the names of a header, in small letters, of the columns that the brick declares."""
+    wanted = {name.casefold() for name in (*request.columns, *request.formerly)}
+    return [name.lower() for name, column in zip(header, columns, strict=False) if name and column.casefold() in wanted]
 
 
-def _header_again(request: Request, path: Path, after: str, columns: Sequence[str], header: Sequence[str]) -> str | None:
-    """Give SQL that tells whether a row is the header once more, None where no row is; raises ValueError for another header."""
-    values = [f"trim({quoted(column)}, ' ' || chr(9))" for column in columns]
-    again = " and ".join(f"coalesce({value} = {literal(name)}, false)" for value, name in zip(values, header, strict=True))
-    names = " + ".join(f"coalesce({value} in ({', '.join(map(literal, header))}), false)::int" for value in values)
-    tally = f"count(*) filter (where {again}), count(*) filter (where not ({again}) and 2 * ({names}) > {len(columns)})"
+def _count_of(declared: Sequence[str], separator: str, quote: str) -> Callable[[bytes], Counter[bytes]] | None:
+    """Give what counts in a text the values that are names of a header, by name; None where there is none to look for.
+
+    The longest, as many as it takes for half of those declared to hold one of them, and SOUGHT_NAMES at most.
+    """
+    usable = sorted((name for name in {*declared} if not quote or quote not in name), key=len, reverse=True)
+    longest = [name.encode() for name in usable[: min(len(declared) - max(2, (len(declared) + 1) // 2) + 1, SOUGHT_NAMES) or 1]]
+    marks = re.escape(f"{separator}{quote} \t\r\n").encode()
+    values = {name: re.compile(b"(?:^|[%b])%b(?=[%b]|$)" % (marks, re.escape(name), marks)) for name in longest}
+
+    def count(block: bytes) -> Counter[bytes]:
+        block = block.lower()
+        return Counter({name: len(value.findall(block)) for name, value in values.items() if name in block})
+
+    return count if values else None
+
+
+def _header_again(
+    request: Request, path: Path, after: str, columns: Sequence[str], header: Sequence[str], declared: Sequence[str]
+) -> str | None:
+    """Give SQL that tells whether a row is the header once more, None where no row is; raises ValueError for another header.
+
+    That is a row of all its names in another order, or one that holds half of the names declared, two at least, and under the
+    columns that are no texts nothing that is of their type. Of texts alone, nothing tells such a row from one of names.
+    """
+    values = [f"coalesce(lower(trim({quoted(column)}, ' ' || chr(9))), '')" for column in columns]
+    names = [name.lower() for name in header]
+    again = " and ".join(f"{value} = {literal(name)}" for value, name in zip(values, names, strict=True))
+    held = f"list_sort([{', '.join(values)}]) = list_sort([{', '.join(map(literal, names))}])"
+    other = f"({held})" if len({*names}) > 1 else "false"
+    casts = {name.casefold(): value_of for name, value_of in request.casts.items()}
+    typed = [(quoted(column), casts[column.casefold()]) for column in columns if column.casefold() in casts]
+    if typed and len(declared) > 1:
+        met = " + ".join(f"list_contains([{', '.join(values)}], {literal(name)})::int" for name in declared)
+        is_none = " and ".join(f"trim(coalesce({value}, '')) <> '' and {value_of(value)} is null" for value, value_of in typed)
+        other += f" or (({met}) >= {max(2, (len(declared) + 1) // 2)} and {is_none})"
+    tally = f"count(*) filter (where {again}), count(*) filter (where not ({again}) and ({other}))"
     relation = f"read_csv({listed([_escaped(path)])}{after.removesuffix(')')}, ignore_errors = true)"
-    ((repeated, other),) = request.connection.execute(f"select {tally} from {relation}").fetchall()
-    if other:
+    ((repeated, others),) = request.connection.execute(f"select {tally} from {relation}").fetchall()
+    if others:
         raise ValueError("holds another header further on, under which the columns are not the same. Mend: give each its own file")
     return again if repeated else None
 
@@ -649,7 +681,7 @@ def scan(
     width: int = 0,
     note: _Sought | None = None,
     *,
-    sought: Callable[[bytes], int] | None = None,
+    sought: Callable[[bytes], Counter[bytes]] | None = None,
 ) -> Scan:
     """Count the records of a text from its bytes, `skip` lines aside, as DuckDB and Python's csv module understand them.
 
@@ -664,7 +696,7 @@ def scan(
     mark = quote.encode()
     before_quote = list(b"\r\n" + mark + separator.encode())
     starts = _Starts(separator, quote, blank, skip, note)
-    records, longest, unended, inside, met = 0, 0, 0, False, 0
+    records, longest, unended, inside, met = 0, 0, 0, False, Counter[bytes]()
     line_ends: set[int] = set()
 
     def slowly() -> Scan:
@@ -679,7 +711,7 @@ def scan(
         for block in _blocks(file):
             if codecs.BOM_UTF8 in block and MARKED.search(block):
                 return Scan(0, 0, is_mixed=False, has_blank=False, is_marked=True)
-            met += sought(block) if sought else 0
+            met.update(sought(block) if sought else ())
             was_inside, first = inside, int(inside or unended > 0)
             data = np.frombuffer(block, np.uint8)
             is_feed, has_returns = data == 10, b"\r" in block
