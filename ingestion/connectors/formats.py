@@ -38,7 +38,7 @@ MOST_ZEROS = 0.25
 BLANK = " \t"
 # The separators that are looked for, and the records that must agree with one where no header tells it.
 SEPARATORS, SAMPLE_RECORDS = ";,\t|", 100
-SOUGHT_NAMES = 8  # names of a header that are looked for further on
+SOUGHT_NAMES = 4  # names of a header that are looked for further on
 # The character, and the byte of no UTF-8, that stand for bytes that an encoding does not know.
 IMPOSSIBLE, UNDECODED = "\udcff", "orchestra.undecoded"
 ESCAPED, NO_TEXT = json.dumps(IMPOSSIBLE)[1:-1], "bytes that are no text in "
