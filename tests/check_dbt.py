@@ -68,13 +68,12 @@ def meta_faults(manifest: dict[str, Any]) -> list[str]:
     codes, told = read_codes(reference / "code_labels.csv", languages)
     with (reference / "disclosure_thresholds.csv").open(encoding="utf-8", newline="") as file:
         domains = {row["domain"] for row in csv.DictReader(file)}
-    expectations = PROJECT / "expectations" / "marts"
     told += faults_of_meta(manifest, languages, codes)
     if any(read_meta(node, languages)[1] for node in manifest["nodes"].values() if is_mart(node)):
         return told  # what cannot be read is mended first
     return [
         *told,
-        *faults_of_marts(manifest, codes, domains, expectations),
+        *faults_of_marts(manifest, codes, domains),
         *faults_of_classes(manifest),
         *faults_of_seeds(manifest, codes),
         *faults_of_questions(manifest),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from redistribution.meta import Fault, column_meta, is_mart, is_measure, listed_of
@@ -17,8 +16,8 @@ BY_HAND = re.compile(r"having\s+avg\s*\(", re.IGNORECASE)
 Node = dict[str, Any]
 
 
-def faults_of_marts(manifest: Mapping[str, Any], codes: Mapping[str, Any], domains: Collection[str], expectations: Path) -> list[str]:
-    """Name what the marts of a manifest do not hold; `codes` have labels, `domains` thresholds of disclosure, `expectations` the files."""
+def faults_of_marts(manifest: Mapping[str, Any], codes: Mapping[str, Any], domains: Collection[str]) -> list[str]:
+    """Name what the marts of a manifest do not hold; `codes` have labels, `domains` thresholds of disclosure."""
     marts = sorted((node for node in manifest["nodes"].values() if is_mart(node)), key=lambda node: str(node["name"]))
     found = [
         fault
@@ -31,7 +30,7 @@ def faults_of_marts(manifest: Mapping[str, Any], codes: Mapping[str, Any], domai
             *_of_sums(node),
             *_of_display(node),
             *_of_questions(node),
-            *_of_tests(node, manifest, expectations),
+            *_of_tests(node, manifest),
             *_of_disclosure(node, manifest, domains),
         ]
     ]
@@ -131,13 +130,10 @@ def _of_questions(node: Node) -> Iterator[Fault]:
             yield Fault(node["name"], None, told, "where month_date in {period}: one definition, which the page's key figures have")
 
 
-def _of_tests(node: Node, manifest: Mapping[str, Any], expectations: Path) -> Iterator[Fault]:
+def _of_tests(node: Node, manifest: Mapping[str, Any]) -> Iterator[Fault]:
     computes = COMPUTES.search(COMMENT.sub("", node["raw_code"]))
     if computes and node["name"] not in {test["model"] for test in manifest.get("unit_tests", {}).values()}:
         yield Fault(node["name"], None, "computes, and has no unit test", "a dbt unit test for each of its rules")
-    if not (expectations / f"{node['name']}.yml").exists():
-        mend = f"expectations/marts/{node['name']}.yml: plausibility against physics, in the words of who reads it"
-        yield Fault(node["name"], None, "its gate expects nothing of it", mend)
 
 
 def _of_disclosure(node: Node, manifest: Mapping[str, Any], domains: Collection[str]) -> Iterator[Fault]:

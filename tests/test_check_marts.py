@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,13 +29,6 @@ def project(*nodes: Node) -> Project:
     told = [mart, data_test("unique_rows", columns=["energy", "month_date"]), *nodes]
     tests = {"u": {"name": "it_sums", "model": "energy_by_month"}}
     return {"nodes": {each["unique_id"]: each for each in told}, "unit_tests": tests, "sources": {}}
-
-
-@pytest.fixture
-def expectations(tmp_path: Path) -> Path:
-    for name in ("energy_by_month", "energy_by_year"):
-        (tmp_path / f"{name}.yml").write_text("expectations: []\n")
-    return tmp_path
 
 
 def meta(project: Project) -> dict[str, Any]:
@@ -83,15 +75,15 @@ BROKEN: list[tuple[Callable[[Project], Any], str]] = [
 
 
 @pytest.mark.parametrize(("broken", "told"), BROKEN, ids=[told for _, told in BROKEN])
-def test_each_rule_is_named_where_it_is_broken(broken: Callable[[Project], Any], told: str, expectations: Path) -> None:
+def test_each_rule_is_named_where_it_is_broken(broken: Callable[[Project], Any], told: str) -> None:
     whole = project()
-    assert faults_of_marts(whole, CODES, DOMAINS, expectations) == []
+    assert faults_of_marts(whole, CODES, DOMAINS) == []
     broken(whole)
-    faults = faults_of_marts(whole, CODES, DOMAINS, expectations)
+    faults = faults_of_marts(whole, CODES, DOMAINS)
     assert [fault for fault in faults if told in fault and "Mend: " in fault], faults
 
 
-def test_what_holds_the_rules_is_let_be(expectations: Path) -> None:
+def test_what_holds_the_rules_is_let_be() -> None:
     """A mart that compares, estimates, hides cells and tells a unit row by row, as it should."""
     whole = project(node("int_months", [], "{{ disclosed('cells', 'enterprises', ['x']) }}", "intermediate"))
     add(whole, "reference_kwh", **KWH)
@@ -101,9 +93,9 @@ def test_what_holds_the_rules_is_let_be(expectations: Path) -> None:
     add(whole, "is_suppressed", "boolean")
     meta(whole).update(reference_value="reference_kwh", estimated=["is_factor_verified", "method"], disclosure="enterprises")
     meta(whole)["questions"][0].update(sql="select sum(kwh) from energy_by_month where month_date in {period}")
-    assert faults_of_marts(whole, CODES, DOMAINS, expectations) == []
+    assert faults_of_marts(whole, CODES, DOMAINS) == []
     meta(whole).update(disclosure="producer")
-    assert faults_of_marts(whole, CODES, DOMAINS, expectations) == []
+    assert faults_of_marts(whole, CODES, DOMAINS) == []
 
 
 @pytest.mark.parametrize(
@@ -119,43 +111,38 @@ def test_what_holds_the_rules_is_let_be(expectations: Path) -> None:
         ("{{ disclosed_elsewhere('cells', 'enterprises') }}", False),
     ],
 )
-def test_the_macro_of_a_domain_is_a_call_of_it(code: str, is_held: bool, expectations: Path) -> None:
+def test_the_macro_of_a_domain_is_a_call_of_it(code: str, is_held: bool) -> None:
     whole = project(node("int_months", [], code, "intermediate"))
     add(whole, "is_suppressed", "boolean")
     meta(whole).update(disclosure="enterprises")
-    faults = [fault for fault in faults_of_marts(whole, CODES, DOMAINS, expectations) if "by no macro `disclosed`" in fault]
+    faults = [fault for fault in faults_of_marts(whole, CODES, DOMAINS) if "by no macro `disclosed`" in fault]
     assert bool(faults) != is_held
 
 
-def test_a_comment_of_several_lines_computes_nothing(expectations: Path) -> None:
+def test_a_comment_of_several_lines_computes_nothing() -> None:
     whole = project()
     whole["unit_tests"].clear()
     for each in whole["nodes"].values():
         each["raw_code"] = "{# of a\ncase, group by\n#} select * from x /* over\nthem */"
-    assert not [fault for fault in faults_of_marts(whole, CODES, DOMAINS, expectations) if "computes" in fault]
+    assert not [fault for fault in faults_of_marts(whole, CODES, DOMAINS) if "computes" in fault]
 
 
-def test_a_mart_without_a_file_of_expectations_is_named(tmp_path: Path) -> None:
-    faults = faults_of_marts(project(), CODES, DOMAINS, tmp_path)
-    assert len(faults) == 1 and "mart energy_by_month: its gate expects nothing of it" in faults[0]
-
-
-def test_marts_that_sum_one_measure_are_held_together(expectations: Path) -> None:
+def test_marts_that_sum_one_measure_are_held_together() -> None:
     year = node("energy_by_year", ["energy_by_month"], "select kwh, area_m2, kwh_per_m2, completeness_share from energy_by_month")
     unique = data_test("unique_rows", "energy_by_year", columns=["month_date", "energy"])
-    faults = faults_of_marts(project(year, unique), CODES, DOMAINS, expectations)
+    faults = faults_of_marts(project(year, unique), CODES, DOMAINS)
     assert faults == [
         "mart energy_by_year, column kwh: is summed here and in energy_by_month, and no test holds both together. "
         "Mend: dbt's test sums_reconcile of one, over the other, or a test of its own"
     ]
     both = {"depends_on": {"nodes": ["energy_by_year", "energy_by_month"]}}
     held = data_test("sums_reconcile", "energy_by_year", of="ref('energy_by_month')", columns=["kwh"]) | both
-    assert faults_of_marts(project(year, unique, held), CODES, DOMAINS, expectations) == []
+    assert faults_of_marts(project(year, unique, held), CODES, DOMAINS) == []
     of_another = data_test("sums_reconcile", "energy_by_year", of="ref('energy_by_month')", columns=["area_m2"]) | both
-    assert faults_of_marts(project(year, unique, of_another), CODES, DOMAINS, expectations) == faults
+    assert faults_of_marts(project(year, unique, of_another), CODES, DOMAINS) == faults
     own = {"unique_id": "own", "resource_type": "test", "fqn": ["p", "own"], "raw_code": "select sum(kwh)", "test_metadata": None, **both}
-    assert faults_of_marts(project(year, unique, own), CODES, DOMAINS, expectations) == []
-    assert faults_of_marts(project(year, unique, own | {"raw_code": "select area_m2"}), CODES, DOMAINS, expectations) == faults
+    assert faults_of_marts(project(year, unique, own), CODES, DOMAINS) == []
+    assert faults_of_marts(project(year, unique, own | {"raw_code": "select area_m2"}), CODES, DOMAINS) == faults
 
 
 def test_a_class_lower_than_the_sources_is_named() -> None:
