@@ -1,4 +1,4 @@
-"""A run with one new day on 30 days of history, against one on 900."""
+"""A run with one new day on 120 days of history, against one on 900."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingestion.journal import Journal
 from ingestion.lake import Lake
 from redistribution.publish import read_marts
 
-HISTORIES, QUICK_HISTORIES = (30, 900), (30, 400)
+HISTORIES, QUICK_HISTORIES = (120, 900), (120, 400)
 LIMIT = 1.3
 
 
@@ -29,7 +29,8 @@ def run(folder: Path, *, quick: bool) -> list[Result]:
 
 
 def _compare(folder: Path, command: str, histories: tuple[int, ...], rounds: int) -> Result:
-    # Frames, weather and bills alike began so many days before: a meter without its past would have its months withheld.
+    # Frames, weather and bills alike began so many days before: a meter without its past has its months withheld, and so has a
+    # first month without a bill.
     until = {length: FIRST_DAY + dt.timedelta(days=length - 1) for length in histories}
 
     def next_run(length: int) -> Spent:

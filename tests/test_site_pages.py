@@ -171,12 +171,14 @@ def test_units_are_said_in_the_language_of_the_page(town: Town) -> None:
         "observed_value": ("double", {"unit": "value_unit", "nature": "measured", "label_fr": "Observé", "label_en": "Observed"}),
     }
     select = f"select *, 2 as leak_day_count, 'kW' as value_unit, 1.5 as observed_value from ({rows()})"
-    town.mart("energy_by_month", select, wide, display={"figures": ["leak_day_count"]})
+    columns = ["building_name", "month_date", "leak_day_count", "intensity_kwh_per_m2", "observed_value"]
+    town.mart("energy_by_month", select, wide, display={"figures": ["leak_day_count"], "columns": columns})
     town.publish()
     town.follow()
     for code, days, told in (("fr", "jours", "dite par « Unité des valeurs »"), ("en", "days", "told by “Unit of the values”")):
         page = town.read(f"{code}/energy_by_month.html")
         assert re.search(rf'data-column="leak_day_count">[^<]+</data> <small>{days}</small>', page)
+        assert re.search(r"<td[^>]*>kW\b", page), "the unit of each row stands beside its value"
         assert f"<td>{told}</td>" in page and "<small>value_unit</small>" not in page and "<small>day</small>" not in page
         assert f"<small>{days}</small></th>" in page and "kWh/m²" in page and "kWh/m2" not in page.replace("kwh_per_m2", "")
 

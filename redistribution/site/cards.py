@@ -112,6 +112,11 @@ class Card:
         years = [column for column in of_grain if column.is_number and (column.name == "year" or column.name.endswith("_year"))]
         return next(iter(dates + years), None)
 
+    def tells_unit(self, unit: str | None) -> bool:
+        """Whether a unit is the name of a column that tells it row by row; `year` is a unit, beside a column that holds years."""
+        column = self.columns.get(unit or "")
+        return column is not None and not column.is_number
+
     @property
     def is_yearly(self) -> bool:
         """Whether the column that dates a row is a year."""

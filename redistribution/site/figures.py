@@ -407,8 +407,9 @@ class _Reading:
         columns = [column for column in dict.fromkeys(column.name for column in wanted) if column in {each.name for each in self.columns}]
         chosen = [self.card.columns[each] for each in columns[: 12 if hinted else 8]]
         # A unit that a column tells row by row stands beside the last of its values.
-        units = [self.card.columns[each.unit] for each in chosen if each.unit and each.unit in self.card.columns]
-        chosen += [unit for unit in dict.fromkeys(units) if unit in self.columns and unit not in chosen]
+        told = {each.name for each in chosen}
+        units = {each.unit for each in chosen if self.card.tells_unit(each.unit)} - told
+        chosen += [column for column in self.columns if column.name in units]
         if not chosen:
             return [], []
         order = [f"{quoted(self.time.name)} desc"] if self.time else []

@@ -121,7 +121,7 @@ def _of_card(language: Language, place: Place, standing: Standing) -> dict[str, 
 def _variable(language: Language, card: Card, name: str) -> dict[str, Any]:
     column = card.columns[name]
     told = {"@type": "PropertyValue", "propertyID": name, "name": language.pick(column.label)}
-    if column.unit and column.unit not in card.columns:
+    if column.unit and not card.tells_unit(column.unit):
         told["unitText"] = language.pick(card.units.get(column.unit, {"en": column.unit}))
     return told
 

@@ -337,7 +337,7 @@ def _unit(language: Language, card: Card, unit: str | None, *, is_told: bool = F
     """Write a unit in the language of the page. One that a column tells row by row is told beside its rows: not here, unless asked."""
     if unit is None:
         return ""
-    if unit in card.columns:
+    if card.tells_unit(unit):
         return language("unit_of_column", language.pick(card.columns[unit].label)) if is_told else ""
     return language.pick(card.units[unit]) if unit in card.units else unit
 
