@@ -709,7 +709,7 @@ def scan(
     with path.open("rb") as file, path.open(encoding="latin-1", newline="") as lines:
         at = file.seek(sum(len(lines.readline()) for _ in range(skip)) or 3 * (file.read(3) == b"\xef\xbb\xbf"))
         for block in _blocks(file):
-            if codecs.BOM_UTF8 in block and MARKED.search(block):
+            if b"\xef" in block and MARKED.search(block):  # one byte is looked for much faster than three
                 return Scan(0, 0, is_mixed=False, has_blank=False, is_marked=True)
             met.update(sought(block) if sought else ())
             was_inside, first = inside, int(inside or unended > 0)
