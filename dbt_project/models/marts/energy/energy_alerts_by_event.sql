@@ -68,8 +68,8 @@ select
     answers.closed_on
 
 from events
-left join detection using (building_id, energy) -- noqa: ST07
-left join savings using (building_id, energy, anomaly_kind, start_date) -- noqa: ST07
+left join detection using (building_id, energy)
+left join savings using (building_id, energy, anomaly_kind, start_date)
 left join answers
     on
         events.building_id = answers.building_id

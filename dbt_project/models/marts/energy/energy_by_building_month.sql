@@ -76,5 +76,5 @@ select
     round(consumptions.cost_completeness_share, 4) as cost_completeness_share
 
 from consumptions
-inner join changes using (building_id, month_date, energy) -- noqa: ST07
-inner join emissions using (building_id, month_date, energy) -- noqa: ST07
+inner join changes using (building_id, month_date, energy)
+inner join emissions using (building_id, month_date, energy)

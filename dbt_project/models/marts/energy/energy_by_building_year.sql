@@ -74,7 +74,7 @@ select
     detection.smallest_detectable_excess_kwh
 
 from years
-inner join states using (building_id, year, energy) -- noqa: ST07
-inner join changes using (building_id, year, energy) -- noqa: ST07
-left join powers using (building_id, year, energy) -- noqa: ST07
-left join detection using (building_id, energy) -- noqa: ST07
+inner join states using (building_id, year, energy)
+inner join changes using (building_id, year, energy)
+left join powers using (building_id, year, energy)
+left join detection using (building_id, energy)

@@ -64,7 +64,7 @@ select
 
 from days
 full outer join expected_months
-    using (building_id, energy, consumption_source, month_date) -- noqa: ST07
+    using (building_id, energy, consumption_source, month_date)
 inner join calendar_days
     on calendar_days.day_date = coalesce(days.month_date, expected_months.month_date)
 group by building_id, energy, consumption_source, calendar_days.month_date

@@ -74,6 +74,6 @@ select
     round(now_kwh / nullif(greatest(then_kwh, 0), 0) - 1, 6) as corrected_change_share
 
 from months
-left join weather using (month_date) -- noqa: ST07
-left join signatures using (building_id, energy) -- noqa: ST07
-left join compared using (building_id, energy, month_date) -- noqa: ST07
+left join weather using (month_date)
+left join signatures using (building_id, energy)
+left join compared using (building_id, energy, month_date)

@@ -37,7 +37,7 @@ contract_days as (
         sum(bill_days.billed_excluding_tax_eur * shares.day_share) as untaxed_eur,
         sum(bill_days.billed_eur * shares.day_share) as cost_eur
     from bill_days
-    inner join shares using (bill_id, day_date) -- noqa: ST07
+    inner join shares using (bill_id, day_date)
     group by all
 
 ),
@@ -74,7 +74,7 @@ select
     ), 0)), 6) as cost_completeness_share
 
 from contract_days
-left join expected_months using (building_id, energy, month_date) -- noqa: ST07
+left join expected_months using (building_id, energy, month_date)
 inner join calendar_days on contract_days.month_date = calendar_days.day_date
 group by
     contract_days.building_id, contract_days.energy, contract_days.month_date

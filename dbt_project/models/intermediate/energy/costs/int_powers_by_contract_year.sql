@@ -66,7 +66,7 @@ select
 
 from contracts as held
 inner join contracts as placed
-    using (building_id, energy, year_number) -- noqa: ST07
+    using (building_id, energy, year_number)
 where
     not placed.is_replaced
     and if(

@@ -17,7 +17,7 @@ reference_months as (
         past.*,
         months.month_date as target_month_date
     from months
-    inner join months as past using (building_id, series_code) -- noqa: ST07
+    inner join months as past using (building_id, series_code)
     where
         past.month_number between months.month_number - 24 and months.month_number - 2
     qualify row_number() over (

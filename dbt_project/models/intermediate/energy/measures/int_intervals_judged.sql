@@ -76,5 +76,5 @@ select
     intervals.measured_at as to_at
 
 from intervals
-inner join meters using (meter_id) -- noqa: ST07
+inner join meters using (meter_id)
 where intervals.from_at is not null

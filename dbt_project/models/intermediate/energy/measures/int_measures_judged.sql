@@ -22,7 +22,7 @@ candidates as (
             partition by named.month_date, named.received_at, deveui, measure_name
         ) as frame_step_s
     from named
-    left join channels using (deveui, measure_name) -- noqa: ST07
+    left join channels using (deveui, measure_name)
 
 ),
 

@@ -39,8 +39,8 @@ building_years as (
             states.year_state = 'whole' and consumptions.consumption_kwh_pci is not null
         ) as is_whole
     from consumptions
-    inner join states using (building_id, year, energy) -- noqa: ST07
-    inner join buildings using (building_id, year) -- noqa: ST07
+    inner join states using (building_id, year, energy)
+    inner join buildings using (building_id, year)
     group by building_id, year, buildings.heating_energy
 
 )
@@ -74,6 +74,6 @@ select
         as completeness_share
 
 from buildings
-inner join sites using (site_id, year) -- noqa: ST07
-left join building_years using (building_id, year) -- noqa: ST07
+inner join sites using (site_id, year)
+left join building_years using (building_id, year)
 group by buildings.efa_id, buildings.year

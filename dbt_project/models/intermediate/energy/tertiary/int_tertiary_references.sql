@@ -73,7 +73,7 @@ select
 from declared
 inner join facts
     on facts.fact_code = 'first_reference_year' and facts.valid_to is null
-left join entered using (efa_id, reference_year) -- noqa: ST07
+left join entered using (efa_id, reference_year)
 left join entities
     on
         declared.efa_id = entities.efa_id

@@ -34,7 +34,7 @@ areas as (
         count(buildings.tertiary_area_m2) = count(*) as is_known,
         min(buildings.subject_from_year) as declared_year
     from days
-    inner join buildings using (site_id, year) -- noqa: ST07
+    inner join buildings using (site_id, year)
     where
         coalesce(buildings.valid_from_date, date '2010-01-01') <= days.day_date
         and coalesce(buildings.valid_to_date, date '9999-12-31') > days.day_date

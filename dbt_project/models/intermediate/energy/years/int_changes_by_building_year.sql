@@ -34,9 +34,9 @@ months as (
         years_before.now_kwh + 0 * years_before.then_kwh as year_before_now_kwh
     from changes
     left join compared
-        using (building_id, energy, month_date) -- noqa: ST07
+        using (building_id, energy, month_date)
     left join years_before
-        using (building_id, energy, month_date) -- noqa: ST07
+        using (building_id, energy, month_date)
 
 )
 

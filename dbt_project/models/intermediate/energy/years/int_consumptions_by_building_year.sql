@@ -67,7 +67,7 @@ select
     max(months.month_date) as last_month_date
 
 from months
-inner join emissions using (building_id, energy, month_date) -- noqa: ST07
-inner join corrections using (building_id, energy, month_date) -- noqa: ST07
-inner join costs using (building_id, energy, month_date) -- noqa: ST07
+inner join emissions using (building_id, energy, month_date)
+inner join corrections using (building_id, energy, month_date)
+inner join costs using (building_id, energy, month_date)
 group by building_id, energy, extract(year from months.month_date)
