@@ -26,6 +26,7 @@ from redistribution.site.cards import read_cards
 from redistribution.site.period import with_period
 from tests.check_docs import faults_of_docs
 from tests.check_marts import faults_of_marts
+from tests.check_metrics import faults_of_metrics
 
 # What only one engine has, and what ties a model to a run.
 FORBIDDEN = (
@@ -78,6 +79,7 @@ def meta_faults(manifest: dict[str, Any]) -> list[str]:
         *faults_of_classes(manifest),
         *faults_of_seeds(manifest, codes),
         *faults_of_questions(manifest),
+        *faults_of_metrics(manifest, codes.get("unit", {})),
     ]
 
 
