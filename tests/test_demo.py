@@ -19,6 +19,7 @@ from fixtures.replica import MART, Replica, compile_models
 
 from flows import steps
 from ingestion.brick import PROJECT, read_bricks
+from ingestion.journal import Journal
 from ingestion.lake import Lake
 from ingestion.sandbox.world import World
 from redistribution.site.cards import read_cards
@@ -169,6 +170,26 @@ def test_the_questions_of_the_policy_are_answered(ran: tuple[Path, str]) -> None
         for query in queries:
             rows = connection.execute(query).fetchall()
             assert rows and all(any(value is not None for value in row[1:]) for row in rows), query
+
+
+def test_dbt_source_freshness_is_what_status_says_on_the_clock_of_the_lake(ran: tuple[Path, str]) -> None:
+    sources_are_fresh(Lake(str(ran[0])))
+
+
+def sources_are_fresh(lake: Lake) -> None:
+    with lake.lock("build") as held:
+        done = steps._dbt(lake, ["source", "freshness"], held)
+    assert done.returncode == 0, done.stdout
+    journal, bricks = Journal(lake), read_bricks()
+    told = json.loads((lake.state / "target" / "sources.json").read_text(encoding="utf-8"))["results"]
+    assert len(told) == sum(len(brick.tables) for brick in bricks.values())
+    for result in told:
+        brick = result["unique_id"].split(".")[2]
+        last = max(load["read_at"] for load in journal.accepted(brick))
+        at = {field: dt.datetime.fromisoformat(result[field]) for field in ("max_loaded_at", "snapshotted_at")}
+        assert abs(at["max_loaded_at"] - dt.datetime.fromisoformat(last)) < dt.timedelta(seconds=1), "a brick is read as one"
+        assert at["snapshotted_at"] == dt.datetime.fromisoformat(journal.as_of() or "")
+        assert (result["status"], steps.late(journal, bricks[brick])) == ("pass", None)
 
 
 # What each metric is, written here from what the trade calls so, by year of its mart.
