@@ -25,8 +25,8 @@ def catch_up(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal
     """Make the sources of dbt say what the journal says now, in one transaction; give the seq that was reached.
 
     Views: one schema per brick, one view per table (declared columns, `_file`, `_row`, `_read_at`, `_load_id`), kept rows
-    only. Tables of `meta`: `journal` (seq, digest, as_of, and run, which numbers the times that the journal was caught up
-    with), `sources` (brick, table_name), `loads` (brick, table_name, load_id, seq, reading: a digest of its files and of how
+    only. Tables of `meta`: `journal` (seq, digest, as_of, is_synthetic, and run, which numbers the times that the journal was
+    caught up with), `sources` (brick, table_name), `loads` (brick, table_name, load_id, seq, reading: a digest of its files and of how
     they are read, run: when it came), `rewrites` (brick, table_name, run: when a load went, or was read otherwise).
 
     The models' own: `built` (model, made_as: its materialization, fingerprint: what it is made of, or its content for what the
@@ -102,7 +102,7 @@ def _say(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, br
     connection.execute("create table if not exists meta.journal (seq bigint, digest varchar, as_of timestamptz, run bigint)")
     connection.execute(
         f"create or replace table meta.journal as select {journal.seq}::bigint as seq, {literal(journal.digests[-1])} as digest, "
-        f"{stamp} as as_of, (select coalesce(max(run), 0) + 1 from meta.journal) as run"
+        f"{stamp} as as_of, {journal.is_synthetic} as is_synthetic, (select coalesce(max(run), 0) + 1 from meta.journal) as run"
     )
     read: list[tuple[Any, ...]] = []
     for brick in bricks.values():

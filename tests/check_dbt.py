@@ -25,7 +25,9 @@ from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes
 from redistribution.publish import CLASSES, read_marts
 from redistribution.site.cards import read_cards
 from redistribution.site.period import with_period
+from tests.check_docs import faults_of_docs
 from tests.check_marts import faults_of_marts
+from tests.check_metrics import faults_of_metrics
 
 # What only one engine has, and what ties a model to a run.
 FORBIDDEN = (
@@ -96,6 +98,7 @@ def meta_faults(manifest: dict[str, Any]) -> list[str]:
         *faults_of_classes(manifest),
         *faults_of_seeds(manifest, codes),
         *faults_of_questions(manifest),
+        *faults_of_metrics(manifest, codes.get("unit", {})),
     ]
 
 
@@ -171,16 +174,18 @@ def partition_faults(manifest: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    """Parse the project, have dbt-bouncer judge it, and add our own rules."""
+    """Compile the project, have dbt-bouncer judge it, and add our own rules."""
     folder = PROJECT / "lake" / "check"
     environment = dbt_environment(Lake(str(folder), str(folder / "state"))) | {"DBT_TARGET_PATH": str(folder)}
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--warn-error", "parse", "--project-dir", str(DBT_PROJECT)]
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--warn-error", "compile", "--no-populate-cache", "--no-introspect"]
+    command += ["--project-dir", str(DBT_PROJECT)]
     if subprocess.run(command, cwd=DBT_PROJECT, env=environment, check=False).returncode:
         return 1
     bouncer = Path(sys.executable).with_name("dbt-bouncer")
     judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=os.environ, check=False).returncode
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    told = [*faults(), *partition_faults(manifest), *meta_faults(manifest), *faults_of_suites(read_bricks(), columns_of_marts(manifest))]
+    told = [*faults(), *partition_faults(manifest), *meta_faults(manifest), *faults_of_docs(manifest)]
+    told += faults_of_suites(read_bricks(), columns_of_marts(manifest))
     for fault in told:
         print(fault, file=sys.stderr)
     return 1 if judged or told else 0

@@ -19,10 +19,14 @@ from fixtures.replica import MART, Replica, compile_models
 
 from flows import steps
 from ingestion.brick import PROJECT, read_bricks
+from ingestion.journal import Journal
 from ingestion.lake import Lake
 from ingestion.sandbox.world import World
+from redistribution.site.cards import read_cards
+from redistribution.site.figures import Marts
 from redistribution.site.receipt import Prover
 from tests.fixtures.chromium import opened
+from tests.fixtures.metrics import Metrics
 
 
 def demo(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -166,6 +170,110 @@ def test_the_questions_of_the_policy_are_answered(ran: tuple[Path, str]) -> None
         for query in queries:
             rows = connection.execute(query).fetchall()
             assert rows and all(any(value is not None for value in row[1:]) for row in rows), query
+
+
+def test_dbt_source_freshness_is_what_status_says_on_the_clock_of_the_lake(ran: tuple[Path, str]) -> None:
+    sources_are_fresh(Lake(str(ran[0])))
+
+
+def sources_are_fresh(lake: Lake) -> None:
+    with lake.lock("build") as held:
+        done = steps._dbt(lake, ["source", "freshness"], held)
+    assert done.returncode == 0, done.stdout
+    journal, bricks = Journal(lake), read_bricks()
+    told = json.loads((lake.state / "target" / "sources.json").read_text(encoding="utf-8"))["results"]
+    assert len(told) == sum(len(brick.tables) for brick in bricks.values())
+    for result in told:
+        brick = result["unique_id"].split(".")[2]
+        last = max(load["read_at"] for load in journal.accepted(brick))
+        at = {field: dt.datetime.fromisoformat(result[field]) for field in ("max_loaded_at", "snapshotted_at")}
+        assert abs(at["max_loaded_at"] - dt.datetime.fromisoformat(last)) < dt.timedelta(seconds=1), "a brick is read as one"
+        assert at["snapshotted_at"] == dt.datetime.fromisoformat(journal.as_of() or "")
+        assert (result["status"], steps.late(journal, bricks[brick])) == ("pass", None)
+
+
+# What each metric is, written here from what the trade calls so, by year of its mart.
+MONTHS, EVENTS, OPEN = "energy_by_building_month", "energy_alerts_by_event", "public_buildings_energy_by_commune_month"
+INVENTORY = "territory_emissions_by_sector_year"
+METRICS = {
+    "final_energy_consumption": ("sum(consumption_kwh_pci)", MONTHS, "year(month_date)"),
+    "greenhouse_gas_emissions": ("sum(emissions_kgco2e)", MONTHS, "year(month_date)"),
+    "final_energy_consumption_with_emissions": (
+        "sum(consumption_kwh_pci) filter (where emissions_kgco2e is not null)", MONTHS, "year(month_date)",
+    ),
+    "carbon_intensity": (
+        "sum(emissions_kgco2e) / sum(consumption_kwh_pci) filter (where emissions_kgco2e is not null)", MONTHS, "year(month_date)",
+    ),
+    "electricity_injected_by_buildings": ("sum(produced_kwh)", MONTHS, "year(month_date)"),
+    "energy_cost": ("sum(billed_cost_eur)", MONTHS, "year(month_date)"),
+    "energy_cost_excluding_tax": ("sum(billed_cost_excluding_tax_eur)", MONTHS, "year(month_date)"),
+    "power_overrun_months": ("sum(overrun_month_count)", "energy_by_building_year", "year"),
+    "alerts": ("count(*)", EVENTS, "year(start_date)"),
+    "excess_consumption": ("sum(excess_kwh_pci)", EVENTS, "year(start_date)"),
+    "excess_emissions": ("sum(excess_emissions_kgco2e)", EVENTS, "year(start_date)"),
+    "excess_cost": ("sum(excess_cost_eur)", EVENTS, "year(start_date)"),
+    "saved_cost": ("sum(saved_cost_eur)", EVENTS, "year(start_date)"),
+    "saved_emissions": ("sum(saved_kgco2e)", EVENTS, "year(start_date)"),
+    "open_final_energy_consumption": ("sum(consumption_kwh_pci)", OPEN, "year(month_date)"),
+    "open_greenhouse_gas_emissions": ("sum(emissions_kgco2e)", OPEN, "year(month_date)"),
+    "covered_buildings": ("sum(building_count) filter (where expected_building_count > 0)", OPEN, "year(month_date)"),
+    "expected_buildings": ("sum(expected_building_count) filter (where expected_building_count > 0)", OPEN, "year(month_date)"),
+    "covered_building_share": (
+        "sum(building_count) filter (where expected_building_count > 0) / sum(expected_building_count)", OPEN, "year(month_date)",
+    ),
+    "network_energy_delivered": ("sum(delivered_kwh_pci)", "network_energy_by_commune_sector_year", "year"),
+    "territorial_emissions": ("sum(emissions_ktco2e)", INVENTORY, "year"),
+    "gap_to_climate_plan_target": ("sum(emissions_ktco2e - target_ktco2e)", INVENTORY, "year"),
+    "gap_to_climate_plan_path": ("sum(emissions_ktco2e - indicative_path_ktco2e)", INVENTORY, "year"),
+    "emissions_change_since_reference": ("sum(emissions_ktco2e - reference_ktco2e)", INVENTORY, "year"),
+    "reference_emissions_compared": ("sum(reference_ktco2e) filter (where emissions_ktco2e is not null)", INVENTORY, "year"),
+    "emissions_change_share_since_reference": (
+        "sum(emissions_ktco2e) / sum(reference_ktco2e) filter (where emissions_ktco2e is not null) - 1", INVENTORY, "year",
+    ),
+    "renewable_electricity_injected": ("sum(injected_kwh)", "renewable_production_by_commune_year", "year"),
+    "tertiary_consumption": ("sum(consumption_kwh_pci)", "tertiary_obligation_by_entity_year", "year"),
+    "measures_without_figure": ("sum(measure_count)", "measures_set_aside_by_device_month", "year(month_date)"),
+}  # fmt: skip
+
+
+def test_each_metric_is_what_its_published_mart_says_and_what_its_page_shows(ran: tuple[Path, str]) -> None:
+    metrics_equal_their_marts(Lake(str(ran[0])))
+
+
+def metrics_equal_their_marts(lake: Lake) -> None:
+    manifest, told = (json.loads((lake.state / "target" / f"{name}manifest.json").read_bytes()) for name in ("", "semantic_"))
+    metrics, cards = Metrics(told), read_cards(manifest, read_bricks())
+    assert metrics.by_name.keys() == METRICS.keys(), "each metric has its definition here"
+    files = {file.stem: [str(file.relative_to(lake.root))] for file in Path(lake.root, "files").glob("*/*.parquet")}
+    marts, shown = Marts(lake, files), 0
+    for name, (expression, mart, year) in METRICS.items():
+        assert metrics.mart(name) == mart
+        if mart not in files:  # a mart without any row has no file
+            assert name == "measures_without_figure"
+            continue
+        own = f"select year({metrics.time(name)}), {metrics.select(name)} from {mart} group by 1 order by 1"
+        ours = marts.connection.execute(own).fetchall()
+        theirs = marts.connection.execute(f"select {year}, {expression} from {mart} group by 1 order by 1").fetchall()
+        assert ours and [row[0] for row in ours] == [row[0] for row in theirs]
+        # A gap and a share are rounded in the mart, as what they are made of is.
+        rounding = {"gap": 0.02, "covered": 1e-3}.get(name.partition("_")[0], 0)
+        for (of, value), (_, expected) in zip(ours, theirs, strict=True):
+            is_close = value is None or value == pytest.approx(expected, rel=1e-6, abs=rounding)
+            assert (value is None) == (expected is None) and is_close, f"{name} {of}: {value}, {expected}"
+    for mart in sorted(files.keys() & {metrics.mart(name) for name in METRICS}):
+        figures = marts.read(cards[mart])
+        for figure in figures.figures:
+            for name in (name for name in METRICS if (metrics.mart(name), metrics.column(name)) == (mart, figure.column.name)):
+                if figures.window is None:
+                    where = "true"
+                else:
+                    first, last = (f"'{each}-01-01'" if isinstance(each, int) else f"'{each}'" for each in figures.window)
+                    where = f"date_trunc('month', {metrics.time(name)}) between {first} and {last}"
+                ((value,),) = marts.connection.execute(f"select {metrics.select(name)} from {mart} where {where}").fetchall()
+                assert value == pytest.approx(figure.value), f"{name} is not what the page of {mart} shows"
+                shown += 1
+    marts.close()
+    assert shown >= 12, "most metrics are key figures of a page"
 
 
 def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tuple[Path, str]) -> None:

@@ -1,21 +1,3 @@
-{#
-    What of a table of small cells may be shown, as a SELECT over `cells`, a relation of one row per cell:
-    its columns, then `is_suppressed`, `<level>_is_suppressed` for each level, and `disclosure_block`.
-
-    `cell` names the columns of a cell's key within its totals; `levels` the columns of the totals that are shown, from the
-    widest to the finest, each the sum of whole parts of the next (a constant first, for a grand total). `contributors` counts
-    who is behind a cell, `largest` is what the largest of them gives to `value`, none where there is no rule of dominance.
-    `measures` are the columns that are NULL where a cell is hidden. `apart` are the columns by which nothing is added up (a
-    year), `thresholds` the relation of the seed, `domain` its row.
-
-    A cell of fewer contributors than the domain asks, or that one of them dominates, is hidden, and with it the smallest of
-    its neighbours until those hidden under a total that is shown are two at least, none of them empty, that together reach the
-    threshold and pass dominance. Where all of a total's parts are not enough, the total is hidden, which is a hidden part of the
-    wider one; a total hidden to protect another one hides all its parts. All that can be subtracted then is a sum of whole
-    blocks, `disclosure_block`: the hidden parts of one total that is shown. None where no total shows them.
-
-    `shown`: what was last published, as this SELECT gave it. What was hidden stays hidden, and what readers know protects nothing.
-#}
 {% macro disclosed(cells, domain, cell, levels, contributors, value, largest, measures, apart=[], thresholds=none, shown=none) -%}
 {%- set key = apart + levels + cell -%}
 with thresholds as (
@@ -211,11 +193,6 @@ inner join statuses
     on {% for name in key %}cells.{{ name }} = statuses.{{ name }}{{ ' and ' if not loop.last }}{% endfor %}
 {%- endmacro %}
 
-{#
-    Which totals of another geography may be shown beside, as a SELECT: `zone`, `is_suppressed`. `rows` is what `disclosed` gave,
-    with the column `zone`; totals are sums of whole cells. One that cuts a block, or holds a hidden cell that no shown total
-    holds, would give back a part of it.
-#}
 {% macro disclosed_elsewhere(rows, zone) -%}
 with rows_with_cut as (
 

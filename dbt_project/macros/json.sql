@@ -1,7 +1,3 @@
-{# The scalar leaves of a JSON text: one row per leaf, with the given columns of its row, `leaf_path` (keys joined by `_`,
-   positions in arrays left out), `first_position` and `second_position` (places in the first and second array on the way,
-   from 0, NULL without array) and `leaf_text`, numbers as they are written: 17.0, 1.50. A JSON null is no leaf, and its place
-   in an array stays taken. Spark unrolls eight levels. #}
 {% macro json_leaves(relation, columns, json_column) %}
     {{ return(adapter.dispatch('json_leaves')(relation, columns, json_column)) }}
 {% endmacro %}
@@ -64,7 +60,6 @@
     where schema_of_variant(coalesce({{ node | join(', ') }})) not rlike '^(OBJECT|ARRAY|VOID)'
 {%- endmacro %}
 
-{# Texts of a group joined by a separator, in the order of another column. #}
 {% macro joined_in_order(text, position, separator) %}
     {{ return(adapter.dispatch('joined_in_order')(text, position, separator)) }}
 {% endmacro %}
@@ -77,8 +72,6 @@
     listagg({{ text }}, '{{ separator }}') within group (order by {{ position }})
 {%- endmacro %}
 
-{# The one number of a text, as a double: spaces (those that do not break as well) and a unit are left out, a comma is a decimal
-   point, an exponent is read. NULL for what is no single number. #}
 {% macro number_of(text) -%}
     try_cast(
         replace(

@@ -1,6 +1,5 @@
 {# Instants and local calendars. Days and months are those of the territory's time zone; instants are UTC. #}
 
-{# The wall clock of the territory at an instant. #}
 {% macro local_clock(instant) %}{{ return(adapter.dispatch('local_clock')(instant)) }}{% endmacro %}
 
 {% macro default__local_clock(instant) -%}
@@ -11,7 +10,6 @@
     from_utc_timestamp({{ instant }}, '{{ time_zone() }}')
 {%- endmacro %}
 
-{# The instant at which the wall clock of the territory shows this date and time. #}
 {% macro instant_of(clock) %}{{ return(adapter.dispatch('instant_of')(clock)) }}{% endmacro %}
 
 {% macro default__instant_of(clock) -%}
@@ -22,17 +20,14 @@
     to_utc_timestamp(cast({{ clock }} as timestamp), '{{ time_zone() }}')
 {%- endmacro %}
 
-{# The local day of an instant. #}
 {% macro local_date(instant) -%}
     cast({{ local_clock(instant) }} as date)
 {%- endmacro %}
 
-{# The first day of the local month of an instant: the partition of most models. #}
 {% macro local_month(instant) -%}
     cast(date_trunc('month', {{ local_clock(instant) }}) as date)
 {%- endmacro %}
 
-{# Hours between two instants, as a double. #}
 {% macro hours_between(from_at, to_at) %}{{ return(adapter.dispatch('hours_between')(from_at, to_at)) }}{% endmacro %}
 
 {% macro default__hours_between(from_at, to_at) -%}
@@ -43,7 +38,6 @@
     (timestampdiff(second, {{ from_at }}, {{ to_at }}) / cast(3600 as double))
 {%- endmacro %}
 
-{# Whether the local day of an instant is within [from, to), no last day being for ever. Never NULL. #}
 {% macro is_within(instant, from_date, to_date) -%}
     coalesce(
         {{ local_date(instant) }} >= {{ from_date }}
@@ -52,7 +46,6 @@
     )
 {%- endmacro %}
 
-{# Whether a device read a meter: it stood there at the instant of the measure, [from, to). #}
 {% macro is_read_by(meters, measures) -%}
     {{ measures }}.deveui = {{ meters }}.deveui
     and {{ measures }}.measured_at >= {{ meters }}.valid_from_at

@@ -1,4 +1,3 @@
-{# What ends before it begins is told, row by row. #}
 {% test no_earlier_than(model, column_name, from_column) %}
     select *
     from {{ model }}

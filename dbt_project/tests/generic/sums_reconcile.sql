@@ -1,7 +1,3 @@
-{#
-    What a mart sums is what the mart it sums holds: by `key`, for each of `columns`, over the rows of `of` where `only` holds
-    (`within`: only those whose value of that column the mart has), to within `tolerance` (a figure is rounded once).
-#}
 {% test sums_reconcile(model, of, key, columns, only='true', within=none, tolerance=0.5) %}
     with whole as (
 

@@ -1,4 +1,3 @@
-{# No two rows have the same values in these columns. #}
 {% test unique_rows(model, columns) %}
     select {{ columns | join(', ') }}
     from {{ model }}

@@ -1,0 +1,47 @@
+"""Rules of the metrics of dbt's semantic layer: part of `make check`, by `tests.check_dbt`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+
+from redistribution.meta import column_meta
+
+Node = Mapping[str, Any]
+
+
+def faults_of_metrics(manifest: Node, units: Collection[str]) -> list[str]:
+    """Name the measures that sum what does not sum, and the metrics whose unit is none, or not their column's; `units` have labels."""
+    measures, found = {}, []
+    for model in manifest["semantic_models"].values():
+        mart = manifest["nodes"][model["depends_on"]["nodes"][0]]
+        for measure in model["measures"]:
+            measures[measure["name"]] = (mart, measure)
+            found += list(_of_measure(mart, measure))
+    for metric in manifest["metrics"].values():
+        unit, mend = metric["config"]["meta"].get("unit"), "Mend: its `config: {meta: {unit: ...}}`"
+        if unit not in units:
+            found.append(f"metric {metric['name']}: its unit {unit} has no label in seed code_labels. {mend}")
+        if metric["type"] == "simple":
+            mart, measure = measures[metric["type_params"]["measure"]["name"]]
+            of_column = column_meta(mart["columns"].get(measure["expr"] or measure["name"], {})).get("unit")
+            if of_column and unit != of_column:
+                found.append(f"metric {metric['name']}: its unit is {unit}, and {of_column} in mart {mart['name']}. {mend}")
+    return found
+
+
+def _of_measure(mart: Node, measure: Node) -> Iterator[str]:
+    """Compare what a measure adds up with what its columns say of their sums."""
+    told, columns = f"measure {measure['name']} of mart {mart['name']}", mart["columns"]
+    read = {column.name for column in sqlglot.parse_one(measure["expr"] or measure["name"], dialect="duckdb").find_all(exp.Column)}
+    if absent := sorted(read - columns.keys()):
+        yield f"{told}: {', '.join(absent)} is no column of it. Mend: its `expr`"
+    metas = {name: column_meta(columns[name]) for name in read & columns.keys()}
+    weights = {meta["weight"] for meta in (column_meta(column) for column in columns.values()) if meta.get("weight")}
+    for name, meta in sorted(metas.items()):
+        is_mean = meta.get("aggregate") == "mean" and meta.get("weight") in read
+        if measure["agg"] == "sum" and not is_mean and name not in weights and meta.get("aggregate") != "sum":
+            yield f"{told}: column {name} does not say `aggregate: sum`. Mend: read it in its mart, row by row, or weigh it"
