@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from flows import report, steps
+from flows.cadence import next_run
 from ingestion.brick import Brick, read_bricks
 from ingestion.journal import Entry, Journal, declare_lost
 from ingestion.lake import Lake, LakeError
@@ -90,7 +91,7 @@ def status(options: Namespace) -> list[str]:
     journal = Journal(lake)
     seq = steps.reached(lake, journal).seq
     bricks = {
-        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": steps.late(journal, brick)}
+        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": steps.late(journal, brick), "next_run": next_run(brick)}
         for name, brick in read_bricks().items()
     }
     marts = {
