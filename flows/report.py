@@ -82,6 +82,7 @@ def as_text(run: Run) -> str:
     if run.publish:
         parts.append(table(mart_rows(run.publish)) if run.publish.entry else "marts: nothing new to publish")
         parts += [f"site of class {site.access_class}: {len(site.written)} files written" for site in run.publish.sites]
+    parts += [f"Data Docs: file://{run.data_docs}"] if run.data_docs else []
     spent = "{wall_s:.1f} s, {cpu_s:.1f} CPU seconds, about {energy_wh:.3f} Wh".format(**run.footprint)
     parts.append(f"run {run.run_id}: {spent}\n  energy: {METHOD}")
     parts += [f"WARNING {warning}" for warning in run.warnings]

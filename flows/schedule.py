@@ -7,15 +7,17 @@ its state what it did, and leaves an artifact. Of the house, this module and `de
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import prefect
 from prefect import flow, get_client, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.schedules import Cron
 from prefect.states import Completed, Failed, Running
 
+from expectations import docs
 from flows import report, steps
 from flows.cadence import CRONS, next_run, scheduled
 from ingestion.brick import read_bricks, read_territory
@@ -120,6 +122,9 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
         states["build"] = build(return_state=True)
         if steps.is_built(lake, Journal(lake)):
             states["publish"] = publish(run_id, return_state=True)
+        if page := docs.render(lake, run_id):
+            shown = f"{os.environ['ORCHESTRA_DOCS_URL']}/{page.name}" if "ORCHESTRA_DOCS_URL" in os.environ else f"file://{page}"
+            create_link_artifact(link=shown, key="data-docs", description=f"Data Docs of run {run_id}: what its gates judged")
     done = {name: state.result(raise_on_failure=False) for name, state in states.items()}
     spent = {name: getattr(step, "footprint", {}) for name, step in done.items()} | {"all": meter.read()}
     costs = list(spent["all"])  # a table has the columns of its first row

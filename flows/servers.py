@@ -42,6 +42,10 @@ def up() -> None:
         os.environ["PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT"] = "false"
         os.environ["PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY"] = "false"
         log = lake.state_path("logs", "prefect-server.log")
+        if "ORCHESTRA_DOCS_URL" not in os.environ:
+            pages = lake.state_path("data_docs", "index.html").parent
+            docs = ["http.server", "--bind", "127.0.0.1", "--directory", str(pages)]
+            os.environ["ORCHESTRA_DOCS_URL"] = stack.enter_context(serving(docs, port + 1, lake.state_path("logs", "data-docs.log")))
         url = stack.enter_context(serving(["prefect", "server", "start", "--host", "127.0.0.1"], port, log))
         from flows.schedule import crash_interrupted, serve_deployments  # Prefect reads its settings when it is imported
 
@@ -96,10 +100,12 @@ def serving(command: list[str], port: int, log: Path) -> Iterator[str]:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            mend = "stop who serves it, or set ORCHESTRA_PREFECT_PORT to a free one" if command[0] == "prefect" else "take another port"
+            mend = "stop who serves it, or set ORCHESTRA_PREFECT_PORT to another (Data Docs take the one that follows)"
             raise LakeError(f"port {port} of 127.0.0.1 is taken ({error.strerror}). Mend: {mend}") from error
     with log.open("ab") as output:
-        process = subprocess.Popen([sys.executable, "-m", *command, "--port", str(port)], stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, *([] if command[0] == "http.server" else ["--port"]), str(port)], stdout=output, stderr=output
+        )
     try:
         deadline = time.monotonic() + 120
         while True:

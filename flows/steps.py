@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from expectations import gate
+from expectations import docs, gate
 from ingestion.brick import BRICKS, PROJECT, Brick, BrickError, endpoint_of, read_bricks, read_territory
 from ingestion.connectors import SourceError
 from ingestion.footprint import Footprint
@@ -123,12 +123,13 @@ class PublishStep:
 
 @dataclass
 class Run:
-    """A whole run."""
+    """A whole run; `data_docs` is the page of what its gates judged, None when they judged nothing."""
 
     run_id: str
     lands: list[LandStep] = field(default_factory=list)
     build: BuildStep | None = None
     publish: PublishStep | None = None
+    data_docs: Path | None = None
     footprint: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -167,6 +168,7 @@ def run(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent, steps
             outcome.build = build(lake, journal, progress)
         if "publish" in steps and not (outcome.build and outcome.build.failures and not is_built(lake, journal)):
             outcome.publish = publish(lake, journal, outcome.run_id, progress)
+        outcome.data_docs = docs.render(lake, outcome.run_id)
         outcome.footprint = meter.read()
     return outcome
 
