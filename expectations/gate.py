@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import yaml
 from pydantic import Field, ValidationError
 
+from expectations import docs
 from ingestion.connectors import Strict
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
 
@@ -152,7 +153,7 @@ def judge_load(lake: Lake, journal: Journal, brick: Brick, staged: Staged, read_
             before = [load for load in history if "row_count" in load["tables"].get(name, {}).get("profile", {})]
             figures = _of_load(table, record, before, read_at, suite.tolerated(LANDED))
             sets += _sets(name, rows, record["profile"], figures, suite)
-        return _judge(connection, sets, is_private=brick.has_personal)
+        return _judge(lake, f"landed/{brick.name}", connection, sets, is_private=brick.has_personal)
 
 
 def judge_mart(
@@ -183,7 +184,7 @@ def judge_mart(
         if before:
             figures += _filled(profile, [before], tolerated["filled"])
         figures += _of_figures(connection, rows, profile, before or {}, told or Figures(), tolerated)
-        return _judge(connection, _sets(mart, rows, profile, figures, suite), is_private=False), profile
+        return _judge(lake, f"marts/{mart}", connection, _sets(mart, rows, profile, figures, suite), is_private=False), profile
 
 
 def _of_figures(
@@ -391,13 +392,19 @@ def _read(model: type[_Model], name: str) -> _Model:
         raise LakeError(f"expectations/{name}: not YAML: {' '.join(str(error).split())}") from error
 
 
-def _judge(connection: duckdb.DuckDBPyConnection, sets: list[_Set], *, is_private: bool) -> list[str]:
-    """Have Great Expectations judge sets; give why they fail, and note in the `warnings` of their profiles what only warns.
+def _judge(lake: Lake, owner: str, connection: duckdb.DuckDBPyConnection, sets: list[_Set], *, is_private: bool) -> list[str]:
+    """Have Great Expectations judge the sets of a load or a mart; give why they fail, and note in their profiles what only warns.
 
     What cannot be judged fails, whatever its severity: it would warn for ever of nothing.
     """
     reasons = []
-    for each, wanted, told, is_judged in _results(connection, sets, is_private=is_private):
+    found = list(_results(connection, sets, is_private=is_private))
+    docs.note(lake, owner, [(each.name if owner.startswith("marts/") else f"{Path(owner).name}.{each.name}", r) for each, r in found],
+              is_private=is_private)  # fmt: skip
+    for each, result in found:
+        if result.success:
+            continue
+        wanted, told, is_judged = _told(result, is_private=is_private)
         if is_judged and wanted.severity == "warning":
             each.profile["warnings"].append(told)
         else:
@@ -430,12 +437,15 @@ def faults_of_suites(bricks: dict[str, Brick], marts: dict[str, dict[str, str]])
             sets.append(_Set(f"expectations/{name}: {table}", f"select {empty} where false", suite.expectations, {}))
     with Lake().connect() as connection:
         tried = [each for each in sets if each.expectations]
-        faults += [f"{of.name}: {told}" for of, _, told, is_judged in _results(connection, tried, is_private=False) if not is_judged]
+        failed = [
+            (of, _told(result, is_private=False)) for of, result in _results(connection, tried, is_private=False) if not result.success
+        ]
+        faults += [f"{of.name}: {told}" for of, (_, told, is_judged) in failed if not is_judged]
     return faults
 
 
-def _results(connection: duckdb.DuckDBPyConnection, sets: list[_Set], *, is_private: bool) -> Iterator[tuple[_Set, Expectation, str, bool]]:
-    """Give what Great Expectations finds wrong in sets: the set, what was expected, what is said of it, whether it could be judged."""
+def _results(connection: duckdb.DuckDBPyConnection, sets: list[_Set], *, is_private: bool) -> Iterator[tuple[_Set, Any]]:
+    """Give what Great Expectations finds of sets: each set and each result of it."""
     import great_expectations as gx
     import sqlalchemy
     from duckdb_engine import ConnectionWrapper
@@ -461,10 +471,7 @@ def _results(connection: duckdb.DuckDBPyConnection, sets: list[_Set], *, is_priv
         except (gx.exceptions.GreatExpectationsError, ValueError) as error:  # an unknown type, an argument that it has not
             raise LakeError(f"expectations of {each.name}: {' '.join(str(error).split())}") from error
         batch = source.add_table_asset(name=view, table_name=view).add_batch_definition_whole_table(view).get_batch()
-        results = batch.validate(suite, result_format=shown).results
-        for result in results:
-            if not result.success:
-                yield each, *_told(result, is_private=is_private)
+        yield from ((each, result) for result in batch.validate(suite, result_format=shown).results)
 
 
 def _told(result: Any, *, is_private: bool) -> tuple[Expectation, str, bool]:

@@ -17,6 +17,8 @@ ENVIRONMENT = """environment:
   ORCHESTRA_ENDPOINT_<BRICK>   where one brick is read; none: it is not
   ORCHESTRA_PSEUDONYM_KEY      key of the pseudonyms; no brick with pseudonyms lands without it, nor by another than before
   ORCHESTRA_MEMORY, ORCHESTRA_THREADS   limits of DuckDB (default: 500MB, 4 at most)
+  ORCHESTRA_PREFECT_PORT       port of Prefect and its UI, served by `orchestra up` (default: 4200); Data Docs take the one that follows
+  ORCHESTRA_DOCS_URL           where Data Docs are served by another server than that (the folder data_docs/ of the state)
 exit status: 0 done (refused rows are no failure), 1 a load refused, a mart withheld or a step failed, 2 misuse"""
 
 

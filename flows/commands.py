@@ -12,7 +12,9 @@ from typing import Any
 
 import yaml
 
+from expectations import docs
 from flows import report, steps
+from flows.cadence import next_run
 from ingestion.brick import Brick, read_bricks
 from ingestion.journal import Entry, Journal, declare_lost
 from ingestion.lake import Lake, LakeError
@@ -90,7 +92,7 @@ def status(options: Namespace) -> list[str]:
     journal = Journal(lake)
     seq = steps.reached(lake, journal).seq
     bricks = {
-        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": steps.late(journal, brick)}
+        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": steps.late(journal, brick), "next_run": next_run(brick)}
         for name, brick in read_bricks().items()
     }
     marts = {
@@ -106,10 +108,12 @@ def status(options: Namespace) -> list[str]:
         report.table([{"brick": name, **figures} for name, figures in bricks.items()]),
         *([report.table([{"mart": name, **figures} for name, figures in marts.items()])] if marts else []),
     ]
+    if page := docs.last_page(lake):
+        told.append(f"Data Docs of the last run that judged something: file://{page}")
     failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in steps.standing(journal, brick).values()]
     failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
     told += [f"FAILED {failure}" for failure in failures]
-    _print(options, {**content, "bricks": bricks, "marts": marts, "failures": failures}, "\n\n".join(told))
+    _print(options, {**content, "bricks": bricks, "marts": marts, "data_docs": page, "failures": failures}, "\n\n".join(told))
     return failures
 
 

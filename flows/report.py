@@ -7,15 +7,66 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from flows.steps import LandStep, Progress, PublishStep, Run, silent
+from flows.steps import BuildStep, LandStep, Progress, PublishStep, Run, silent
 from ingestion.footprint import METHOD
 from ingestion.journal import Entry
 
 # A row of a table; names of columns are shown without their underscores.
 Row = dict[str, Any]
 WIDEST = 100  # characters of a cell; --json cuts nothing
+
+
+# What a step or a run is told as, from the worst to the best; the first three fail.
+FAILED, REFUSED, WITHHELD, REFUSALS, LATE, UNPLUGGED, DONE = VERDICTS = (
+    "Failed", "Load refused", "Mart withheld", "With refusals", "Brick late", "Not plugged in", "Completed",
+)  # fmt: skip
+
+
+class Verdict(NamedTuple):
+    """What an operator reads at a glance: one of VERDICTS, and why, in a line or a few."""
+
+    name: str
+    told: str
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether somebody must do something before it is green again."""
+        return self.name in (FAILED, REFUSED, WITHHELD)
+
+
+def verdict_of(step: LandStep | BuildStep | PublishStep) -> Verdict:
+    """Sum up a step."""
+    failures = "\n".join(step.failures)
+    if isinstance(step, BuildStep):
+        return Verdict(FAILED if failures else DONE, failures or _built(step))
+    if isinstance(step, PublishStep):
+        count = len(step.entry["marts"]) if step.entry else 0
+        is_withheld = step.withheld or (step.entry and step.entry["withheld"])
+        return Verdict(WITHHELD if is_withheld else FAILED if failures else DONE, failures or f"{count} marts published")
+    if failures:
+        return Verdict(FAILED if step.error else REFUSED, failures)
+    if step.skipped:
+        return Verdict(UNPLUGGED, step.skipped)
+    counts = row_counts([step.entry] if step.entry else [])
+    if step.entry and counts["refused"]:
+        told = f"{counts['refused']:,} rows refused, {counts['kept']:,} kept: orchestra loads show {step.entry['load_id']}"
+        return Verdict(REFUSALS, f"{step.brick}: {told}")
+    if step.late:
+        return Verdict(LATE, f"{step.brick}: {step.late}")
+    return Verdict(DONE, f"{step.brick}: {counts['kept']:,} rows kept" if step.entry else f"{step.brick}: nothing new")
+
+
+def overall(verdicts: Iterable[Verdict]) -> Verdict:
+    """Sum up a run: the worst of its steps names it, and what each has to say stands in that order."""
+    ranked = sorted(verdicts, key=lambda verdict: VERDICTS.index(verdict.name))
+    return Verdict(ranked[0].name, "\n".join(verdict.told for verdict in ranked)) if ranked else Verdict(DONE, "nothing was asked")
+
+
+def _built(step: BuildStep) -> str:
+    ran = Counter(node["kind"] for node in step.nodes)
+    return f"dbt: {ran['model']} models and {ran['test']} tests ran" if ran else "dbt: no model is behind"
 
 
 def as_json(run: Run) -> dict[str, Any]:
@@ -25,13 +76,13 @@ def as_json(run: Run) -> dict[str, Any]:
 
 def as_text(run: Run) -> str:
     """Give a run as text: a table of bricks, a table of marts, what it cost, what failed."""
-    parts = [table([_land_row(step) for step in run.lands])] if run.lands else []
+    parts = [table([land_row(step) for step in run.lands])] if run.lands else []
     if run.build:
-        ran = Counter(node["kind"] for node in run.build.nodes)
-        parts.append(f"dbt: {ran['model']} models and {ran['test']} tests ran" if ran else "dbt: no model is behind")
+        parts.append(_built(run.build))
     if run.publish:
         parts.append(table(mart_rows(run.publish)) if run.publish.entry else "marts: nothing new to publish")
         parts += [f"site of class {site.access_class}: {len(site.written)} files written" for site in run.publish.sites]
+    parts += [f"Data Docs: file://{run.data_docs}"] if run.data_docs else []
     spent = "{wall_s:.1f} s, {cpu_s:.1f} CPU seconds, about {energy_wh:.3f} Wh".format(**run.footprint)
     parts.append(f"run {run.run_id}: {spent}\n  energy: {METHOD}")
     parts += [f"WARNING {warning}" for warning in run.warnings]
@@ -65,7 +116,8 @@ def row_counts(loads: Iterable[Entry]) -> dict[str, int]:
     return {name: sum(record[name] for record in records) for name in ("kept", "refused")}
 
 
-def _land_row(step: LandStep) -> Row:
+def land_row(step: LandStep) -> Row:
+    """Give the row of a brick: its rows kept and refused, the bytes that it cost, what happened."""
     counts: Row = {**row_counts([step.entry] if step.entry else []), "bytes_fetched": step.bytes_read}
     told = "nothing new"
     if step.entry:

@@ -1,71 +1,90 @@
-"""Schedules and the operator's eye: Prefect deployments drawn from the cadences of the bricks; Prefect stands only here.
+"""Schedules and the operator's eye: Prefect deployments drawn from the cadences of the bricks.
 
-Each due brick is a subflow, then one build and one publish follow, in one process; each leaves an artifact.
+Each due brick is a subflow, then one build and one publish follow, in one process. Each tells by the name and the message of
+its state what it did, and leaves an artifact. Of the house, this module and `desk.py` alone know Prefect.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import prefect
-from prefect import flow, task
-from prefect.artifacts import create_table_artifact
+from prefect import flow, get_client, task
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.schedules import Cron
+from prefect.states import Completed, Failed, Running
 
+from expectations import docs
 from flows import report, steps
-from ingestion.brick import Brick, read_bricks, read_territory
+from flows.cadence import CRONS, next_run, scheduled
+from ingestion.brick import read_bricks, read_territory
 from ingestion.footprint import METHOD, Footprint
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import Busy, Lake
 from ingestion.steward import refused_rows
 
-# Minutes past the hour are spread so that two cadences never start together.
-CRONS = {"hourly": "7 * * * *", "daily": "22 5 * * *", "weekly": "37 4 * * 1", "monthly": "52 3 2 * *"}
 WIDEST_REASON = 120  # characters, so that file and row stay in sight
-RETRIES: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 30}
+WAITING = "Waiting its turn"
+RUNS_AT_ONCE = 4  # processes that `orchestra up` keeps: one holds the lake, the others wait for it or answer a form
+
+# What a form lets choose among: the bricks that there are, and their cadences.
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    BrickName: TypeAlias = str
+    Cadence: TypeAlias = str
+else:
+    BrickName = Literal[tuple(read_bricks())]
+    Cadence = Literal[tuple(scheduled())]
 
 
-class NotDone(Exception):
-    """A step that failed, a load that was refused or a mart that was withheld; the message says which."""
+def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
+    """Say whether a step is tried again: what failed may go well the next minute, as a network does."""
+    failed = state.data
+    return steps.may_pass(failed) if isinstance(failed, BaseException) else getattr(failed, "may_pass", False)
+
+
+RETRIES: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 30, "retry_condition_fn": _may_pass}
 
 
 @task(task_run_name="land-{brick}", **RETRIES)
-def land(brick: str, run_id: str) -> steps.LandStep:
-    """Land a brick; what fails is tried again, what is refused is not."""
+def land(brick: BrickName, run_id: str) -> Any:
+    """Land a brick."""
     lake = Lake()
-    step = steps.land(lake, Journal(lake), read_bricks()[brick], run_id)
-    if step.error:
-        raise NotDone(*step.failures)
-    return step
+    return _state(steps.land(lake, Journal(lake), read_bricks()[brick], run_id))
 
 
 @task(task_run_name="build", **RETRIES)
-def build() -> steps.BuildStep:
+def build() -> Any:
     """Build the models that are behind, and show dbt's nodes, those of a build that fails too."""
     lake = Lake()
     step = steps.build(lake, Journal(lake))
     nodes = sorted(step.nodes, key=lambda node: (node["status"] in ("success", "pass"), -node["seconds"]))
     told = f"{len(nodes)} dbt nodes: those that fail or warn, then the slowest first; none when no model is behind"
     _show("dbt-nodes", told, nodes, step.warnings)
-    if step.failures:
-        raise NotDone("\n".join(step.failures))
-    return step
+    return _state(step)
 
 
 @task(task_run_name="publish", **RETRIES)
-def publish(run_id: str) -> steps.PublishStep:
+def publish(run_id: str) -> Any:
     """Publish the marts whose content changed, and show them."""
     lake = Lake()
     step = steps.publish(lake, Journal(lake), run_id)
     marts = report.mart_rows(step)
     _show("marts", f"{len(marts)} marts of run {run_id}; none when nothing changed", marts, step.warnings)
-    return step
+    return _state(step)
 
 
 @flow(name="land-brick", flow_run_name="land-{brick}")
-def land_brick(brick: str, run_id: str) -> steps.LandStep:
+def land_brick(brick: BrickName, run_id: str) -> Any:
     """Land a brick, and show the rows of its tables and those refused."""
-    step = land(brick, run_id)
+    state = land(brick, run_id, return_state=True)
+    step = state.result(raise_on_failure=False)
+    if not isinstance(step, steps.LandStep):  # it could not even be tried
+        return state
     tables = step.entry["tables"] if step.entry else {}
     told = f"load {step.entry['load_id']}: {step.entry['verdict']}" if step.entry else step.skipped or "nothing new"
     rows = [
@@ -80,43 +99,54 @@ def land_brick(brick: str, run_id: str) -> steps.LandStep:
             for row in found
         ]
         _show(f"refused-{brick}", f"{brick}: refused rows of load {step.entry['load_id']}, first 20 by table", refused)
-    if step.failures:
-        raise NotDone(*step.failures)
-    return step
+    return _state(step)
 
 
-@flow(name="city-orchestra", flow_run_name=lambda: ", ".join(prefect.runtime.flow_run.parameters["bricks"]))
-def run(bricks: list[str]) -> None:
-    """Land the bricks, one broken one never stopping the others, then build and publish."""
-    meter, run_id = Footprint(), steps.new_run_id()
-    states = {f"land {brick}": land_brick(brick, run_id, return_state=True) for brick in bricks}
-    states["build"] = build(return_state=True)
+@flow(
+    name="city-orchestra",
+    flow_run_name=lambda: ", ".join(prefect.runtime.flow_run.parameters["bricks"]) or prefect.runtime.flow_run.parameters["cadence"],
+)
+def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  # noqa: B006  (a form shows it)
+    """Land bricks, one broken one never stopping the others, then build and publish.
+
+    Args:
+        cadence: the bricks of this cadence; of none, all bricks
+        bricks: only these bricks, whatever their cadence
+    """
+    due = scheduled()
+    chosen = bricks or [brick.name for group in ([due[cadence]] if cadence else due.values()) for brick in group]
     lake = Lake()
-    if steps.is_built(lake, Journal(lake)):
-        states["publish"] = publish(run_id, return_state=True)
-    done = {name: state.result() for name, state in states.items() if state.is_completed()}
-    spent = {name: step.footprint for name, step in done.items()} | {"all": meter.read()}
-    _show("footprint", f"What run {run_id} cost; energy: {METHOD}", [{"step": name, **cost} for name, cost in spent.items()])
-    failures = [str(state.message) for state in states.values() if not state.is_completed()]
-    failures += [failure for step in done.values() for failure in step.failures]
-    if failures:
-        raise NotDone("\n".join(failures))
+    with _turn(lake):
+        meter, run_id = Footprint(), steps.new_run_id()
+        states = {f"land {brick}": land_brick(brick, run_id, return_state=True) for brick in chosen}
+        states["build"] = build(return_state=True)
+        if steps.is_built(lake, Journal(lake)):
+            states["publish"] = publish(run_id, return_state=True)
+        if page := docs.render(lake, run_id):
+            shown = f"{os.environ['ORCHESTRA_DOCS_URL']}/{page.name}" if "ORCHESTRA_DOCS_URL" in os.environ else f"file://{page}"
+            create_link_artifact(link=shown, key="data-docs", description=f"Data Docs of run {run_id}: what its gates judged")
+    done = {name: state.result(raise_on_failure=False) for name, state in states.items()}
+    spent = {name: getattr(step, "footprint", {}) for name, step in done.items()} | {"all": meter.read()}
+    costs = list(spent["all"])  # a table has the columns of its first row
+    rows = [{"step": name, **{cost: told.get(cost) for cost in costs}} for name, told in spent.items()]
+    _show("footprint", f"What run {run_id} cost; energy: {METHOD}", rows)
+    now = {name: next_run(brick) for name, brick in read_bricks().items()}
+    lands = [{**report.land_row(step), "late": step.late, "next run": now[step.brick]} for step in done.values() if _is_land(step)]
+    _show("bricks", f"Bricks of run {run_id}: what happened, and when each is read again", lands)
+    verdict = report.overall(_verdict(step, states[name]) for name, step in done.items())
+    return (Failed if verdict.is_failed else Completed)(name=verdict.name, message=verdict.told)
 
 
 def deployments() -> list[Any]:
-    """Give one deployment per cadence, tagged with its bricks and their use cases; those retired are left out."""
-    due: dict[str, list[Brick]] = {}
-    for brick in read_bricks().values():
-        if brick.meta.status != "retired":
-            due.setdefault(brick.meta.cadence, []).append(brick)
+    """Give one deployment per cadence, tagged with its bricks and their use cases."""
     found = []
-    for cadence, bricks in due.items():
+    for cadence, bricks in scheduled().items():
         names = [brick.name for brick in bricks]
         found.append(
             run.to_deployment(
                 name=cadence if cadence in CRONS else "-".join(names),
                 schedules=[Cron(CRONS.get(cadence, cadence), timezone=read_territory().time_zone)],
-                parameters={"bricks": names},
+                parameters={"cadence": cadence},
                 tags=sorted({*names, *(case for brick in bricks for case in brick.meta.use_cases)}),
                 description=f"Lands {', '.join(names)} ({cadence}), builds the models that are behind, publishes the marts.",
             )
@@ -125,8 +155,61 @@ def deployments() -> list[Any]:
 
 
 def serve_deployments() -> None:
-    """Serve every schedule until it is interrupted, one run at a time."""
-    prefect.serve(*deployments(), pause_on_shutdown=False, limit=1)
+    """Serve every schedule until it is interrupted; runs take the lake one after the other."""
+    prefect.serve(*deployments(), pause_on_shutdown=False, limit=RUNS_AT_ONCE)
+
+
+def crash_interrupted(lake: Lake) -> list[str]:
+    """Set the runs that nobody runs any more to Crashed, and give their names; none while another process holds the lake."""
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.states import Crashed
+
+    ours = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]}}})
+    told = "It was interrupted: what ran it has ended. Nothing is to be cleaned. Mend: run it again, or leave it to its schedule."
+    crashed = []
+    with contextlib.suppress(Busy), lake.lock("run"), get_client(sync_client=True) as client:
+        while found := client.read_flow_runs(flow_run_filter=ours, limit=200, sort=FlowRunSort.ID_DESC):
+            for each in found:
+                client.set_flow_run_state(each.id, Crashed(message=told), force=True)
+            crashed += [each.name for each in found]
+    return crashed
+
+
+@contextlib.contextmanager
+def _turn(lake: Lake) -> Iterator[None]:
+    """Hold the lake; while another run does, the state of this one says so."""
+    run_id, waited = prefect.runtime.flow_run.id, []
+
+    def become(state: Any) -> None:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run_id, state, force=True)
+
+    def tell(told: str) -> None:
+        prefect.get_run_logger().info(told)
+        waited.append(told)
+        become(Running(name=WAITING, message=told))
+
+    with steps.turn(lake, tell):
+        if waited:
+            become(Running())
+        yield
+
+
+def _is_land(step: Any) -> bool:
+    return isinstance(step, steps.LandStep)
+
+
+def _verdict(step: Any, state: Any) -> report.Verdict:
+    """Sum up a step, or the error that it ended in."""
+    return report.Verdict(report.FAILED, str(state.message)) if isinstance(step, BaseException) else report.verdict_of(step)
+
+
+def _state(step: steps.LandStep | steps.BuildStep | steps.PublishStep) -> Any:
+    """Tell a step by the state of what ran it, which holds the step: its name and colour are those of the run that it makes fail."""
+    verdict = report.verdict_of(step)
+    return (Failed if verdict.is_failed else Completed)(data=step, name=verdict.name, message=verdict.told)
 
 
 def _show(key: str, description: str, rows: list[dict[str, Any]], warnings: list[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ingestion.brick import UNPLUGGED, read_bricks, read_territory
-from ingestion.lake import PROJECT, Lake, LakeError
+from ingestion.lake import PROJECT, Busy, Lake, LakeError
 
 UNTIL = "2025-12-31"  # the sandbox's today
 
@@ -31,19 +31,41 @@ def up() -> None:
             plug_in(url)
             os.environ.setdefault("ORCHESTRA_LAKE", str(folder))
             print(f"No ORCHESTRA_ENDPOINT is set: a synthetic territory is served on {url}, its lake is {os.environ['ORCHESTRA_LAKE']}.")
-        lake = Lake()
-        port = int(os.environ.get("ORCHESTRA_PREFECT_PORT", "4200"))
+        lake, port = Lake(), prefect_port()
+        try:
+            stack.enter_context(lake.lock("up"))
+        except Busy as busy:
+            mend = "stop that one, or set ORCHESTRA_LAKE to another lake"
+            raise LakeError(f"the schedules of {lake.root} are served already: {busy}. Mend: {mend}") from None
         os.environ["PREFECT_HOME"] = str(lake.state_path("prefect"))
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
         os.environ["PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT"] = "false"
         os.environ["PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY"] = "false"
         log = lake.state_path("logs", "prefect-server.log")
+        if "ORCHESTRA_DOCS_URL" not in os.environ:
+            pages = lake.state_path("data_docs", "index.html").parent
+            docs = ["http.server", "--bind", "127.0.0.1", "--directory", str(pages)]
+            os.environ["ORCHESTRA_DOCS_URL"] = stack.enter_context(serving(docs, port + 1, lake.state_path("logs", "data-docs.log")))
         url = stack.enter_context(serving(["prefect", "server", "start", "--host", "127.0.0.1"], port, log))
-        from flows.schedule import serve_deployments  # Prefect reads its settings when it is imported
+        from flows.schedule import crash_interrupted, serve_deployments  # Prefect reads its settings when it is imported
 
-        print(f"{read_territory().name}: Prefect UI on {url}; Ctrl-C stops all of it.", flush=True)
+        if crashed := crash_interrupted(lake):
+            print(f"{len(crashed)} runs were interrupted, and are told as Crashed: {', '.join(crashed[:5])}", flush=True)
+        print(
+            f"{read_territory().name}: Prefect UI on {url}; Ctrl-C stops all of it. For prefect's own commands, in another shell:\n"
+            f"  export PREFECT_API_URL={os.environ['PREFECT_API_URL']}",
+            flush=True,
+        )
         with contextlib.suppress(KeyboardInterrupt):
             serve_deployments()
+
+
+def prefect_port() -> int:
+    """Give the port of Prefect (ORCHESTRA_PREFECT_PORT, else 4200); raises LakeError for one that is none."""
+    told = os.environ.get("ORCHESTRA_PREFECT_PORT", "4200")
+    if not told.isdecimal() or not 0 < int(told) < 65536:
+        raise LakeError(f"ORCHESTRA_PREFECT_PORT is '{told}', which is no port. Mend: set it to a free one, 1 to 65535")
+    return int(told)
 
 
 @contextlib.contextmanager
@@ -69,9 +91,21 @@ def plug_in(url: str) -> None:
 
 @contextlib.contextmanager
 def serving(command: list[str], port: int, log: Path) -> Iterator[str]:
-    """Run a module that serves a port until the end; give its address once it answers. Raises LakeError when it does not."""
+    """Run a module that serves a port until the end; give its address once it answers.
+
+    Raises LakeError when it does not, and when somebody else serves that port: who asks would be answered by the other.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: one that has just ended is no other
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            mend = "stop who serves it, or set ORCHESTRA_PREFECT_PORT to another (Data Docs take the one that follows)"
+            raise LakeError(f"port {port} of 127.0.0.1 is taken ({error.strerror}). Mend: {mend}") from error
     with log.open("ab") as output:
-        process = subprocess.Popen([sys.executable, "-m", *command, "--port", str(port)], stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, *([] if command[0] == "http.server" else ["--port"]), str(port)], stdout=output, stderr=output
+        )
     try:
         deadline = time.monotonic() + 120
         while True:

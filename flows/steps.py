@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -11,17 +12,17 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from expectations import gate
+from expectations import docs, gate
 from ingestion.brick import BRICKS, PROJECT, Brick, BrickError, endpoint_of, read_bricks, read_territory
 from ingestion.connectors import SourceError
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, LakeError
+from ingestion.lake import Busy, Lake, LakeError
 from ingestion.landing import Landed, land_brick
 from ingestion.verify import landed_faults
 from ingestion.warehouse import REWRITES, warehouse_fault
@@ -33,6 +34,9 @@ DBT_PROJECT = PROJECT / "dbt_project"
 STEPS = ("land", "build", "publish")
 FAILED = ("error", "fail", "runtime error")  # what dbt says of a node that did
 WAIT = 600  # seconds that a step waits for the same step of another run
+LONGEST_RUN = 24 * 3600  # seconds that a run waits for another one
+# Of these libraries, what fails may go well the next minute: a network, a disk.
+PASSING = ("botocore", "urllib3")
 
 # Called with (step, "") when a step begins, then with (step, what is done of it).
 Progress = Callable[[str, str], None]
@@ -46,11 +50,13 @@ def silent(step: str, detail: str) -> None:
 class LandStep(Landed):
     """What landing one brick gave: a load, nothing new, or why it failed.
 
-    `skipped` says why it is not plugged in, `late` that its source has given nothing for longer than it should, `refused` which
-    older loads of it stand refused, or could not read some files, and why, by load.
+    `may_pass` says that what failed may go well the next minute, as a network does. `skipped` says why it is not plugged in,
+    `late` that its source has given nothing for longer than it should, `refused` which older loads of it stand refused, or could
+    not read some files, and why, by load.
     """
 
     error: str | None = None
+    may_pass: bool = False
     skipped: str | None = None
     late: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
@@ -117,12 +123,13 @@ class PublishStep:
 
 @dataclass
 class Run:
-    """A whole run."""
+    """A whole run; `data_docs` is the page of what its gates judged, None when they judged nothing."""
 
     run_id: str
     lands: list[LandStep] = field(default_factory=list)
     build: BuildStep | None = None
     publish: PublishStep | None = None
+    data_docs: Path | None = None
     footprint: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -151,17 +158,31 @@ def new_run_id() -> str:
 
 def run(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent, steps: Sequence[str] = STEPS) -> Run:
     """Land, build and publish, or some of these; one broken brick never stops the others, nor does a model that fails."""
-    meter = Footprint()
-    journal = Journal(lake)
-    outcome = Run(new_run_id())
-    if "land" in steps:
-        outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in bricks.values()]
-    if "build" in steps:
-        outcome.build = build(lake, journal, progress)
-    if "publish" in steps and not (outcome.build and outcome.build.failures and not is_built(lake, journal)):
-        outcome.publish = publish(lake, journal, outcome.run_id, progress)
-    outcome.footprint = meter.read()
+    with turn(lake, lambda told: progress(told, "")):
+        meter = Footprint()
+        journal = Journal(lake)
+        outcome = Run(new_run_id())
+        if "land" in steps:
+            outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in bricks.values()]
+        if "build" in steps:
+            outcome.build = build(lake, journal, progress)
+        if "publish" in steps and not (outcome.build and outcome.build.failures and not is_built(lake, journal)):
+            outcome.publish = publish(lake, journal, outcome.run_id, progress)
+        outcome.data_docs = docs.render(lake, outcome.run_id)
+        outcome.footprint = meter.read()
     return outcome
+
+
+@contextlib.contextmanager
+def turn(lake: Lake, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lake for one run; when another one holds it, `tell` says so and its end is waited for."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lake.lock("run"))
+        except Busy as busy:
+            tell(f"waits its turn: another run holds the lake, process {str(busy).rpartition(' ')[2]}")
+            held.enter_context(lake.lock("run", wait=LONGEST_RUN))
+        yield
 
 
 def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Progress = silent) -> LandStep:
@@ -182,10 +203,17 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
         refused = {load_id: why for load_id, why in standing(journal, brick.name).items() if load_id != new}
         return LandStep(**vars(landed), late=None if landed.entry else late(journal, brick), refused=refused)
     except (BrickError, SourceError, LakeError) as error:
-        return LandStep(brick.name, error=str(error))
+        return LandStep(brick.name, error=str(error), may_pass=may_pass(error))
     except Exception as error:
         log.debug("landing %s", brick.name, exc_info=True)
-        return LandStep(brick.name, error=f"{type(error).__name__}: {error}")
+        return LandStep(brick.name, error=f"{type(error).__name__}: {error}", may_pass=may_pass(error))
+
+
+def may_pass(error: BaseException) -> bool:
+    """Say whether what failed may go well the next minute, as a network or a lock does; a bad declaration does not."""
+    if isinstance(error, SourceError):
+        return error.may_pass
+    return isinstance(error, Busy | OSError) or type(error).__module__.partition(".")[0] in PASSING
 
 
 def standing(journal: Journal, brick: str) -> dict[str, str]:

@@ -41,12 +41,13 @@ class Strict(BaseModel):
 class SourceError(Exception):
     """A source that cannot be read; the message names the brick, the address and the mend.
 
-    Over HTTP: the status (None when there was no answer), what the answer said, and the seconds that it asks to wait.
+    Over HTTP: the status (None when there was no answer), what the answer said, the seconds that it asks to wait, and whether
+    the same may go well later.
     """
 
-    def __init__(self, message: str, status: int | None = None, text: str = "", wait: float = 0) -> None:
+    def __init__(self, message: str, status: int | None = None, text: str = "", wait: float = 0, *, may_pass: bool = False) -> None:
         super().__init__(message)
-        self.status, self.text, self.wait = status, text, wait
+        self.status, self.text, self.wait, self.may_pass = status, text, wait, may_pass
 
 
 class MissingFile(SourceError):

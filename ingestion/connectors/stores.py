@@ -202,7 +202,8 @@ class S3Store(FolderStore):
         if re.search(r"ACCESS_DENIED|SIGNATURE|INVALID_ACCESS_KEY|UNAUTHORIZED|403|Forbidden|credentials", told, re.IGNORECASE):
             mend = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those that may read"
             return SourceError(f"{where} is refused ({told}). Mend: {mend}.")
-        return UnreadableFile(f"{where} cannot be read ({told}). Mend: check AWS_ENDPOINT_URL, AWS_REGION and the network.")
+        mend = "check AWS_ENDPOINT_URL, AWS_REGION and the network"
+        return UnreadableFile(f"{where} cannot be read ({told}). Mend: {mend}.", may_pass=True)
 
 
 class HttpStore(Store):

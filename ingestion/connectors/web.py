@@ -161,7 +161,7 @@ class Client:
                 response.release_conn()
         mend = MENDS.get(status, "the source is ill: try later, or tell the producer")
         kind = MissingFile if status in (404, 410) else UnreadableFile if status == 200 or (status or 0) >= 500 else SourceError
-        raise kind(f"{self.brick}: {shown(url)} {told}. Mend: {mend}.", status, text, wait)
+        raise kind(f"{self.brick}: {shown(url)} {told}. Mend: {mend}.", status, text, wait, may_pass=status in RETRIED)
 
     def _compare_clocks(self, url: str, headers: Mapping[str, str]) -> None:
         """Raise ClockError when this machine's clock is far from the answer's: what is read would stand before or after its time."""

@@ -1,0 +1,35 @@
+"""When a brick is read: the cron of its cadence, and the instant of its next run."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+from ingestion.brick import Brick, BrickError, endpoint_of, read_bricks, read_territory
+
+# Minutes past the hour are spread so that two cadences never start together.
+CRONS = {"hourly": "7 * * * *", "daily": "22 5 * * *", "weekly": "37 4 * * 1", "monthly": "52 3 2 * *"}
+
+
+def scheduled() -> dict[str, list[Brick]]:
+    """Give the bricks by cadence; those retired are left out."""
+    due: dict[str, list[Brick]] = {}
+    for brick in read_bricks().values():
+        if brick.meta.status != "retired":
+            due.setdefault(brick.meta.cadence, []).append(brick)
+    return due
+
+
+def next_run(brick: Brick, now: dt.datetime | None = None) -> str | None:
+    """Give when a brick is due next (ISO, to the minute, in the territory's time zone); None when it is retired or not plugged in."""
+    try:
+        endpoint_of(brick)
+    except BrickError:
+        return None
+    if brick.meta.status == "retired":
+        return None
+    from cronsim import CronSim
+
+    zone = ZoneInfo(read_territory().time_zone)
+    start = (now or dt.datetime.now(dt.UTC)).astimezone(zone)
+    return next(CronSim(CRONS.get(brick.meta.cadence, brick.meta.cadence), start)).isoformat(timespec="minutes")
