@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import re
@@ -47,7 +48,25 @@ def faults() -> list[str]:
         found += [f"{path.name}: {match.group(1) or match.group(2)} may not stand in a model" for match in re.finditer(FORBIDDEN, text)]
         if "marts" in path.parts and re.search(r"\{\{\s*source\(", text):
             found.append(f"{path.name}: a mart reads a source")
+        found += [f"{path.name}: {fault}" for fault in faults_of_facts(text, revised_seeds())]
     return found + territory_faults()
+
+
+@functools.cache
+def revised_seeds() -> tuple[str, ...]:
+    """Name the seeds whose facts are revised: a row that holds no more has its `valid_to`, and another one stands beside."""
+    heads = {path.stem: path.open(encoding="utf-8").readline().strip().split(",") for path in (DBT_PROJECT / "seeds").rglob("*.csv")}
+    return tuple(sorted(name for name, columns in heads.items() if "valid_to" in columns))
+
+
+def faults_of_facts(text: str, seeds: tuple[str, ...]) -> list[str]:
+    """Name the revised seeds of which a model reads every row: two rows of one fact would count its rows twice, in silence."""
+    found = []
+    for seed in seeds:
+        rests = re.findall(rf"ref\(\s*['\"]{seed}['\"]\s*\)\s*\}}\}}([^)]*)", text)
+        if any("valid_to" not in rest for rest in rests) and not re.search(rf"\b{seed}\.valid_to\b", text):
+            found.append(f"reads rows of {seed} that hold no more. Mend: where valid_to is null, or a join on its days")
+    return found
 
 
 def territory_faults() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.check_dbt import faults_of_classes, faults_of_seeds
+from tests.check_dbt import faults_of_classes, faults_of_facts, faults_of_seeds, revised_seeds
 from tests.check_marts import faults_of_marts
 from tests.test_meta import Node, node
 
@@ -163,3 +163,19 @@ def test_labels_stand_in_one_seed() -> None:
     }  # fmt: skip
     (told,) = faults_of_seeds({"nodes": {"seed": seed}}, {})
     assert told.startswith("seed code_labels_too: holds labels (label_fr, label_en). Mend: code_labels.csv")
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_held"),
+    [
+        ("with energies as (\n    select * from {{ ref('energies') }}\n)\nselect * from energies", False),
+        ("with energies as (\n    select * from {{ ref('energies') }} where valid_to is null\n)\nselect * from energies", True),
+        ("with e as (\n    select * from {{ ref('energies') }}\n    where is_known and valid_to is null\n) select * from e", True),
+        ("with energies as (select * from {{ ref('energies') }}) select * from energies where energies.valid_to > d", True),
+        ("with a as (select * from {{ ref('energies') }} where valid_to is null), b as (from {{ ref('energies') }}) select 1", False),
+        ("with others as (select * from {{ ref('other_energies') }}) select * from others", True),
+    ],
+)
+def test_a_fact_that_holds_no_more_is_not_read(sql: str, is_held: bool) -> None:
+    assert "energies" in revised_seeds()
+    assert (faults_of_facts(sql, revised_seeds()) == []) is is_held

@@ -7,6 +7,7 @@ with energy_by_building_month as (
 operators as (
 
     select * from {{ ref('building_operators') }}
+    where valid_to is null
 
 ),
 

@@ -7,6 +7,7 @@ with calendar_days as (
 load_windows as (
 
     select * from {{ ref('load_windows') }}
+    where valid_to is null
 
 ),
 

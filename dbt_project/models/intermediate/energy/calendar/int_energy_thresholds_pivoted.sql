@@ -35,6 +35,7 @@
 with energy_thresholds as (
 
     select * from {{ ref('energy_thresholds') }}
+    where valid_to is null
 
 )
 
@@ -46,4 +47,3 @@ select
     ) as {{ code }}{{ ',' if not loop.last }}
 {% endfor %}
 from energy_thresholds
-where energy_thresholds.valid_to is null

@@ -1,25 +1,18 @@
 with bills as (
-
     select * from {{ ref('stg_patrimoine_bati__bills') }}
-
 ),
 
 energy_units as (
-
     select * from {{ ref('energy_units') }}
-
+    where valid_to is null
 ),
 
 calendar_days as (
-
     select * from {{ ref('int_calendar_days') }}
-
 ),
 
 degree_days as (
-
     select * from {{ ref('int_days_with_degree_days') }}
-
 )
 
 select

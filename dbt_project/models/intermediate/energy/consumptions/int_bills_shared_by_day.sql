@@ -7,6 +7,7 @@ with bill_days as (
 energies as (
 
     select * from {{ ref('energies') }}
+    where valid_to is null
 
 ),
 

@@ -1,25 +1,18 @@
 with consumptions as (
-
     select * from {{ ref('int_consumptions_by_building_month') }}
-
 ),
 
 buildings as (
-
     select * from {{ ref('stg_patrimoine_bati__buildings') }}
-
 ),
 
 energies as (
-
     select * from {{ ref('energies') }}
-
+    where valid_to is null
 ),
 
 emission_factors as (
-
     select * from {{ ref('emission_factors') }}
-
 )
 
 select

@@ -13,6 +13,7 @@ hourly as (
 holidays as (
 
     select * from {{ ref('holidays') }}
+    where valid_to is null
 
 ),
 

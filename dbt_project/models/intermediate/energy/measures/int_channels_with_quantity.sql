@@ -1,25 +1,20 @@
 with measure_information as (
-
     select * from {{ ref('stg_lora_batiments__measure_information') }}
-
 ),
 
 measure_natures as (
-
     select * from {{ ref('measure_natures') }}
-
+    where valid_to is null
 ),
 
 measure_units as (
-
     select * from {{ ref('measure_units') }}
-
+    where valid_to is null
 ),
 
 tariff_periods as (
-
     select * from {{ ref('tariff_periods') }}
-
+    where valid_to is null
 ),
 
 channels as (

@@ -13,6 +13,7 @@ epci_members as (
 former_communes as (
 
     select * from {{ ref('former_communes') }}
+    where valid_to is null
 
 ),
 

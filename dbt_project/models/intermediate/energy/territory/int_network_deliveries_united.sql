@@ -13,6 +13,7 @@ heat_deliveries as (
 energies as (
 
     select * from {{ ref('network_energies') }}
+    where valid_to is null
 
 ),
 

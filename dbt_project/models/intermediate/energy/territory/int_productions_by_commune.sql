@@ -7,7 +7,7 @@ with installations as (
 technologies as (
 
     select * from {{ ref('renewable_technologies') }}
-    where is_renewable
+    where is_renewable and valid_to is null
 
 ),
 

@@ -13,6 +13,7 @@ calendar_days as (
 facts as (
 
     select * from {{ ref('tertiary_facts') }}
+    where valid_to is null
 
 ),
 
@@ -26,7 +27,6 @@ years as (
     inner join facts
         on
             facts.fact_code = 'first_reference_year'
-            and facts.valid_to is null
             and extract(year from calendar_days.day_date) >= facts.fact_value
     where
         extract(month from calendar_days.day_date) = 1
@@ -67,7 +67,7 @@ inner join years
         coalesce(buildings.valid_from_date, date '2010-01-01') < years.next_date
         and coalesce(buildings.valid_to_date, date '9999-12-31') > years.first_date
 inner join facts
-    on facts.fact_code = 'single_use_area_share' and facts.valid_to is null
+    on facts.fact_code = 'single_use_area_share'
 -- A building of a site whose tertiary area nobody tells may be the one that counts.
 where
     buildings.efa_id is not null

@@ -7,6 +7,7 @@ with entities as (
 facts as (
 
     select * from {{ ref('tertiary_facts') }}
+    where valid_to is null
 
 ),
 
@@ -35,12 +36,10 @@ inner join facts
     on
         years.year <= facts.milestone_year
         and facts.fact_code = 'milestone_reduction'
-        and facts.valid_to is null
 left join facts as past
     on
         years.year > past.milestone_year
         and past.fact_code = 'milestone_reduction'
-        and past.valid_to is null
 -- The next milestone, and the last one that is past.
 qualify row_number() over (
     partition by years.year

@@ -1,19 +1,14 @@
 with entries as (
-
     select * from {{ ref('stg_patrimoine_bati__tertiary_entries') }}
-
 ),
 
 entities as (
-
     select * from {{ ref('int_tertiary_entities_by_year') }}
-
 ),
 
 facts as (
-
     select * from {{ ref('tertiary_facts') }}
-
+    where valid_to is null
 ),
 
 -- The last one entered tells the reference year of an entity.
@@ -72,7 +67,7 @@ select
 
 from declared
 inner join facts
-    on facts.fact_code = 'first_reference_year' and facts.valid_to is null
+    on facts.fact_code = 'first_reference_year'
 left join entered using (efa_id, reference_year)
 left join entities
     on

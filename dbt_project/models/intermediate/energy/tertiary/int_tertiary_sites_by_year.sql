@@ -1,13 +1,10 @@
 with buildings as (
-
     select * from {{ ref('int_tertiary_buildings_by_year') }}
-
 ),
 
 facts as (
-
     select * from {{ ref('tertiary_facts') }}
-
+    where valid_to is null
 ),
 
 -- Areas grow at a beginning only: that of the year, or of a building within it.
@@ -70,7 +67,7 @@ select
     ) as subject_from_year
 
 from areas
-inner join facts on facts.fact_code = 'site_area' and facts.valid_to is null
+inner join facts on facts.fact_code = 'site_area'
 group by areas.site_id, areas.year
 window
     upto as (

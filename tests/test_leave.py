@@ -1,0 +1,87 @@
+"""docs/leave.md, as whoever leaves would follow it: its script alone, by a Python that cannot see ours, over a lake that has lived."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from ingestion.brick import PROJECT, Brick
+from ingestion.steward import accept_load, drop_load
+from tests.conftest import House, column, table
+
+CSV = {"format": "csv", "path": "*.csv"}
+KEY = ("id", "day")
+
+
+def left(house: House) -> Path:
+    """Run the script of the page; give the database that it made."""
+    page = (PROJECT / "docs" / "leave.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    path, database = house.folder / "leave.py", house.folder / "left.duckdb"
+    path.write_text(script, encoding="utf-8")
+    assert "import ingestion" not in script
+    # -I: neither this folder nor PYTHONPATH is seen, and an import of ours would fail.
+    subprocess.run([sys.executable, "-I", str(path), house.lake.root, str(database)], check=True, capture_output=True, cwd=house.folder)
+    return database
+
+
+def rows_left(database: Path, columns: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(database), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        return connection.execute(f"select {columns} from town.t order by all").fetchall()
+
+
+def test_all_accepted_rows_are_read_by_the_script_of_the_page_alone(house: House) -> None:
+    def declared(*columns: Any) -> Brick:
+        told = [table("t", [column("id"), column("day", "date"), *columns], list(KEY), CSV)]
+        return house.brick("town", told, legal_basis="public task", purpose="To call back.")
+
+    first = declared(column("v", "bigint"), column("phone"), column("told", "json"))
+    head = "id,day,v,phone,told\n"
+    house.drop("1.csv", head + 'A,2025-01-01,1,06,"{""a"": 1}"\nB,2025-01-02,2,07,\nC,not a day,3,08,\n')
+    house.land(first)
+    house.drop("2.csv", head + "D,2025-02-01,4,09,\n")
+    house.land(first, lambda *_: ["refused by hand"])
+    house.drop("3.csv", head + "E,2025-03-01,5,10,\n")
+    again = house.land(first)
+    assert again is not None and again["replaces"], "a load that reads again what was refused takes its place"
+    house.drop("4.csv", head + "G,2025-03-02,7,10,\n")
+    dropped = house.land(first)
+    assert dropped is not None
+    drop_load(house.lake, house.journal, dropped, refetch=False)
+    # A column has another name and type, another one is personal, a third is new: three shapes in one table.
+    personal = column("phone", personal=True, mask="drop")
+    today = declared(column("value", "double", formerly=["v"]), personal, column("place"), column("told", "json"))
+    head = "id,day,value,phone,place,told\n"
+    house.drop("5.csv", head + "A,2025-01-01,1.5,06,north,\nF,2025-04-01,6.5,11,south,[]\n")
+    house.land(today)
+    house.drop("6.csv", head + "H,2025-05-01,8,12,west,\n")
+    house.land(today, lambda *_: ["refused by hand"])
+    accept_load(house.lake, house.journal, house.journal.refused()[0], "It is right.")
+    house.journal.append("erase", brick="town", table="t", keys=[{"id": "B", "day": "2025-01-02"}])
+
+    columns = "id, day, value, place, told, _row, _read_at, _load_id"
+    kept = house.rows(today, "t", columns)
+    assert [(row[0], *row[2:4]) for row in kept] == [
+        ("A", 1.0, None), ("A", 1.5, "north"), ("D", 4.0, None), ("E", 5.0, None),
+        ("F", 6.5, "south"), ("H", 8.0, "west"),
+    ]  # fmt: skip
+    assert rows_left(left(house), columns) == kept
+
+
+def test_a_table_without_rows_keeps_its_columns_and_types(house: House) -> None:
+    brick = house.brick("town", [table("t", [column("id"), column("v", "bigint")], ["id"], CSV)])
+    house.drop("1.csv", "id,v\nA,1\n")
+    house.land(brick)
+    house.journal.append("erase", brick="town", table="t", keys=[{"id": "A"}])
+    database = left(house)
+    assert rows_left(database, "id, v") == []
+    with duckdb.connect(str(database), read_only=True) as connection:
+        assert connection.execute("select column_name, column_type from (describe town.t) limit 2").fetchall() == [
+            ("id", "VARCHAR"), ("v", "BIGINT"),
+        ]  # fmt: skip
