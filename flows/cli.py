@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--scale", type=float, default=1.0, help="1 is a dozen buildings, up to 100")
     serve.add_argument("--until", help="the sandbox's today, YYYY-MM-DD (default 2025-12-31)")
     serve.add_argument("--key-file", type=Path, help="where to write what was planted")
+    command(commands, "schema", "write the JSON schemas of the YAML files, by which editors complete and check them", "schema")
     command(commands, "up", "serve the schedules of all bricks, with Prefect and its UI", "up")
     return parser
 

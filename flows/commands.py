@@ -156,6 +156,14 @@ def bricks_check(_: Namespace) -> None:
     print(f"{len(read_bricks())} bricks are what the contract asks")
 
 
+def schema(_: Namespace) -> None:
+    """Write the JSON schemas of docs/schemas."""
+    from flows.schema import FOLDER, write_schemas
+
+    written = write_schemas()
+    print("\n".join(map(str, written)) or f"{FOLDER}: nothing differs")
+
+
 def loads_list(options: Namespace) -> None:
     """Print the loads of the bricks that were chosen."""
     chosen = _chosen(options)

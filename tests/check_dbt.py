@@ -17,6 +17,7 @@ import duckdb
 import yaml
 
 from expectations.gate import faults_of_suites
+from flows.schema import faults_of_schemas
 from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.lake import Lake, quoted
@@ -185,6 +186,7 @@ def main() -> int:
     judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=os.environ, check=False).returncode
     manifest = json.loads((folder / "manifest.json").read_bytes())
     told = [*faults(), *partition_faults(manifest), *meta_faults(manifest), *faults_of_docs(manifest)]
+    told += faults_of_schemas()
     told += faults_of_suites(read_bricks(), columns_of_marts(manifest))
     for fault in told:
         print(fault, file=sys.stderr)
