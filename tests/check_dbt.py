@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import yaml
 
 from expectations.gate import faults_of_suites
 from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.lake import Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
-from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta
+from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta, unsaid_of
 from redistribution.publish import CLASSES, read_marts
 from redistribution.site.cards import read_cards
 from redistribution.site.period import with_period
@@ -44,16 +43,7 @@ def faults() -> list[str]:
         found += [f"{path.name}: {match.group(1) or match.group(2)} may not stand in a model" for match in re.finditer(FORBIDDEN, text)]
         if "marts" in path.parts and re.search(r"\{\{\s*source\(", text):
             found.append(f"{path.name}: a mart reads a source")
-    return found + territory_faults()
-
-
-def territory_faults() -> list[str]:
-    """Name the variables of dbt_project.yml that differ from territory.yml: `dbt build` by hand reads them."""
-    given = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
-    told = read_territory().model_dump(mode="json")
-    return [
-        f"dbt_project.yml: vars.{name} is {value}, territory.yml says {told[name]}" for name, value in given.items() if value != told[name]
-    ]
+    return found
 
 
 def columns_of_marts(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -74,9 +64,20 @@ def meta_faults(manifest: dict[str, Any]) -> list[str]:
     return [
         *told,
         *faults_of_marts(manifest, codes, domains),
+        *faults_of_use_cases(manifest, read_territory().use_cases),
         *faults_of_classes(manifest),
         *faults_of_seeds(manifest, codes),
         *faults_of_questions(manifest),
+    ]
+
+
+def faults_of_use_cases(manifest: dict[str, Any], declared: Mapping[str, Any]) -> list[str]:
+    """Name the marts that stand in the folder of no use case that territory.yml declares."""
+    return [
+        f"mart {node['name']}: {node['original_file_path']} is in the folder of no use case that territory.yml declares "
+        f"({', '.join(declared)}). Mend: dbt_project/models/marts/<use case>/, or declare it in `use_cases`"
+        for node in manifest["nodes"].values()
+        if is_mart(node) and (len(node["fqn"]) < 4 or node["fqn"][2] not in declared)
     ]
 
 
@@ -93,7 +94,7 @@ def faults_of_seeds(manifest: dict[str, Any], codes: Mapping[str, Mapping[str, A
         domains = {name: domain for name, column in node.get("columns", {}).items() if (domain := column_meta(column).get("codes"))}
         if node["resource_type"] != "seed":
             continue
-        with (DBT_PROJECT / node["original_file_path"]).open(encoding="utf-8", newline="") as file:
+        with (PROJECT / node["original_file_path"]).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         if node["name"] != "code_labels" and (labels := [name for name in (rows or [{}])[0] if name.startswith("label_")]):
             found.append(f"seed {node['name']}: holds labels ({', '.join(labels)}). Mend: code_labels.csv, and `codes` on its column")
@@ -155,13 +156,15 @@ def main() -> int:
     """Parse the project, have dbt-bouncer judge it, and add our own rules."""
     folder = PROJECT / "lake" / "check"
     environment = dbt_environment(Lake(str(folder), str(folder / "state"))) | {"DBT_TARGET_PATH": str(folder)}
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--warn-error", "parse", "--project-dir", str(DBT_PROJECT)]
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--warn-error", "parse"]
     if subprocess.run(command, cwd=DBT_PROJECT, env=environment, check=False).returncode:
         return 1
     bouncer = Path(sys.executable).with_name("dbt-bouncer")
     judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=os.environ, check=False).returncode
     manifest = json.loads((folder / "manifest.json").read_bytes())
     told = [*faults(), *partition_faults(manifest), *meta_faults(manifest), *faults_of_suites(read_bricks(), columns_of_marts(manifest))]
+    for warning in unsaid_of(manifest, read_territory().languages):
+        print(f"warning: {warning}", file=sys.stderr)
     for fault in told:
         print(fault, file=sys.stderr)
     return 1 if judged or told else 0
