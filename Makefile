@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := lake/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak conformance check up bench lock clean
+.PHONY: help venv demo dbt test soak conformance check up bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -21,6 +21,9 @@ $(VENV)/.made: requirements.lock pyproject.toml
 
 demo: venv ## the whole chain over a synthetic territory, in a lake of its own (lake/demo)
 	@$(BIN)/python -m flows.demo $(DEMO)
+
+dbt: venv ## dbt by hand, over ORCHESTRA_LAKE or else the demo's: make dbt ARGS="build --select energy_by_building_month"
+	@ORCHESTRA_LAKE=$${ORCHESTRA_LAKE:-$(DEMO)} $(BIN)/dbt $(or $(ARGS),--help)
 
 test: venv ## the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak and not conformance" tests

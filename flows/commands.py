@@ -138,7 +138,7 @@ def bricks_list(options: Namespace) -> None:
     bricks = read_bricks()
     rows = [
         {"brick": name, "status": meta.status, "class": meta.access_class, "connector": meta.connector, "cadence": meta.cadence,
-         "use_cases": ", ".join(meta.use_cases), "title": meta.title_fr}
+         "use_cases": ", ".join(meta.use_cases), "title": next(iter(meta.titles.values()))}
         for name, meta in ((name, brick.meta) for name, brick in bricks.items())
     ]  # fmt: skip
     _print(options, [brick.model_dump(mode="json") for brick in bricks.values()], report.table(rows))

@@ -446,7 +446,7 @@ def project_digest() -> str:
     # Not what dbt writes beside it when it is run by hand.
     folders = (*(DBT_PROJECT / name for name in ("models", "seeds", "macros", "tests")), Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS)))
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".sql", ".yml", ".csv")]
-    return _digest([*files, *DBT_PROJECT.glob("*.yml"), Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))])
+    return _digest([*files, DBT_PROJECT.parent / "dbt_project.yml", Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))])
 
 
 def _digest(files: Iterable[Path]) -> str:
@@ -463,6 +463,7 @@ def dbt_environment(lake: Lake) -> dict[str, str]:
         "ORCHESTRA_LAKE": lake.root,
         "ORCHESTRA_STATE": str(lake.state),
         "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "DBT_PROJECT_DIR": str(DBT_PROJECT.parent),
         "DBT_PROFILES_DIR": str(DBT_PROJECT),
         "DBT_TARGET_PATH": str(lake.state_path("target")),
         "DBT_LOG_PATH": str(lake.state_path("logs")),
@@ -503,9 +504,8 @@ def _dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
 
 
 def _dbt(lake: Lake, arguments: list[str], held: int) -> subprocess.CompletedProcess[str]:
-    """Run dbt over the lake, with the values of the territory."""
-    territory = read_territory().model_dump(mode="json", exclude={"name", "crs", "languages", "zones"})
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", *arguments, "--target", "prod", "--vars", json.dumps(territory)]
+    """Run dbt over the lake."""
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", *arguments, "--target", "prod"]
     return subprocess.run(command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False, pass_fds=[held])
 
 

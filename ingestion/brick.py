@@ -58,11 +58,18 @@ def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError) as error:
-        raise ValueError(f"'{name}' is no time zone of the tz database (Europe/Paris, UTC, ...)") from error
+        raise ValueError(f"'{name}' is no time zone of the tz database (Europe/Berlin, UTC, ...)") from error
+    return name
+
+
+def _use_case(name: str) -> str:
+    if name not in (declared := read_territory().use_cases):
+        raise ValueError(f"'{name}' is no use case that territory.yml declares ({', '.join(declared)})")
     return name
 
 
 Name = Annotated[str, AfterValidator(_snake_case)]
+UseCase = Annotated[str, AfterValidator(_use_case)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
@@ -272,12 +279,12 @@ class Table(Strict):
 class BrickMeta(Strict):
     """The identity card of a brick."""
 
-    title_fr: str
-    title_en: str
+    title_fr: str | None = None
+    title_en: str | None = None
     kind: Literal["source", "processing", "storage", "redistribution"]
     producer: str
     steward: str
-    use_cases: tuple[Literal["energy", "resources", "health", "climate"], ...]
+    use_cases: tuple[UseCase, ...]
     status: Literal["candidate", "tested", "adopted", "retired"]
     licence: str
     homepage: str | None = None
@@ -300,6 +307,19 @@ class BrickMeta(Strict):
         if connector not in CONNECTORS:
             raise ValueError(f"'{connector}' is not one of {', '.join(CONNECTORS)}")
         return connector
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Its title, by language."""
+        return {language: title for language, title in (("fr", self.title_fr), ("en", self.title_en)) if title}
+
+    @model_validator(mode="after")
+    def _has_a_title(self) -> BrickMeta:
+        # Another language of the territory is told in English, as on the pages.
+        wanted = [language for language in ("fr", "en") if language in read_territory().languages] or ["en"]
+        if absent := [language for language in wanted if language not in self.titles]:
+            raise _fault_at(f"is missing; the territory's languages are {', '.join(read_territory().languages)}", f"title_{absent[0]}")
+        return self
 
     @model_validator(mode="after")
     def _endpoint_is_explained(self) -> BrickMeta:
@@ -496,11 +516,21 @@ class Territory(Strict):
     epci_code: str
     crs: str
     time_zone: TimeZone
-    languages: tuple[str, ...]
+    languages: tuple[str, ...] = Field(min_length=1)
+    use_cases: dict[Name, dict[str, str]]
     reference_year: int
     reference_station: str
     reference_degree_days: tuple[float, ...] = Field(min_length=12, max_length=12)
     zones: str | None = None
+
+    @model_validator(mode="after")
+    def _is_told_in_each_language(self) -> Territory:
+        for name, titles in self.use_cases.items():
+            if absent := [language for language in self.languages if not titles.get(language)]:
+                raise ValueError(
+                    f"use_cases.{name} has no title in {', '.join(absent)}. Mend: write one by language ({', '.join(self.languages)})"
+                )
+        return self
 
 
 @functools.cache

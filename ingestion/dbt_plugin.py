@@ -1,24 +1,31 @@
-"""What dbt loads when it connects: whoever runs it, by hand or from the flows, reads the same lake."""
+"""What dbt loads when it connects: whoever runs it, by hand or from the flows, reads the same lake and the same territory."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
-from ingestion.brick import read_bricks
+from ingestion.brick import BrickError, read_bricks, read_territory
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, configure
 from ingestion.plan import plan
-from ingestion.warehouse import catch_up
+from ingestion.warehouse import catch_up, say_territory
 
 if TYPE_CHECKING:
     import duckdb
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
     from dbt.adapters.duckdb.utils import TargetConfig
+
+log = logging.getLogger("orchestra")
 
 
 class Plugin(BasePlugin):
@@ -26,15 +33,33 @@ class Plugin(BasePlugin):
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Read the journal once, so that every model of a run sees the same lake."""
+        gc.freeze()  # the manifest, which dbt has just read and keeps, is not weighed again and again
         with _told():
-            self.lake = Lake()
+            self.lake, self.territory = Lake(), read_territory()
             self.journal = Journal(self.lake)
+            if plugin_config.get("by_hand") and not self.journal.entries:
+                raise LakeError(_nothing_in(self.lake))
+            self.journal.belong(self.territory.name)
+
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
+        """Have the warehouse stand in the state of the lake; it is opened once to say in words what keeps it from being."""
+        import duckdb
+
+        with _told():
+            creds.path = str(self.lake.state_path(Path(creds.path).name))
+            try:
+                duckdb.connect(creds.path, config=config).close()
+            except duckdb.Error as error:
+                told = str(error).splitlines()[0]
+                mend = "close who has it open" if "lock" in told else f"rm {creds.path}, and build: it is made of the lake"
+                raise LakeError(f"{creds.path} cannot be opened ({told}). Mend: {mend}") from error
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Set up the connection that dbt has just opened."""
         with _told():
             configure(conn, self.lake)
             catch_up(conn, self.lake, self.journal, read_bricks())
+            say_territory(conn, self.territory)
         self.connection = conn
 
     def store(self, target_config: TargetConfig) -> None:
@@ -50,10 +75,21 @@ class Plugin(BasePlugin):
             asked["plan"] = asdict(plan(query=lambda sql: cursor.execute(sql).fetchall(), **asked))
 
 
+def _nothing_in(lake: Lake) -> str:
+    """Say that a place holds no lake: nothing landed there, or the address is another than was meant."""
+    if named := os.environ.get("ORCHESTRA_LAKE"):
+        told = "" if named == lake.root else f" (ORCHESTRA_LAKE={named}, from where you stand)"
+        return f"{lake.root}{told} holds no lake. Mend: set ORCHESTRA_LAKE to one; `orchestra land` makes one there"
+    return f"ORCHESTRA_LAKE is not set, and {lake.root} holds no lake. Mend: export ORCHESTRA_LAKE=<folder, or s3://bucket/prefix>"
+
+
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Have dbt tell what is wrong with a lake in words, rather than with a traceback."""
+    """Have dbt tell what is wrong with a lake, a brick or the territory in words, rather than with a traceback."""
     try:
         yield
-    except LakeError as error:
+    except (LakeError, BrickError) as error:
         raise DbtRuntimeError(str(error)) from None
+    except Exception as error:  # a store that does not answer, a folder without rights: dbt would print where, not what
+        log.debug("dbt connects", exc_info=True)
+        raise DbtRuntimeError(f"{type(error).__name__}: {error}. Mend: check ORCHESTRA_LAKE, and the rights on it") from None

@@ -108,15 +108,19 @@ class Journal:
             content = {"lake_id": secrets.token_hex(8), "format": FORMAT, "territory": territory, "is_synthetic": is_synthetic}
             self.lake.create(_name(1), _written({"seq": 1, "kind": "lake", "at": datetime.now(UTC).isoformat(), **content}))
             self.refresh()
+        self.belong(territory)
         first = self.entries[0]
-        if first["territory"] != territory:
-            raise LakeError(f"{self.lake.root} is the lake of {first['territory']}, not of {territory}: set ORCHESTRA_LAKE")
         if first["is_synthetic"] != is_synthetic:
             natures = {True: "synthetic (sandbox)", False: "real"}
             raise LakeError(
                 f"{self.lake.root} holds {natures[first['is_synthetic']]} data and the source gives "
                 f"{natures[is_synthetic]} data: they never mix. Mend: set ORCHESTRA_LAKE to a lake of its own."
             )
+
+    def belong(self, territory: str) -> None:
+        """Raise LakeError for a lake that another territory founded: its figures would be told by the values of this one."""
+        if self.entries and (founder := self.entries[0]["territory"]) != territory:
+            raise LakeError(f"{self.lake.root} is the lake of {founder}, not of {territory}: set ORCHESTRA_LAKE")
 
     def follows(self, seq: int, digest: str | None) -> bool:
         """Say whether who reached this seq by this digest stands on this history."""

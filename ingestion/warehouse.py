@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column, Table
+from ingestion.brick import Brick, Column, Table, Territory
 from ingestion.casting import Notation, cast, found, mapped, notation_of
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
@@ -47,12 +47,18 @@ def catch_up(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal
     return journal.seq
 
 
+def say_territory(connection: duckdb.DuckDBPyConnection, territory: Territory) -> None:
+    """Make the table `meta.territory` (name, value: as JSON) of what territory.yml says; the macro `territory_value` reads it."""
+    told = [(name, json.dumps(value)) for name, value in territory.model_dump(mode="json").items()]
+    _replace(connection, "territory", "name varchar, value varchar", told)
+
+
 def reached(connection: duckdb.DuckDBPyConnection, database: str | None = None) -> tuple[int, str | None] | None:
     """Give the seq that a warehouse has reached and the digest of the history that led there; None for one that nothing built."""
     held = connection.execute(
         "select column_name from duckdb_columns() where (schema_name, table_name) = ('meta', 'journal') "
-        "and database_name = coalesce($1, current_database())", [database],
-    ).fetchall()  # fmt: skip
+        f"and database_name = {literal(database) if database else 'current_database()'}"
+    ).fetchall()
     if not held:
         return None
     digest = "digest" if ("digest",) in held else "null"
@@ -271,6 +277,7 @@ def _holds(brick: Brick, table: Table, landed: dict[str, str], name: str, value:
 def _replace(connection: duckdb.DuckDBPyConnection, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
     connection.execute(f"create or replace table meta.{table} ({columns})")
     if rows:
-        # Column by column: row by row, 10,000 loads take four seconds.
-        values = [list(column) for column in zip(*rows, strict=True)]
-        connection.execute(f"insert into meta.{table} select {', '.join(['unnest(?)'] * len(values))}", values)
+        # One text: row by row, 10,000 loads take four seconds; and a parameter, whatever it is, makes DuckDB import pandas.
+        values = ", ".join(f"told[{place}]" for place in range(1, len(rows[0]) + 1))
+        told = f"select unnest(from_json({literal(json.dumps(rows))}, '[[\"varchar\"]]')) as told"
+        connection.execute(f"insert into meta.{table} select {values} from ({told})")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import yaml
 from pydantic import Field, ValidationError
 
 from ingestion.connectors import Strict
@@ -19,6 +21,23 @@ ENGLISH = ("audience", "reasons_not_open", "completeness_why", "declassified_bec
 TOLD = ("unit", "nature", "components", "aggregate", "weight", "codes", "empty_means")  # what is told of a column
 
 Words = dict[str, str]  # by language
+
+
+@functools.cache
+def read_words() -> Mapping[str, Mapping[str, Any]]:
+    """Read what the house says in each language that it has words in."""
+    told: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "site" / "words.yml").read_text(encoding="utf-8"))
+    return told
+
+
+def spoken() -> tuple[str, ...]:
+    """Name the languages that the house has words in; what is not said in another one is told in English."""
+    return tuple(read_words())
+
+
+def asked(languages: Iterable[str]) -> list[str]:
+    """Name the languages of a territory in which everything must be said: those that the house speaks, else English."""
+    return [language for language in languages if language in spoken()] or ["en"]
 
 
 class Question(Strict):
@@ -177,10 +196,22 @@ def read_codes(path: Path, languages: Iterable[str]) -> tuple[dict[str, dict[str
             codes.setdefault(domain, {})[code] = words(row, "label", languages)
             faults += [
                 f"{path.name}: {domain} {code} has no label_{language}. Mend: write it"
-                for language in languages
+                for language in asked(languages)
                 if language not in codes[domain][code]
             ]
     return codes, faults
+
+
+def unsaid_of(manifest: Mapping[str, Any], languages: Iterable[str]) -> list[str]:
+    """Say, of each language that the house does not speak, of which marts titles are told in English: a warning, for pages say so."""
+    told, marts = [], [node for node in manifest["nodes"].values() if is_mart(node)]
+    for language in (each for each in languages if each not in spoken()):
+        absent = sorted(node["name"] for node in marts if not words(node["config"]["meta"], "label", [language]))
+        told.append(
+            f"territory.yml: languages: the house has no words in '{language}': its pages are told in English, as are marts without "
+            f"label_{language} ({', '.join(absent) or 'none'}). Mend: redistribution/site/words.yml, then the labels that make check names"
+        )
+    return told
 
 
 def faults_of_meta(manifest: dict[str, Any], languages: Sequence[str], codes: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -191,9 +222,10 @@ def faults_of_meta(manifest: dict[str, Any], languages: Sequence[str], codes: Ma
 
 
 def _split(meta: Mapping[str, Any], fields: Iterable[str], languages: Iterable[str]) -> tuple[dict[str, Any], dict[str, Words]]:
-    """Part what is said in each language from the rest; a key of a language that the territory has not stays, and is unknown."""
+    """Part what is said in each language from the rest; a key of a language that neither territory nor house has is unknown, and stays."""
     texts = {field: words(meta, field, languages) for field in fields}
-    return {k: v for k, v in meta.items() if k not in {f"{f}_{language}" for f in fields for language in languages}}, texts
+    known = {f"{field}_{language}" for field in fields for language in {*languages, *spoken()}}
+    return {name: value for name, value in meta.items() if name not in known}, texts
 
 
 def _unread(error: ValidationError, mart: str, column: str | None) -> Iterator[Fault]:
@@ -206,7 +238,7 @@ def _unsaid(of: Mapping[str, Any], meta: Mapping[str, Any], kind: str, languages
     """Give what a mart, or a column, does not say in each language."""
     for field in TEXTS[kind]:
         told = _words_of(of, meta, field, languages)
-        for language in languages:
+        for language in asked(languages):
             if language not in told:
                 of_column = of["name"] if kind == "column" else None
                 yield Fault(mart, of_column, f"config.meta.{field}_{language} is missing", "write it: readers see it in each language")
@@ -214,7 +246,7 @@ def _unsaid(of: Mapping[str, Any], meta: Mapping[str, Any], kind: str, languages
 
 def _read(node: Mapping[str, Any], languages: Sequence[str]) -> MartMeta:
     rest, texts = _split(node["config"]["meta"], TEXTS["mart"], languages)
-    rest, _ = _split(rest, ENGLISH, [language for language in languages if language != "en"])
+    rest = {k: v for k, v in rest.items() if k not in {f"{f}_{each}" for f in ENGLISH for each in {*languages, *spoken()} - {"en"}}}
     if isinstance(rest.get("questions"), list):
         asked = [each if isinstance(each, dict) else {"?": str(each)} for each in rest["questions"]]
         rest["questions"] = [{"words": {k: v for k, v in each.items() if k != "sql"}, "sql": each.get("sql")} for each in asked]
@@ -227,7 +259,7 @@ def read_meta(node: Mapping[str, Any], languages: Sequence[str]) -> tuple[dict[s
     What readers miss without harm (a field that is not said, one that nobody knows) is told by `make check` alone.
     """
     written, columns = node["config"]["meta"], node["columns"]
-    wanted = ["access_class", "grain", *(f"label_{language}" for language in languages)]
+    wanted = ["access_class", "grain", *(f"label_{language}" for language in asked(languages))]
     told = {name: "it is missing" for name in wanted if not written.get(name)}
     harmless = ("missing", "extra_forbidden")
     try:
@@ -253,7 +285,7 @@ def read_meta(node: Mapping[str, Any], languages: Sequence[str]) -> tuple[dict[s
 
 def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
     name, columns, written = node["name"], node["columns"], node["config"]["meta"]
-    others = [language for language in languages if language != "en"]
+    others = [language for language in asked(languages) if language != "en"]
     try:
         meta = _read(node, languages)
     except ValidationError as error:
@@ -271,7 +303,7 @@ def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
         mend = "name the column whose denominator is what was expected, or say `completeness_why`"
         yield Fault(name, None, "completeness is null without a reason", mend)
     for question in meta.questions:
-        if absent := [language for language in languages if not question.words.get(language)]:
+        if absent := [language for language in asked(languages) if not question.words.get(language)]:
             yield Fault(
                 name, None, f"a question has no `{', '.join(absent)}` ({' '.join(question.words.values())})", "ask it in each language"
             )

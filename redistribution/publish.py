@@ -16,7 +16,7 @@ from expectations.gate import Figures
 from ingestion.brick import read_territory
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
-from redistribution.meta import NUMBERS, comments_of, is_mart, labels_of, metadata_of, read_meta, summed_of
+from redistribution.meta import NUMBERS, asked, comments_of, is_mart, labels_of, metadata_of, read_meta, summed_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -115,6 +115,7 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
     `classes` are those of the bricks today, by name: the manifest may be older than they are.
     """
     nodes, languages = manifest["nodes"], read_territory().languages
+    told_in = tuple(dict.fromkeys([*languages, *asked(languages)]))  # English, where the house speaks none of them
 
     def lineage(node_id: str, seen: set[str]) -> set[str]:
         seen.add(node_id)
@@ -137,7 +138,7 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
                 access_class=str(node["config"]["meta"].get("access_class", "")),
                 sources={each["source_name"]: classes.get(each["source_name"], each["source_meta"]["access_class"]) for each in sources},
                 key=tuple(said.get("grain", ())),
-                labels=labels_of(node, languages, [each["source_meta"]["licence"] for each in sources]),
+                labels=labels_of(node, told_in, [each["source_meta"]["licence"] for each in sources]),
                 declassified_because=said.get("declassified_because"),
                 position=(position[0], position[1]) if (position := said.get("position")) else None,
                 files_by=said.get("files_by"),

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import yaml
 
 from expectations.gate import faults_of_suites
 from flows.schema import faults_of_schemas
@@ -22,7 +21,7 @@ from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.lake import Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
-from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta
+from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta, unsaid_of
 from redistribution.publish import CLASSES, read_marts
 from redistribution.site.cards import read_cards
 from redistribution.site.period import with_period
@@ -49,7 +48,7 @@ def faults() -> list[str]:
         if "marts" in path.parts and re.search(r"\{\{\s*source\(", text):
             found.append(f"{path.name}: a mart reads a source")
         found += [f"{path.name}: {fault}" for fault in faults_of_facts(text, revised_seeds())]
-    return found + territory_faults()
+    return found
 
 
 @functools.cache
@@ -67,15 +66,6 @@ def faults_of_facts(text: str, seeds: tuple[str, ...]) -> list[str]:
         if any("valid_to" not in rest for rest in rests) and not re.search(rf"\b{seed}\.valid_to\b", text):
             found.append(f"reads rows of {seed} that hold no more. Mend: where valid_to is null, or a join on its days")
     return found
-
-
-def territory_faults() -> list[str]:
-    """Name the variables of dbt_project.yml that differ from territory.yml: `dbt build` by hand reads them."""
-    given = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
-    told = read_territory().model_dump(mode="json")
-    return [
-        f"dbt_project.yml: vars.{name} is {value}, territory.yml says {told[name]}" for name, value in given.items() if value != told[name]
-    ]
 
 
 def columns_of_marts(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -96,10 +86,21 @@ def meta_faults(manifest: dict[str, Any]) -> list[str]:
     return [
         *told,
         *faults_of_marts(manifest, codes, domains),
+        *faults_of_use_cases(manifest, read_territory().use_cases),
         *faults_of_classes(manifest),
         *faults_of_seeds(manifest, codes),
         *faults_of_questions(manifest),
         *faults_of_metrics(manifest, codes.get("unit", {})),
+    ]
+
+
+def faults_of_use_cases(manifest: dict[str, Any], declared: Mapping[str, Any]) -> list[str]:
+    """Name the marts that stand in the folder of no use case that territory.yml declares."""
+    return [
+        f"mart {node['name']}: {node['original_file_path']} is in the folder of no use case that territory.yml declares "
+        f"({', '.join(declared)}). Mend: dbt_project/models/marts/<use case>/, or declare it in `use_cases`"
+        for node in manifest["nodes"].values()
+        if is_mart(node) and (len(node["fqn"]) < 4 or node["fqn"][2] not in declared)
     ]
 
 
@@ -116,7 +117,7 @@ def faults_of_seeds(manifest: dict[str, Any], codes: Mapping[str, Mapping[str, A
         domains = {name: domain for name, column in node.get("columns", {}).items() if (domain := column_meta(column).get("codes"))}
         if node["resource_type"] != "seed":
             continue
-        with (DBT_PROJECT / node["original_file_path"]).open(encoding="utf-8", newline="") as file:
+        with (PROJECT / node["original_file_path"]).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         if node["name"] != "code_labels" and (labels := [name for name in (rows or [{}])[0] if name.startswith("label_")]):
             found.append(f"seed {node['name']}: holds labels ({', '.join(labels)}). Mend: code_labels.csv, and `codes` on its column")
@@ -178,8 +179,8 @@ def main() -> int:
     """Compile the project, have dbt-bouncer judge it, and add our own rules."""
     folder = PROJECT / "lake" / "check"
     environment = dbt_environment(Lake(str(folder), str(folder / "state"))) | {"DBT_TARGET_PATH": str(folder)}
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--warn-error", "compile", "--no-populate-cache", "--no-introspect"]
-    command += ["--project-dir", str(DBT_PROJECT)]
+    # Compiled SQL says its columns; who is connected knows the territory.
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--warn-error", "compile", "--no-populate-cache", "--target", "prod"]
     if subprocess.run(command, cwd=DBT_PROJECT, env=environment, check=False).returncode:
         return 1
     bouncer = Path(sys.executable).with_name("dbt-bouncer")
@@ -188,6 +189,8 @@ def main() -> int:
     told = [*faults(), *partition_faults(manifest), *meta_faults(manifest), *faults_of_docs(manifest)]
     told += faults_of_schemas()
     told += faults_of_suites(read_bricks(), columns_of_marts(manifest))
+    for warning in unsaid_of(manifest, read_territory().languages):
+        print(f"warning: {warning}", file=sys.stderr)
     for fault in told:
         print(fault, file=sys.stderr)
     return 1 if judged or told else 0

@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def alarms_of(replica: Replica) -> Alarms:
     replica.make(MART)
     found: Alarms = defaultdict(list)
-    for kind, building, day in replica.read(f"select anomaly_kind, building_id, day_date from dev.marts.{MART} order by all"):
+    for kind, building, day in replica.read(f"select anomaly_kind, building_id, day_date from warehouse.marts.{MART} order by all"):
         found[kind, building].append(day)
     return found
 
@@ -54,12 +54,12 @@ def ten(models: dict[str, str]) -> list[Seen]:
         alarms = alarms_of(replica)
         replica.make("int_savings_by_event")
         saved = replica.read("""
-            select building_id, anomaly_kind, acted_on, max(to_date), any_value(saved_kwh) from dev.intermediate.int_savings_by_event
-            join dev.intermediate.int_answers_by_event as answers using (building_id, energy, anomaly_kind)
-            join dev.intermediate.int_days_compared using (building_id, energy)
+            select building_id, anomaly_kind, acted_on, max(to_date), any_value(saved_kwh) from warehouse.intermediate.int_savings_by_event
+            join warehouse.intermediate.int_answers_by_event as answers using (building_id, energy, anomaly_kind)
+            join warehouse.intermediate.int_days_compared using (building_id, energy)
             where answers.event_start_date = int_savings_by_event.start_date and saving_method = comparison_method group by all
         """)
-        ((answered,),) = replica.read("select count(event_start_date) from dev.intermediate.int_answers_by_event")
+        ((answered,),) = replica.read("select count(event_start_date) from warehouse.intermediate.int_answers_by_event")
         found.append(Seen(replica.world, alarms, {(row[0], row[1]): (row[2], row[3], row[4]) for row in saved}, answered))
     return found
 

@@ -159,7 +159,7 @@ def test_a_class_lower_than_the_sources_is_named() -> None:
 def test_labels_stand_in_one_seed() -> None:
     seed = {
         "resource_type": "seed", "name": "code_labels_too", "fqn": ["p"], "columns": {},
-        "original_file_path": "seeds/reference/code_labels.csv",
+        "original_file_path": "dbt_project/seeds/reference/code_labels.csv",
     }  # fmt: skip
     (told,) = faults_of_seeds({"nodes": {"seed": seed}}, {})
     assert told.startswith("seed code_labels_too: holds labels (label_fr, label_en). Mend: code_labels.csv")

@@ -252,7 +252,7 @@ def test_what_dbt_leaves_when_it_is_run_by_hand_changes_nothing(tmp_path: Path, 
     project = tmp_path / "dbt_project"
     for name in ("models/marts", "target/compiled/models/_marts.yml", "logs"):
         (project / name).mkdir(parents=True)
-    (project / "dbt_project.yml").write_text("name: x")
+    (tmp_path / "dbt_project.yml").write_text("name: x")
     monkeypatch.setattr(steps, "DBT_PROJECT", project)
     before = steps.project_digest()
     (project / "target" / "compiled" / "models" / "_marts.yml" / "x.sql").write_text("select 1")

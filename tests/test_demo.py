@@ -98,7 +98,7 @@ def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str
     replica = Replica(World(key["scale"], dt.date.fromisoformat(key["until"]), key["seed"]), compile_models(tmp_path))
     replica.make(MART)
     assert len(found) > 500 and {row[3] for row in found} == {"night_base_load", "drift", "missing_meter", "frozen_index", "heating_excess"}
-    assert found == replica.read(told.format("dev.marts"))
+    assert found == replica.read(told.format("warehouse.marts"))
 
 
 @pytest.mark.parametrize("mart", ["energy_by_building_month", "public_buildings_energy_by_commune_month"])

@@ -501,7 +501,8 @@ def table(path: Path, rows: list[Row], separator: str = ",") -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Oracle, Chain]]:
     folder = tmp_path_factory.mktemp("oracle")
-    shutil.copytree(PROJECT / "dbt_project", folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(PROJECT / "dbt_project", folder / "dbt_project")
+    shutil.copy(PROJECT / "dbt_project.yml", folder)
     shutil.copytree(PROJECT / "ingestion" / "bricks", folder / "ingestion" / "bricks")
     _as_files(folder / "ingestion" / "bricks" / "patrimoine_bati.yml")
     case = Maker(SEED).make()

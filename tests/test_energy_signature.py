@@ -46,7 +46,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     """The SQL of the chain, as dbt compiles it."""
     lake = Lake(str(tmp_path_factory.mktemp("signature") / "lake"))
     lake.state.mkdir(parents=True)
-    command = [sys.executable, "-m", "dbt.cli.main", "compile", "--select", *CHAIN]
+    command = [sys.executable, "-m", "dbt.cli.main", "compile", "--target", "prod", "--select", *CHAIN]
     done = subprocess.run(command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {path.stem: path.read_text() for path in Path(lake.state_path("target", "compiled")).rglob("int_*.sql")}
@@ -56,7 +56,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 def run(compiled: Compiled, world: World, bills: list[dict[str, Any]], buildings: list[tuple[str, str]]) -> duckdb.DuckDBPyConnection:
     """The chain over bills (building, contract, energy, from_date, to_date, quantity, unit) under a world's weather."""
     connection = duckdb.connect()
-    connection.execute("set timezone = 'UTC'; attach ':memory:' as dev; use dev")
+    connection.execute("set timezone = 'UTC'; attach ':memory:' as warehouse; use warehouse")
     for schema in ("staging", "seeds", "intermediate"):
         connection.execute(f"create schema {schema}")
     for seed in ("energies", "energy_units", "energy_thresholds"):

@@ -91,7 +91,8 @@ class Chain:
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     folder = tmp_path_factory.mktemp("chain")
-    shutil.copytree(PROJECT / "dbt_project", folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(PROJECT / "dbt_project", folder / "dbt_project")
+    shutil.copy(PROJECT / "dbt_project.yml", folder)
     shutil.copytree(PROJECT / "ingestion" / "bricks", folder / "ingestion" / "bricks")
     _as_files(folder / "ingestion" / "bricks" / "patrimoine_bati.yml")
     for brick in ("lora_batiments", "meteo_stations", "insee_cog", "reponses_alertes"):

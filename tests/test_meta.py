@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ingestion.brick import PROJECT
-from redistribution.meta import faults_of_meta, labels_of, read_codes
+from redistribution.meta import faults_of_meta, labels_of, read_codes, unsaid_of
 from tests.check_dbt import faults_of_questions, faults_of_seeds
 
 MART = """
@@ -161,10 +161,18 @@ def test_a_code_without_a_label_is_named() -> None:
     assert faults == ["mart energy_by_month, column energy: wood has no label in domain energy. Mend: write it in seed code_labels"]
 
 
-def test_languages_are_those_of_the_territory() -> None:
+def test_languages_are_those_of_the_territory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the house has words in is asked for; of another language it is told that English stands for it."""
     mart = node("energy_by_month", [], "kwh")
-    faults = faults_of_meta(manifest(mart), ("fr", "en", "br"), CODES)
-    assert any("config.meta.label_br is missing" in fault for fault in faults)
+    assert faults_of_meta(manifest(mart), ("br", "en"), CODES) == [], "label_fr is the house's, and harms nobody"
+    (told,) = unsaid_of(manifest(mart), ("br", "en"))
+    assert "no words in 'br'" in told and "label_br (energy_by_month)" in told and unsaid_of(manifest(mart), LANGUAGES) == []
+    absent = copy.deepcopy(mart)
+    del absent["config"]["meta"]["label_en"]
+    for languages in (("br", "en"), ("br",)):
+        assert any("config.meta.label_en is missing" in fault for fault in faults_of_meta(manifest(absent), languages, CODES))
+    monkeypatch.setattr("redistribution.meta.spoken", lambda: ("fr", "en", "br"))
+    assert any("config.meta.label_br is missing" in fault for fault in faults_of_meta(manifest(mart), ("fr", "en", "br"), CODES))
     mart["config"]["meta"]["label_br"] = "Energiezh"
     assert labels_of(mart, ("br",))["label"] == {"br": "Energiezh"}
 
@@ -200,7 +208,8 @@ def test_the_seed_of_labels_says_each_language_once(tmp_path: Path) -> None:
 
 def test_codes_of_seeds_have_labels() -> None:
     energies = {
-        "resource_type": "seed", "name": "energies", "fqn": ["p", "energies"], "original_file_path": "seeds/energy/energies.csv",
+        "resource_type": "seed", "name": "energies", "fqn": ["p", "energies"],
+        "original_file_path": "dbt_project/seeds/energy/energies.csv",
         "columns": {"energy": {"config": {"meta": {"codes": "energy"}}}},
     }  # fmt: skip
     labels = read_codes(PROJECT / "dbt_project" / "seeds" / "reference" / "code_labels.csv", LANGUAGES)[0]

@@ -32,10 +32,9 @@ class Town:
 
     def __init__(self, house: House, patch: pytest.MonkeyPatch) -> None:
         self.house, self.project = house, house.folder / "dbt_project"
-        ignored = shutil.ignore_patterns("target", "logs", "models", "seeds", "tests")
-        shutil.copytree(PROJECT / "dbt_project", self.project, ignore=ignored)
-        settings = self.project / "dbt_project.yml"
-        settings.write_text(settings.read_text(encoding="utf-8").replace("../ingestion/bricks", "../bricks"), encoding="utf-8")
+        shutil.copytree(PROJECT / "dbt_project", self.project, ignore=shutil.ignore_patterns("models", "seeds", "tests"))
+        told = (PROJECT / "dbt_project.yml").read_text(encoding="utf-8").replace("ingestion/bricks", "bricks")
+        (house.folder / "dbt_project.yml").write_text(told, encoding="utf-8")
         models = self.project / "models" / "staging"
         models.mkdir(parents=True)
         for name, sql in MODELS.items():

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from flows import steps
-from ingestion.brick import PROJECT, read_bricks, read_territory
+from ingestion.brick import PROJECT, read_bricks
 from ingestion.journal import Journal
 from ingestion.landing import land_brick
 from ingestion.plan import Plan, Whole, following, plan
@@ -201,11 +201,9 @@ class World:
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.house, self.patch, self.project = House(folder, patch), patch, folder / "dbt_project"
-        ignored = shutil.ignore_patterns("target", "logs", "models", "seeds", "tests", "*.yml")
-        shutil.copytree(PROJECT / "dbt_project", self.project, ignore=ignored)
-        told = (PROJECT / "dbt_project" / "dbt_project.yml").read_text(encoding="utf-8").replace("../ingestion/bricks", "../bricks")
-        (self.project / "dbt_project.yml").write_text(told, encoding="utf-8")
-        shutil.copy(PROJECT / "dbt_project" / "profiles.yml", self.project)
+        shutil.copytree(PROJECT / "dbt_project", self.project, ignore=shutil.ignore_patterns("models", "seeds", "tests"))
+        told = (PROJECT / "dbt_project.yml").read_text(encoding="utf-8").replace("ingestion/bricks", "bricks")
+        (folder / "dbt_project.yml").write_text(told, encoding="utf-8")
         for room in ("models/staging", "seeds"):
             (self.project / room).mkdir(parents=True)
         patch.setattr(steps, "DBT_PROJECT", self.project)
@@ -257,12 +255,11 @@ class World:
 
     def dbt(self, *command: str) -> None:
         """Run a command of dbt in this very process."""
-        territory = read_territory().model_dump(mode="json", exclude={"name", "crs", "languages", "zones"})
         with pytest.MonkeyPatch.context() as patch:
             for name, value in steps.dbt_environment(self.house.lake).items():
                 patch.setenv(name, value)
             patch.chdir(self.project)
-            dbt.cli.main.dbtRunner().invoke(["--quiet", *command, "--target", "prod", "--vars", json.dumps(territory)])
+            dbt.cli.main.dbtRunner().invoke(["--quiet", *command, "--target", "prod"])
 
     def build(self, *select: str) -> dict[str, str]:
         """Build in a forked process; give the status of each node."""

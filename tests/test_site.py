@@ -13,7 +13,7 @@ import yaml
 from flows.cli import main as orchestra
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.journal import Journal
-from ingestion.lake import Lake, LakeError
+from ingestion.lake import Lake
 from redistribution import publish as out
 from redistribution.site.figures import FEW
 from redistribution.site.pages import MOST_BYTES, Pages
@@ -420,9 +420,10 @@ def test_downloads_are_what_was_published(town: Town) -> None:
         assert duckdb.sql(f"select count(*), sum(consumption_kwh), max(building_name) from '{folder}.{form}'").fetchall() == published
 
 
-def test_a_language_without_words_is_told_with_the_mend() -> None:
-    with pytest.raises(LakeError, match=r"no words in 'br'. Mend: add it to redistribution/site/words\.yml"):
-        Language("br")
+def test_a_language_without_words_borrows_those_of_english_and_says_so() -> None:
+    language = Language("br")
+    assert (language.code, language.tongue, language.name) == ("br", "en", "br") and language("home") == Language("en")("home")
+    assert language.pick({"en": "Energy", "br": "Energiezh"}) == "Energiezh" and "“br”" in language("borrowed", "br")
     words = yaml.safe_load((PROJECT / "redistribution/site/words.yml").read_text(encoding="utf-8"))
     assert {code: sorted(told) for code, told in words.items()} == dict.fromkeys(words, sorted(words["en"]))
     assert set(read_territory().languages) <= set(words)

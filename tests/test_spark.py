@@ -15,12 +15,12 @@ from typing import Any
 import duckdb
 import jinja2
 import pytest
-import yaml
 from fixtures import spark_models
 from fixtures.energy_oracle import Oracle
 from test_energy_oracle import built  # noqa: F401
 from test_incremental import Chain
 
+from ingestion.brick import read_territory
 from redistribution.meta import is_mart
 
 MACROS = ("territory", "json", "local_date", "energy")
@@ -39,7 +39,7 @@ def python_of_spark() -> str | None:
 
 def renderer(project: Path) -> jinja2.Environment:
     """Render models as dbt does for Spark: its macros first, names without a schema."""
-    values = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+    values = read_territory().model_dump(mode="json")
     text = "".join((project / "macros" / f"{name}.sql").read_text(encoding="utf-8") for name in MACROS)
     environment = jinja2.Environment(extensions=["jinja2.ext.do"])
     module: Any = None
@@ -48,7 +48,7 @@ def renderer(project: Path) -> jinja2.Environment:
         def dispatch(self, name: str) -> Any:
             return lambda *told: getattr(module, f"spark__{name}", getattr(module, f"default__{name}", None))(*told)
 
-    environment.globals |= {"adapter": Adapter(), "return": lambda value: value, "var": values.__getitem__}
+    environment.globals |= {"adapter": Adapter(), "return": lambda value: value, "territory_value": values.__getitem__}
     environment.globals |= {"ref": lambda name: name, "source": lambda brick, table: f"{brick}__{table}"}
     for _ in range(len(MACROS)):  # macros call macros that are defined after them
         module = environment.from_string(text).module
@@ -97,7 +97,7 @@ def test_marts_are_the_same_on_spark(built: tuple[Oracle, Chain], tmp_path: Path
     models, environment = in_order(manifest), renderer(chain.project)
     told: dict[str, Any] = {"sources": {}, "models": []}
     for model in models:
-        sql = environment.from_string((chain.project / model["original_file_path"]).read_text(encoding="utf-8")).render()
+        sql = environment.from_string((chain.folder / model["original_file_path"]).read_text(encoding="utf-8")).render()
         told["models"].append((model["name"], model["config"]["materialized"] == "view", sql))
     with duckdb.connect(str(chain.lake.state / "warehouse.duckdb"), read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")

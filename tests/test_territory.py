@@ -62,7 +62,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
     """Schema.name and SQL of each model above the marts, as dbt compiles it, parents first."""
     lake = Lake(str(tmp_path_factory.mktemp("territory") / "lake"))
     lake.state.mkdir(parents=True)
-    command = [sys.executable, "-m", "dbt.cli.main", "compile", "--select", *(f"+{mart}" for mart in GRAINS)]
+    command = [sys.executable, "-m", "dbt.cli.main", "compile", "--target", "prod", "--select", *(f"+{mart}" for mart in GRAINS)]
     done = subprocess.run(command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     nodes = json.loads(lake.state_path("target", "manifest.json").read_bytes())["nodes"]
@@ -84,7 +84,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
 def made(compiled: list[tuple[str, str]], *photos: Tables) -> duckdb.DuckDBPyConnection:
     """Run the models over photos of the sources, the last one the latest."""
     connection = duckdb.connect()
-    connection.execute("set timezone = 'UTC'; set threads = 2; attach ':memory:' as dev; use dev")
+    connection.execute("set timezone = 'UTC'; set threads = 2; attach ':memory:' as warehouse; use warehouse")
     bricks = read_bricks()
     for schema in ("staging", "seeds", "intermediate", "marts", *dict.fromkeys(BRICKS.values())):
         connection.execute(f"create schema {schema}")

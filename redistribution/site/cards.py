@@ -202,7 +202,7 @@ def origin_of(brick: Brick) -> Origin:
     """Give what the page says of a brick."""
     meta = brick.meta
     return Origin(
-        name=brick.name, title={"fr": meta.title_fr, "en": meta.title_en}, producer=meta.producer, licence=meta.licence,
+        name=brick.name, title=meta.titles, producer=meta.producer, licence=meta.licence,
         cadence=meta.cadence, homepage=meta.homepage, access_class=meta.access_class, status=meta.status,
         use_cases=tuple(meta.use_cases), steward=meta.steward, endpoint=meta.endpoint,
     )  # fmt: skip
@@ -236,7 +236,7 @@ def _labels_of_codes(manifest: dict[str, Any]) -> dict[str, dict[str, Words]]:
     found: dict[str, dict[str, Words]] = {}
     for node in manifest["nodes"].values():
         if node["resource_type"] == "seed" and node["name"] == "code_labels":
-            path = Path(node.get("root_path") or PROJECT / "dbt_project") / node["original_file_path"]
+            path = Path(node.get("root_path") or PROJECT) / node["original_file_path"]
             with path.open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
                     found.setdefault(row["domain"], {})[row["code"]] = said(row, "label")

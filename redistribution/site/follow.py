@@ -99,7 +99,8 @@ class _Following:
         zones = Path(territory.zones) if territory.zones else self._synthetic_zones() if journal.is_synthetic else None
         of_zones = _sha(zones.read_bytes()) if zones and zones.exists() else ""
         place_of_zones = str(zones) if zones else None
-        self.place = Place(territory.name, access_class, territory.languages, journal.is_synthetic, place_of_zones, of_zones)
+        own = (territory.languages, territory.use_cases)
+        self.place = Place(territory.name, access_class, *own, journal.is_synthetic, place_of_zones, of_zones)
         self.mark = _read_mark(lake, journal, self.folder)
         self.site = Site(access_class, lake.path(self.folder, "index.html"))
         self.new: dict[str, tuple[str, str]] = {}

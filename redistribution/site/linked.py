@@ -33,6 +33,7 @@ class Place:
     territory: str
     access_class: str
     languages: tuple[str, ...]
+    use_cases: Mapping[str, Mapping[str, str]]  # their titles, by language
     is_synthetic: bool
     zones: str | None = field(default=None, repr=False)  # where they stand says nothing of what they are
     zones_digest: str = ""

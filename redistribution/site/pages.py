@@ -98,7 +98,8 @@ class Pages:
         policies: dict[str, dict[str, Any]] = {}
         for standing, figures in shown:
             card = standing.card
-            policy = policies.setdefault(card.use_case, {"name": card.use_case, "cards": [], "questions": []})
+            label = self.place.use_cases.get(card.use_case) or {language.code: language("other_policy")}
+            policy = policies.setdefault(card.use_case, {"name": card.use_case, "label": label, "cards": [], "questions": []})
             policy["cards"].append(_summary(language, standing, figures))
             policy["questions"] += _questions(language, card, figures)
         told = [

@@ -59,7 +59,7 @@ def receipt_of(
             of = [{"load_id": load["load_id"], "seq": load["seq"], "files": load["tables"][table.name]["files"]} for load in loads]
             sources.append({"relation": f"{brick.name}.{table.name}", "sql": sql, "loads": of})
         elif (parent := manifest["nodes"][each])["resource_type"] == "seed":
-            text = (Path(parent.get("root_path") or PROJECT / "dbt_project") / parent["original_file_path"]).read_text(encoding="utf-8")
+            text = (Path(parent.get("root_path") or PROJECT) / parent["original_file_path"]).read_text(encoding="utf-8")
             if len(text) > MOST_SEED:
                 return None
             types = parent["config"].get("column_types") or {}

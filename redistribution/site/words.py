@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import math
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ingestion.lake import LakeError
+from redistribution.meta import read_words, spoken
 from redistribution.site.cards import Column, Words
 
 NOTHING = "–"
@@ -27,13 +22,13 @@ LONG = 20_000  # from where a figure is told in a larger unit
 
 
 class Language:
-    """One of the languages of the territory."""
+    """One of the languages of the territory; `tongue` is English where the house has no words in it."""
 
     def __init__(self, code: str) -> None:
         self.code = code
-        self.words = _read().get(code) or {}
-        if not self.words:
-            raise LakeError(f"territory.yml: the site has no words in '{code}'. Mend: add it to redistribution/site/words.yml")
+        self.tongue = code if code in spoken() else "en"
+        self.words = read_words()[self.tongue]
+        self.name = self.words["language"] if self.tongue == code else code
 
     def __call__(self, key: str, *values: Any) -> str:
         """Say something, with its values."""
@@ -117,9 +112,3 @@ def scaled(unit: str | None, largest: float) -> tuple[str, float]:
         if largest >= LONG * factor / 1e3:
             return f"{larger} {rest}".strip(), factor
     return unit, 1.0
-
-
-@functools.cache
-def _read() -> Mapping[str, Any]:
-    told: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yml").read_text(encoding="utf-8"))
-    return told
