@@ -336,7 +336,7 @@ def test_no_abbreviation_of_a_mart_is_left_unexplained(code: str) -> None:
         texts += [row[f"label_{code}"] for row in csv.DictReader(file)]
     abbreviation = r"\b[A-Za-z]*[A-Z]{2,}[A-Za-z]*(?:₂e)?|\b[A-Z]\w*[0-9]\b"
     said = {word for text in texts for word in re.findall(abbreviation, text.replace("CO2e", "CO₂e"))}
-    explained = {each for word in Language(code).words["glossary"] for each in word.split(" / ")}
+    explained = {each for word in Language(code).words["glossary"] for each in re.split(r" / |\|", word)}
     assert said - explained - {"EUR", "EU"} == set()
     assert {"PCI", "OPERAT"} <= said
 

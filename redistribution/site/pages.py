@@ -597,7 +597,11 @@ def _cell(text: str, *, is_number: bool = False, sort: str | None = None) -> str
 def _with_words(language: Language, text: str) -> str:
     """Explain the words of the trade that a page uses, at its end; a link beside its title leads there."""
     said = re.sub(r"<(style|script)\b.*?</\1>|<code>.*?</code>|<[^>]*>", " ", text, flags=re.DOTALL)
-    found = [(word, told) for word, told in language.words["glossary"].items() if re.search(rf"\b({word.replace(' / ', '|')})(?!h)", said)]
+    found = [
+        (word.partition("|")[0], told)
+        for word, told in language.words["glossary"].items()
+        if re.search(rf"\b({word.replace(' / ', '|')})(?!h)", said)
+    ]
     parts: Any = _environment().get_template("parts.html").module
     link, words = (parts.words_link(language), parts.words(language, found)) if found else ("", "")
     return text.replace("<!--words-link-->", str(link), 1).replace("<!--words-->", str(words), 1)
