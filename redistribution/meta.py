@@ -17,7 +17,9 @@ from ingestion.connectors import Strict
 
 NUMBERS = re.compile(r"(tiny|small|big|huge|u)?int(eger)?\b|double|float|real|decimal|numeric|long|short", re.IGNORECASE)
 TEXTS = {"mart": ("label", "description", "decision"), "column": ("label", "description")}  # said in each language
-ENGLISH = ("audience", "reasons_not_open", "completeness_why", "declassified_because")  # said in English, and by `<field>_<language>`
+# Said in English, and by `<field>_<language>`.
+ENGLISH = ("audience", "department", "reasons_not_open", "completeness_why", "declassified_because")
+RAW_NAME = re.compile(r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b")  # of a mart, or of a column
 TOLD = ("unit", "nature", "components", "aggregate", "weight", "codes", "empty_means")  # what is told of a column
 
 Words = dict[str, str]  # by language
@@ -302,6 +304,7 @@ def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
     if meta.completeness is None and not meta.completeness_why:
         mend = "name the column whose denominator is what was expected, or say `completeness_why`"
         yield Fault(name, None, "completeness is null without a reason", mend)
+    yield from _raw_names(node, meta, languages)
     for question in meta.questions:
         if absent := [language for language in asked(languages) if not question.words.get(language)]:
             yield Fault(
@@ -312,6 +315,25 @@ def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
         for column in those:
             if column and column not in columns:
                 yield Fault(name, column, f"`{of}` names it, and the mart has no such column", f"name one of {', '.join(columns)}")
+
+
+def _raw_names(node: Mapping[str, Any], meta: MartMeta, languages: Sequence[str]) -> Iterator[Fault]:
+    """Give the technical names that the texts of a mart say."""
+    for field, text in _texts(node, meta, languages):
+        if names := RAW_NAME.findall(text):
+            told = f"config.meta.{field} says {', '.join(names)}"
+            yield Fault(node["name"], None, told, "say it in words: readers see it, and no technical name")
+
+
+def _texts(node: Mapping[str, Any], meta: MartMeta, languages: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Give all that the page of a mart says of it in words, by field."""
+    written = node["config"]["meta"]
+    for field in TEXTS["mart"]:
+        yield from ((f"{field}_{language}", text) for language, text in _words_of(node, written, field, languages).items())
+    for field in ENGLISH:
+        told = [(field, written.get(field)), *((f"{field}_{language}", written.get(f"{field}_{language}")) for language in languages)]
+        yield from ((of, text) for of, texts in told for text in listed_of(texts))
+    yield from (("questions", text) for question in meta.questions for text in question.words.values())
 
 
 def _of_columns(

@@ -24,7 +24,7 @@ from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_o
 from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta, unsaid_of
 from redistribution.publish import CLASSES, read_marts
 from redistribution.site.cards import read_cards
-from redistribution.site.period import with_period
+from redistribution.site.period import misuses, with_period
 from tests.check_docs import faults_of_docs
 from tests.check_marts import faults_of_marts
 from tests.check_metrics import faults_of_metrics
@@ -137,6 +137,10 @@ def faults_of_questions(manifest: dict[str, Any]) -> list[str]:
     for node in marts:
         for question in node["config"]["meta"].get("questions") or ():
             if not question.get("sql"):
+                continue
+            wrong = [f"{told}. Mend: {mend}" for told, mend in misuses(question["sql"], cards[node["name"]])]
+            found += [f"mart {node['name']}: the query of '{question.get('en')}' {told}" for told in wrong]
+            if wrong:
                 continue
             with duckdb.connect() as connection:
                 for name in (name for name, of in classes.items() if of <= classes[node["name"]]):

@@ -29,7 +29,8 @@ config:
     reasons_not_open_fr: [Elle dit une habitude.]
     decision_fr: Choisir.
     decision_en: Choose.
-    department: Énergie
+    department: Energy
+    department_fr: Énergie
     freshness: 3
     completeness: completeness_share
     grain: [month_date, energy]
@@ -113,7 +114,10 @@ def test_a_mart_that_says_all_has_no_fault() -> None:
             (of_mart(field), f"mart energy_by_month: config.meta.{field}: Field required")
             for field in ("access_class", "grain", "completeness")
         ],
-        *[(of_mart(field), f"config.meta.{field} is missing") for field in ("label_fr", "description_fr", "decision_en", "audience_fr")],
+        *[
+            (of_mart(field), f"config.meta.{field} is missing")
+            for field in ("label_fr", "description_fr", "decision_en", "audience_fr", "department_fr")
+        ],
         (of_mart("reasons_not_open"), "is internal, and does not say why it is not open"),
         (open_mart, "is open, and says why it is not open"),
         (of_mart("access_class", "secret"), "config.meta.access_class: Input should be 'open'"),
@@ -123,6 +127,12 @@ def test_a_mart_that_says_all_has_no_fault() -> None:
         (of_mart("freshness", 0), "config.meta.freshness: Input should be greater than 0"),
         (of_mart("owner", "me"), "config.meta.owner: Extra inputs are not permitted"),
         (of_mart("label_de", "Energie"), "config.meta.label_de: Extra inputs are not permitted"),
+        *[
+            (of_mart(field, "As kwh_per_m2 tells."), f"config.meta.{field} says kwh_per_m2")
+            for field in ("label_fr", "description_fr", "decision_en", "department", "audience_fr")
+        ],
+        (of_mart("reasons_not_open", ["Of energy_by_month."]), "config.meta.reasons_not_open says energy_by_month"),
+        (of_mart("questions", [{"fr": "Combien ?", "en": "How much kwh_per_m2?"}]), "config.meta.questions says kwh_per_m2"),
         (no_completeness, "completeness is null without a reason"),
         (of_mart("questions", [{"fr": "Combien ?"}]), "a question has no `en` (Combien ?)"),
         (of_mart("questions", ["Combien ?"]), "a question has no `fr, en`"),

@@ -56,7 +56,7 @@ def test_key_figures_are_those_of_sql_and_nothing_is_summed_that_does_not_sum(to
     assert float(told["consumption_kwh"]) == pytest.approx(consumption, rel=1e-12)
     assert float(told["intensity_kwh_per_m2"]) == pytest.approx(intensity, rel=1e-12)
     assert set(told) == {"consumption_kwh", "intensity_kwh_per_m2"}, "an area says of no sum, and has none"
-    assert "1 valeurs manquent" in page and "estimé" in page
+    assert "1 valeur manque" in page and "1 valeurs" not in page and "estimé" in page
     assert "déc. 2025" in re.search(r"Périodes pas encore complètes[^<]*", page)[0]  # type: ignore[index]
 
 
@@ -107,7 +107,7 @@ def test_what_is_below_its_completeness_is_hatched_and_said(town: Town) -> None:
     told = f"select count(*) filter (completeness_share < 0.9), count(*) from energy_by_month where {CLOSED}"
     ((low, count),) = town.sql(told)
     assert body(page, "series")[21][0] == "oct. 2025 incomplet" and 'fill="url(#part)"' in page
-    assert f"{low} lignes sur {count} sous 90" in page
+    assert f"Lignes sous 90,0\u202f% : {low} sur {count}." in page
 
 
 def test_a_place_without_data_is_hatched_on_the_map_and_told_in_the_table(town: Town) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import datetime as dt
+import html
 import json
 import re
 from pathlib import Path
@@ -10,17 +13,20 @@ from typing import Any
 
 import duckdb
 import pytest
+import yaml
 
 from ingestion.brick import PROJECT
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from ingestion.sandbox.zones import zones
 from redistribution.site.cards import read_cards
-from redistribution.site.pages import MOST_BYTES
-from redistribution.site.period import period_of
-from redistribution.site.words import Language
+from redistribution.site.linked import Download
+from redistribution.site.pages import MOST_BYTES, _file
+from redistribution.site.period import misuses, period_of
+from redistribution.site.words import Language, scaled
+from tests.check_dbt import faults_of_questions
 from tests.fixtures.chromium import opened
-from tests.fixtures.site import COLUMNS, MEASURE, META, Town, rows
+from tests.fixtures.site import COLUMNS, MEASURE, META, Town, bricks, rows
 from tests.test_site import CLOSED, PAGE, WIDTHS, body, figures
 
 COMMUNE = {**COLUMNS, "building_id": ("string", {"label_fr": "Commune", "label_en": "Commune"})}
@@ -161,6 +167,69 @@ def test_the_documentation_asks_of_the_period_of_the_page(mart: str) -> None:
     assert not re.search(r"having\s+avg\(", marts)
 
 
+def test_the_period_of_a_mart_by_day_is_the_days_of_its_months(town: Town) -> None:
+    of_day = {name: COLUMNS[name] for name in ("building_id", "consumption_kwh", "completeness_share")} | {"day_date": ("date", {})}
+    days = f"select building_id, consumption_kwh, completeness_share, month_date + 9 as day_date from ({rows()}) where energy = 'gas'"
+    asked = {"fr": "Combien ?", "en": "How much?", "sql": "select sum(consumption_kwh) as value from by_day where day_date in {period}"}
+    town.mart("by_day", days, of_day, grain=["building_id", "day_date"], position=None, questions=[asked])
+    town.publish()
+    town.follow()
+    page = town.read("fr/by_day.html")
+    ((value,),) = town.sql("select sum(consumption_kwh) from by_day where day_date between date '2024-12-01' and date '2025-11-30'")
+    assert value and f'<data value="{value}" data-question="by_day.0">' in page, "no day is the first of its month"
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("select 1 from energy_by_month where date_trunc('month', month_date) in {period}", "compares an expression with {period}"),
+        ("select 1 from energy_by_month where building_id in {period}", "compares building_id with {period}"),
+        ("select 1 from energy_by_month where month_date not in {period} and energy_by_month.month_date IN {period}", None),
+    ],
+)
+def test_a_period_that_is_compared_with_another_column_is_refused(town: Town, sql: str, told: str | None) -> None:
+    card = read_cards(town.manifest, bricks())["energy_by_month"]
+    assert list(misuses(sql, card)) == ([(told, "where month_date in {period}")] if told else [])
+    node = town.nodes["energy_by_month"]
+    node["config"]["meta"]["questions"] = [{"fr": "?", "en": "?", "sql": sql}]
+    faults = faults_of_questions(town.manifest)
+    assert [told in fault and "Mend: where month_date in" in fault for fault in faults if told] == ([True] if told else [])
+    undated = dataclasses.replace(card, grain=("building_id",))
+    assert next(why for why, _ in misuses(sql, undated)).startswith("says {period}, and no column")
+
+
+def test_a_mart_without_rows_yet_is_told_with_its_reason(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    town.mart("set_aside_by_month", f"{rows()} and false", label_fr="Mesures écartées", questions=[])
+    town.publish()
+    town.follow()
+    home = town.read("fr/index.html")
+    assert "<dt>Mesures écartées</dt><dd>Pas encore lu : Capteurs LoRaWAN des bâtiments publics.</dd>" in home
+    load = {"read_at": "2025-12-01T00:00:00+00:00", "seq": 1, "load_id": "x", "tables": {}, "brick": "lora_batiments"}
+    monkeypatch.setattr(Journal, "accepted", lambda self, brick=None: [load])
+    town.mart("energy_by_month", rows(more=1))
+    town.publish()
+    town.follow()
+    assert "<dt>Mesures écartées</dt><dd>Ses sources ont été lues et n’ont donné aucune ligne" in town.read("fr/index.html")
+    monkeypatch.undo()
+    town.mart("set_aside_by_month", rows(), label_fr="Mesures écartées", questions=[])
+    town.publish()
+    town.follow()
+    assert "Rien à montrer à ce jour" not in town.read("fr/index.html") and 'href="set_aside_by_month.html"' in town.read("fr/index.html")
+
+
+@pytest.mark.parametrize(("unit", "larger", "largest"), [("kWh", "MWh", "GWh"), ("kgCO2e", "tCO2e", "ktCO2e"), ("kg", "t", "kt")])
+def test_masses_and_energies_are_told_in_a_larger_unit_alike(town: Town, unit: str, larger: str, largest: str) -> None:
+    assert [scaled(unit, value) for value in (19_999, 20_000, 2e6, 2e7)] == [(unit, 1), (larger, 1e3), (larger, 1e3), (largest, 1e6)]
+    asked = {"fr": "Combien ?", "en": "How much?", "sql": f"select 3456789.0 as value, '{unit}' as unit"}
+    town.mart("energy_by_month", rows(more=10_000), {**COLUMNS, "consumption_kwh": ("double", MEASURE | {"unit": unit})}, questions=[asked])
+    town.publish()
+    town.follow()
+    page = town.read("en/energy_by_month.html")
+    told = larger.replace("CO2e", "CO₂e")
+    assert f">3,457</data></b> {told}" in page and re.search(rf"</data> <small>{told}</small>", page)
+    assert f"Consumption, by month ({told})" in page and f"<small>{told}</small></th>" in page
+
+
 # In each language ---------------------------------------------------------------------------------------------------
 
 
@@ -206,7 +275,9 @@ def test_what_does_not_concern_a_row_is_not_missing(town: Town) -> None:
 # From a figure to its rows --------------------------------------------------------------------------------------------
 
 
-def test_a_key_figure_leads_to_its_rows_and_to_the_query_that_gives_it_again(town: Town) -> None:
+def test_a_key_figure_leads_to_its_rows_and_to_the_query_that_gives_it_again(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     town.follow()
     page, language = town.read(PAGE), Language("fr")
     assert page.count('<a href="#w">Ses lignes') == len(figures(page)) and page.count(" id=w>") == 1
@@ -218,9 +289,56 @@ def test_a_key_figure_leads_to_its_rows_and_to_the_query_that_gives_it_again(tow
     assert f"{language.number(count)} des {language.number(count)} lignes de la période des chiffres clés sont ici" in page
     queries = re.findall(r"<dd>[^<]*<code>(select [^<]*)</code>", page)
     assert len(queries) == 2
+    for href, name in re.findall(r'<a href="../(data/[^"]*)" download="([^"]*)"', page):
+        (tmp_path / name).write_bytes(town.lake.read(f"site/open/{href}") or b"")
+    monkeypatch.chdir(tmp_path)  # where a reader has saved what the page offers
     for query, value in zip(queries, figures(page).values(), strict=True):
-        ((again,),) = town.sql(query.replace("&gt;", ">").replace("&lt;", "<").replace("&#39;", "'"))
+        ((again,),) = duckdb.sql(html.unescape(query)).fetchall()
         assert again == pytest.approx(float(value), rel=1e-12)
+
+
+def test_a_mart_of_several_files_is_asked_of_all_of_them(town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = read_cards(town.manifest, bricks())["energy_by_month"]
+    offered = [Download(f"data/energy_by_month/{year}.parquet", "Parquet", 1) for year in (2024, 2025)]
+    monkeypatch.chdir(tmp_path)
+    for each in offered:
+        duckdb.sql(f"copy (select 1 as x) to '{each.name}' (format parquet)")
+    assert duckdb.sql(f"select sum(x) from {_file(card, offered)}").fetchall() == [(2,)]
+
+
+# The words of the trade -----------------------------------------------------------------------------------------------
+
+
+def test_the_words_of_the_trade_are_explained_where_a_page_says_them(town: Town) -> None:
+    columns = {**COLUMNS, "consumption_kwh": ("double", MEASURE | {"unit": "kWh PCI", "label_fr": "Consommation (PCI)"})}
+    town.mart("energy_by_month", rows(), columns)
+    town.publish()
+    town.follow()
+    for code, told in (("fr", "Pouvoir calorifique inférieur"), ("en", "Net calorific value")):
+        page = town.read(f"{code}/energy_by_month.html")
+        assert f"<dt>PCI</dt><dd>{told}" in page and 'href="#words"' in page and 'id="words"' in page
+        assert "<dt>CVRMSE</dt>" not in page and "<!--" not in page
+    assert 'id="words"' not in town.read("fr/runs.html"), "a page that says none of them explains none"
+
+
+@pytest.mark.parametrize("code", ["fr", "en"])
+def test_no_abbreviation_of_a_mart_is_left_unexplained(code: str) -> None:
+    """What the YAML of the marts, and the labels of codes, say in capitals."""
+    texts = []
+    for path in (PROJECT / "dbt_project/models/marts").rglob("*marts.yml"):
+        for mart in yaml.safe_load(path.read_text(encoding="utf-8"))["models"]:
+            for of in (mart, *mart["columns"]):
+                meta = of["config"]["meta"]
+                texts += [str(value) for name, value in meta.items() if name.endswith(f"_{code}")]
+                texts += [of["description"]] if code == "en" else []
+                texts += [question[code] for question in meta.get("questions", ())]
+    with (PROJECT / "dbt_project/seeds/reference/code_labels.csv").open(encoding="utf-8", newline="") as file:
+        texts += [row[f"label_{code}"] for row in csv.DictReader(file)]
+    abbreviation = r"\b[A-Za-z]*[A-Z]{2,}[A-Za-z]*(?:₂e)?|\b[A-Z]\w*[0-9]\b"
+    said = {word for text in texts for word in re.findall(abbreviation, text.replace("CO2e", "CO₂e"))}
+    explained = {each for word in Language(code).words["glossary"] for each in re.split(r" / |\|", word)}
+    assert said - explained - {"EUR", "EU"} == set()
+    assert {"PCI", "OPERAT"} <= said
 
 
 # What it cost, and how old it is --------------------------------------------------------------------------------------
@@ -249,7 +367,6 @@ def test_a_source_slower_than_the_promise_of_a_mart_makes_it_late_only_when_it_i
     town: Town, monkeypatch: pytest.MonkeyPatch, days_old: int, own: int, promised: int, is_late: bool
 ) -> None:
     from redistribution.site import follow
-    from tests.fixtures.site import bricks
 
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     load = {"read_at": (now - dt.timedelta(days=days_old)).isoformat(), "seq": 1, "load_id": "x", "tables": {}, "brick": "lora_batiments"}
@@ -304,6 +421,8 @@ def test_a_synthetic_lake_without_zones_of_its_own_shows_those_of_the_sandbox(to
     assert len(shapes) == 43 and len([told for shape, told in shapes if "url(#none)" in shape and told.endswith(", sans donnée")]) == 40
     assert len([told for shape, told in shapes if 'class="q' in shape]) == 3 and ("Acigné, sans donnée" in {told for _, told in shapes})
     assert town.follow().written == []
+    assert "Les limites dessinées sont fictives" in town.read(PAGE)
+    assert "The borders drawn are made up" in town.read("en/energy_by_month.html")
 
 
 # In a browser -------------------------------------------------------------------------------------------------------
@@ -356,6 +475,24 @@ def test_labels_of_the_map_of_communes_can_be_read(browser: Any, ten: Town, widt
     ]
     assert crossed == []
     tab.close()
+
+
+def test_a_table_wider_than_a_phone_shows_that_it_goes_on_without_javascript(browser: Any, ten: Town) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
+    tab = context.new_page()
+    tab.goto(f"file://{ten.lake.path('site/open', 'fr/mart_1_by_month.html')}")
+    for wide in (table for table in tab.locator(".scroll").all() if table.evaluate("each => each.scrollWidth > each.clientWidth + 40")):
+        assert wide.locator(".swipe").is_visible() and "→" in wide.locator(".swipe").inner_text()
+        assert wide.evaluate("each => getComputedStyle(each).backgroundAttachment") == "local, local, scroll, scroll"
+        assert wide.get_attribute("tabindex") == "0" and wide.get_attribute("role") == "region" and wide.get_attribute("aria-label")
+    region = tab.locator(".scroll:has(#rows)")
+    region.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_timeout(500)
+    assert region.evaluate("each => each.scrollLeft") > 0
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    assert not region.locator(".swipe").is_visible()
+    context.close()
 
 
 @pytest.mark.parametrize("is_on", [True, False])

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ FEW = 20  # rows of which a change says nothing
 MOST_ROWS = 500
 MOST_PERIODS = 36
 MOST_POINTS = 300
+FILE = "{file}"  # stands for the published file in the query of a figure
 COUNT = Column("rows", "bigint", {"fr": "Lignes", "en": "Rows"}, {}, None, "measured", (), "sum", None)
 
 Period = dt.date | int
@@ -39,7 +41,7 @@ class Figure:
     change: float | None = None
     lacking: int = 0
     before: float | None = None
-    sql: str = ""  # what gives it again from the published file
+    sql: str = ""  # what gives it again from the published file, FILE
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ class _Reading:
         total = "count(*)" if column is COUNT else f"sum({name})"
         if column.aggregate == "mean":
             total = f"sum({name} * {weight}) / sum({weight}) filter (where {name} is not null)"
-        sql = f"select {total} from {self.card.name}"
+        sql = f"select {total} from {FILE}"
         if window is None or self.time is None:
             return sql
         of = self.time.name if self.card.is_yearly or self.time.name.startswith("month") else f"date_trunc('month', {self.time.name})"
@@ -439,8 +441,8 @@ class _Reading:
         row = cursor.fetchone()
         if row is None:
             return None
-        told = dict(zip(names, row, strict=True))
-        return Answer(told.get("value", row[0]), told.get("before"), told.get("unit"))
+        told: dict[str, Any] = {name: float(value) if isinstance(value, Decimal) else value for name, value in zip(names, row, strict=True)}
+        return Answer(told.get("value", told[names[0]]), told.get("before"), told.get("unit"))
 
 
 def _months(month: Period, count: int) -> dt.date:

@@ -99,8 +99,9 @@ class _Following:
         zones = Path(territory.zones) if territory.zones else self._synthetic_zones() if journal.is_synthetic else None
         of_zones = _sha(zones.read_bytes()) if zones and zones.exists() else ""
         place_of_zones = str(zones) if zones else None
+        are_made_up = bool(of_zones) and not territory.zones
         own = (territory.languages, territory.use_cases)
-        self.place = Place(territory.name, access_class, *own, journal.is_synthetic, place_of_zones, of_zones)
+        self.place = Place(territory.name, access_class, *own, journal.is_synthetic, place_of_zones, of_zones, are_made_up)
         self.mark = _read_mark(lake, journal, self.folder)
         self.site = Site(access_class, lake.path(self.folder, "index.html"))
         self.new: dict[str, tuple[str, str]] = {}
@@ -266,23 +267,28 @@ class _Following:
         visible = seen_by(self.access_class, CLASSES)
         since = {name: entry["at"] for entry in self.journal.of("publication") for name in entry["withheld"]}
         withheld = [
-            (cards.get(name, name), since[name], _reasons(record))
+            (name, since[name], _reasons(record))
             for name, record in sorted(still_withheld(self.journal).items())
             if record["class"] in visible and (name not in cards or cards[name].access_class in visible)
         ]
         not_here = [card for card in cards.values() if card.access_class not in visible]
+        told = {name for name, *_ in withheld} | standing_publications(self.journal).keys()
+        awaited = [card for name, card in cards.items() if card.access_class in visible and name not in told]
         loads = list(self.journal.loads().values())
         last = {name: max((load["read_at"] for load in self.journal.accepted(name)), default=None) for name in self.bricks}
         origins = [(origin_of(brick), last[name]) for name, brick in sorted(self.bricks.items()) if brick.meta.status != "retired"]
         titles = {name: origin_of(brick).title for name, brick in self.bricks.items()}
-        home = _summed([code_digest(), repr(self.place), made_of, repr(withheld), repr(not_here)])
+        not_yet = [(card, [origin for origin in card.origins if last.get(origin.name) is None]) for card in awaited]
+        home = _summed([code_digest(), repr(self.place), made_of, repr(withheld), repr(not_here), repr(not_yet)])
         census = _summed([code_digest(), repr(self.place), repr(origins)])
         publications = [entry for entry in self.journal.of("publication") if "build" in entry]
         runs = _summed([code_digest(), repr(self.place), [each["seq"] for each in [*loads, *publications]], repr(titles)])
         for code, language in pages.languages.items():
 
             def at(*, is_root: bool, language: Language = language) -> bytes:
-                return pages.home(language, [(each, figures(name)) for name, each in shown.items()], withheld, not_here, is_root=is_root)
+                told = [(each, figures(name)) for name, each in shown.items()]
+                why = [(cards.get(name, name), at, reasons) for name, at, reasons in withheld]
+                return pages.home(language, told, why, not_here, not_yet, is_root=is_root)
 
             if code == self.place.languages[0]:
                 self._page("index.html", home, functools.partial(at, is_root=True))

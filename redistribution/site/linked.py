@@ -37,6 +37,7 @@ class Place:
     is_synthetic: bool
     zones: str | None = field(default=None, repr=False)  # where they stand says nothing of what they are
     zones_digest: str = ""
+    are_zones_made_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Download:
     href: str
     label: str
     size: int
+
+    @property
+    def name(self) -> str:
+        """The name under which a reader keeps it; its folder, of a mart of several files, is a part of it."""
+        return self.href.removeprefix("data/").replace("/", "-")
 
 
 def dataset(language: Language, place: Place, standing: Standing, figures: Figures, downloads: Sequence[Download]) -> Markup:

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import html
 import itertools
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from markupsafe import Markup
 from redistribution.meta import listed_of
 from redistribution.site import draw, linked
 from redistribution.site.cards import FEW_VALUES, Card, Column, Origin
-from redistribution.site.figures import COUNT, MOST_POINTS, Answer, Chart, Entity, Figure, Figures, read_zones
+from redistribution.site.figures import COUNT, FILE, MOST_POINTS, Answer, Chart, Entity, Figure, Figures, read_zones
 from redistribution.site.linked import Download, Place, Standing
 from redistribution.site.period import whole_of
 from redistribution.site.words import Language, is_share, scaled
@@ -72,7 +73,7 @@ class Pages:
                 here=f"{language.code}/" if is_root else "", **_shared(), **told,
             )
         )  # fmt: skip
-        return text.encode()
+        return _with_words(language, text).encode()
 
     def mart(self, language: Language, standing: Standing, figures: Figures, downloads: Sequence[Download]) -> bytes:
         """Render the page of a mart; rows are left out until it is no larger than a page may be."""
@@ -91,10 +92,14 @@ class Pages:
         shown: Sequence[tuple[Standing, Figures]],
         withheld: Sequence[tuple[Card | str, str, str]],
         not_here: Sequence[Card],
+        not_yet: Sequence[tuple[Card, Sequence[Origin]]],
         *,
         is_root: bool = False,
     ) -> bytes:
-        """Render the home: the policies that have a mart, their questions and figures, what is withheld, what is not shown."""
+        """Render the home: the policies that have a mart, their questions and figures, what is withheld, what is not shown.
+
+        `not_yet` are the marts without rows so far, each with its sources that were never read.
+        """
         policies: dict[str, dict[str, Any]] = {}
         for standing, figures in shown:
             card = standing.card
@@ -117,9 +122,13 @@ class Pages:
             }
             for card in not_here
         ]
+        awaited = []
+        for card, unread in not_yet:
+            titles = ", ".join(language.pick(origin.title) for origin in unread)
+            awaited.append({"label": card.label, "why": language("not_read_yet", titles) if unread else language("no_row_yet")})
         return self.render(
             "home", language, "index.html", is_root=is_root, policies=list(policies.values()), withheld=told, not_here=absent,
-            linked=linked.catalogue(language, self.place, [standing for standing, _ in shown], is_root=is_root),
+            not_yet=awaited, linked=linked.catalogue(language, self.place, [standing for standing, _ in shown], is_root=is_root),
         )  # fmt: skip
 
     def bricks(self, language: Language, origins: Sequence[tuple[Origin, str | None]]) -> bytes:
@@ -131,7 +140,7 @@ class Pages:
             fresh = language("last_read", language.date(read_at)) if read_at else language("never_read")
             cells = [
                 _cell(origin.producer),
-                _cell(origin.licence),
+                _cell(language.of("licences", origin.licence)),
                 _cell(language.of("cadences", origin.cadence)),
                 _cell(fresh, sort=read_at or ""),
             ]
@@ -218,7 +227,7 @@ def _mart(
         "decision": _decision(card),
         "fresh": _fresh(language, standing, figures),
         "is_late": standing.is_late,
-        "licences": ", ".join(sorted({origin.licence for origin in card.origins})),
+        "licences": ", ".join(sorted({language.of("licences", origin.licence) for origin in card.origins})),
         "withheld": language("verdict_withheld", language.date(standing.withheld[0]), standing.withheld[1]) if standing.withheld else None,
         "window": _window(language, card, figures),
         "period": figures.window,
@@ -229,26 +238,26 @@ def _mart(
         "map": _map(language, card, figures, place),
         "entities": _entities(language, card, figures),
         "rows": _rows(language, card, figures, budget, has_receipt=standing.receipt is not None),
-        "queries": [(language.pick(figure.column.label), figure.sql) for figure in figures.figures],
+        "queries": [(language.pick(figure.column.label), figure.sql.replace(FILE, _file(card, downloads))) for figure in figures.figures],
         "downloads": [
-            {"href": each.href, "label": each.label, "size": f"{language.number(max(1, round(each.size / 1000)))} {language('kilobytes')}"}
+            {
+                "href": each.href, "name": each.name, "label": each.label,
+                "size": f"{_kilobytes(language, each.size)} {language('kilobytes')}",
+            }
             for each in downloads
         ],
         "no_csv": not any(each.href.endswith(".csv") for each in downloads),
         "linked": linked.dataset(language, place, standing, figures, downloads),
         "estimated": ", ".join(language.pick(column.label) for column in card.estimated),
+        "label_of": lambda name: language.pick(card.columns[name].label) if name in card.columns else name,
         "unit_of": lambda unit: _unit(language, card, unit, is_told=True),
-        "grain": ", ".join(language.pick(card.columns[name].label).lower() for name in card.grain if name in card.columns),
+        "grain": ", ".join(_lower(language.pick(card.columns[name].label)) for name in card.grain if name in card.columns),
         "reasons": reasons,
         "origins": [_origin(language, origin, standing) for origin in card.origins],
         "verdict": language("verdict_accepted", language.date(standing.at), record["accepted_because"])
         if record.get("accepted_because")
         else language("verdict_published", language.date(standing.at)),
-        "completeness": language(
-            "completeness_is", language.share(figures.completeness), language.number(figures.low_rows), language.number(figures.in_window)
-        )
-        if figures.completeness is not None
-        else _told(language, card, "completeness_why") or language("completeness_unknown"),
+        "completeness": _completeness(language, card, figures),
         "warnings": (record.get("profile") or {}).get("warnings", []),
         "lineage": [(language.of("layers", layer), names) for layer, names in card.lineage.items()],
         "receipt": {
@@ -279,6 +288,24 @@ def _summary(language: Language, standing: Standing, figures: Figures) -> dict[s
         "access_class": card.access_class,
         "withheld": standing.withheld,
     }
+
+
+def _completeness(language: Language, card: Card, figures: Figures) -> str:
+    if figures.completeness is None:
+        return _told(language, card, "completeness_why") or language("completeness_unknown")
+    low, count = language.number(figures.low_rows), language.number(figures.in_window)
+    return language("completeness_is", language.share(figures.completeness), low, count, language.share(whole_of(card)))
+
+
+def _lower(text: str) -> str:
+    """Write a title within a sentence; what is in capitals stays so."""
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]
+
+
+def _file(card: Card, downloads: Sequence[Download]) -> str:
+    """Name the file to download as DuckDB reads it where it was saved; all of them, of a mart of several."""
+    names = [each.name for each in downloads if each.name.endswith(".parquet")]
+    return f"'{names[0]}'" if len(names) == 1 else f"'{card.name}-*.parquet'"
 
 
 def _decision(card: Card) -> dict[str, str]:
@@ -324,9 +351,9 @@ def _figure(language: Language, card: Card, figure: Figure, figures: Figures) ->
         marks.append(f"{language('incomplete')}{language('colon')}{language('incomplete_because', language.share(figures.completeness))}")
     notes = []
     if figure.lacking and column.empty_means == "not_concerned":
-        notes.append(language("not_concerned_rows", language.number(figure.lacking)))
+        notes.append(language.count("not_concerned_rows", figure.lacking))
     elif figure.lacking:
-        marks.append(f"{language('incomplete')}{language('colon')}{language('lacking', language.number(figure.lacking))}")
+        marks.append(f"{language('incomplete')}{language('colon')}{language.count('lacking', figure.lacking)}")
     if column.nature == "estimated":
         marks.append(language("estimated"))
     label = language("count_title") if column is COUNT else language.pick(column.label)
@@ -363,6 +390,8 @@ def _questions(language: Language, card: Card, figures: Figures) -> list[dict[st
             unit, factor = scaled(answer.unit, abs(value)) if is_figure else (answer.unit or "", 1.0)
             told["shown"] = language.number(value if factor == 1 else value / factor) if is_figure else str(value)
             told |= {"raw": str(value), "unit": _unit(language, card, unit), "change": ""}
+            if is_figure and unit == "%":
+                told |= {"shown": language.share(value / 100), "unit": ""}
             if is_figure and answer.before:
                 told["change"] = language("change", language.share(value / answer.before - 1, is_signed=True))
         found.append(told)
@@ -457,7 +486,7 @@ def _map(language: Language, card: Card, figures: Figures, place: Place) -> dict
     keys += [_legend(language("no_data"))] if lacks else []
     nothing = language("no_data")
     svg = draw.zones(zones, points, title, cuts, nothing) if is_zoned else draw.points(list(points.values()), title, cuts)
-    return {"title": title, "svg": svg, "legend": keys}
+    return {"title": title, "svg": svg, "legend": keys, "note": language("made_up_zones") if is_zoned and place.are_zones_made_up else ""}
 
 
 def _entities(language: Language, card: Card, figures: Figures) -> dict[str, Any] | None:
@@ -494,7 +523,7 @@ def _entities(language: Language, card: Card, figures: Figures) -> dict[str, Any
     caption = language("by_caption", window[0].upper() + window[1:])
     if len(rows) < len(figures.entities):
         caption = f"{caption} {len(rows)} / {len(figures.entities)}."
-    return {"title": language("by", subject.lower()), "heads": heads, "rows": Markup("".join(rows)), "caption": caption}
+    return {"title": language("by", _lower(subject)), "heads": heads, "rows": Markup("".join(rows)), "caption": caption}
 
 
 def _rows(language: Language, card: Card, figures: Figures, budget: int, *, has_receipt: bool) -> dict[str, Any] | None:
@@ -555,7 +584,7 @@ def _origin(language: Language, origin: Origin, standing: Standing) -> dict[str,
     refused, total = standing.refused.get(origin.name, (0, 0))
     counted = language("refused_are", language.number(refused), language.number(total), language.share(refused / total)) if total else ""
     return {
-        "title": language.pick(origin.title), "producer": origin.producer, "licence": origin.licence,
+        "title": language.pick(origin.title), "producer": origin.producer, "licence": language.of("licences", origin.licence),
         "cadence": language.of("cadences", origin.cadence), "refused": counted,
     }  # fmt: skip
 
@@ -564,6 +593,19 @@ def _cell(text: str, *, is_number: bool = False, sort: str | None = None) -> str
     """Write a cell; HTML needs no end of it."""
     order = f' data-v="{html.escape(sort)}"' if sort is not None else ""
     return f"<td{' class=n' if is_number else ''}{order}>{html.escape(text)}"
+
+
+def _with_words(language: Language, text: str) -> str:
+    """Explain the words of the trade that a page uses, at its end; a link beside its title leads there."""
+    said = re.sub(r"<(style|script)\b.*?</\1>|<code>.*?</code>|<[^>]*>", " ", text, flags=re.DOTALL)
+    found = [
+        (word.partition("|")[0], told)
+        for word, told in language.words["glossary"].items()
+        if re.search(rf"\b({word.replace(' / ', '|')})(?!h)", said)
+    ]
+    parts: Any = _environment().get_template("parts.html").module
+    link, words = (parts.words_link(language), parts.words(language, found)) if found else ("", "")
+    return text.replace("<!--words-link-->", str(link), 1).replace("<!--words-->", str(words), 1)
 
 
 def _hash(text: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from ingestion.lake import quoted
 from redistribution.site.cards import Card
 
 WHOLE = 0.9  # mean completeness from which a month is complete, and a figure told as such
 WHOLE_YEAR = 0.98  # a year that lacks one of its twelve months is at 0.92
-MARK = "{period}"  # stands for the SELECT in the query of a question
+MARK = "{period}"  # stands for the SELECT in the query of a question, after the column that dates a row
+USED = re.compile(r"([\w.]+)\s+(?:not\s+)?in\s*\{period\}|\{period\}", re.IGNORECASE)
 
 
 def whole_of(card: Card) -> float:
@@ -25,7 +29,7 @@ def period_of(card: Card, held: set[str] | None = None, *, or_best: bool = False
     """
     assert card.time is not None
     time, completeness = _plain(card.time.name), card.completeness
-    period = time if card.is_yearly or card.time.name.startswith("month") else f"cast(date_trunc('month', {time}) as date)"
+    period = time if _is_of_periods(card) else _month_of(time)
     known = f"avg({_plain(completeness.name)})" if completeness and completeness.name in (held or card.columns) else None
     is_complete = f"{known} >= {whole_of(card)}" if known else "true"
     last, length = f"max(case when {is_complete} then {period} end) over ()", "1" if card.is_yearly else "interval 12 month"
@@ -40,8 +44,32 @@ def period_of(card: Card, held: set[str] | None = None, *, or_best: bool = False
 
 
 def with_period(sql: str, card: Card) -> str:
-    """Write the query of a question with the period of its mart, where it says `{period}`."""
-    return sql.replace(MARK, f"({period_of(card)})") if MARK in sql else sql
+    """Write the query of a question with the period of its mart, where it says `{period}`: of a mart by day, the days of those months."""
+    if MARK not in sql:
+        return sql
+    period = period_of(card)
+    if card.time and not _is_of_periods(card):
+        time = _plain(card.time.name)
+        period = f"select {time} from {_plain(card.name)} where {_month_of(time)} in ({period})"
+    return sql.replace(MARK, f"({period})")
+
+
+def misuses(sql: str, card: Card) -> Iterator[tuple[str, str]]:
+    """Give what is wrong with each `{period}` of a query, and the mend: compared with another column, it leaves rows out in silence."""
+    for used in USED.finditer(sql):
+        if card.time is None:
+            yield "says {period}, and no column of the mart dates a row", "take it away, or name that column: `display: {time: ...}`"
+        elif (used[1] or "").rpartition(".")[2].lower() != card.time.name.lower():
+            yield f"compares {used[1] or 'an expression'} with {{period}}", f"where {card.time.name} in {{period}}"
+
+
+def _is_of_periods(card: Card) -> bool:
+    """Say whether what dates a row is the period itself, a year or the first day of a month; else it is a day."""
+    return card.is_yearly or (card.time is not None and card.time.name.startswith("month"))
+
+
+def _month_of(time: str) -> str:
+    return f"cast(date_trunc('month', {time}) as date)"
 
 
 def _plain(name: str) -> str:

@@ -34,6 +34,10 @@ class Language:
         """Say something, with its values."""
         return str(self.words[key]).format(*values)
 
+    def count(self, key: str, number: int) -> str:
+        """Say something of a number, as it is said of one where it is one."""
+        return self(f"{key}_one" if number == 1 else key, self.number(number))
+
     def of(self, group: str, key: str) -> str:
         """Say one of a group of words; the key itself where the group has none."""
         return str(self.words[group].get(key, key))

@@ -62,7 +62,16 @@ select
     comparisons.absolute_value_kwh_per_m2,
     round(
         comparisons.kwh_pci_per_m2 - comparisons.absolute_value_kwh_per_m2, 1
-    ) as gap_to_absolute_kwh_per_m2
+    ) as gap_to_absolute_kwh_per_m2,
+    -- Either way of the decree meets the milestone; judged on the gaps as shown.
+    case
+        when gap_to_target_share <= 0 then 'met_relative'
+        when gap_to_absolute_kwh_per_m2 <= 0 then 'met_absolute'
+        when gap_to_target_share > 0 and gap_to_absolute_kwh_per_m2 > 0
+            then 'not_met'
+        when coalesce(gap_to_target_share, gap_to_absolute_kwh_per_m2) > 0
+            then 'not_met_known_way'
+    end as milestone_state
 
 from entities
 inner join comparisons
