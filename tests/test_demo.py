@@ -27,6 +27,7 @@ from redistribution.site.figures import Marts
 from redistribution.site.receipt import Prover
 from tests.fixtures.chromium import opened
 from tests.fixtures.metrics import Metrics
+from tests.test_leave import left, of_the_page
 
 
 def demo(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -274,6 +275,31 @@ def metrics_equal_their_marts(lake: Lake) -> None:
                 shown += 1
     marts.close()
     assert shown >= 12, "most metrics are key figures of a page"
+
+
+def test_a_city_that_leaves_builds_the_same_marts_without_the_house(ran: tuple[Path, str], tmp_path: Path) -> None:
+    left(str(ran[0]), tmp_path, str(PROJECT / "territory.yml"))
+    (tmp_path / "profiles.yml").write_text(of_the_page("yaml").replace("left.duckdb", str(tmp_path / "left.duckdb")), encoding="utf-8")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRA_", "DBT_"))}
+    told = {
+        "ORCHESTRA_MATERIALIZED": "table",
+        "DBT_PROFILES_DIR": str(tmp_path),
+        "DBT_TARGET_PATH": str(tmp_path),
+        "DBT_LOG_PATH": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--exclude-resource-type", "unit_test"]
+    done = subprocess.run(command, cwd=PROJECT, env=clean | told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    with duckdb.connect(str(tmp_path / "left.duckdb"), read_only=True) as connection:
+        connection.execute(f"attach '{ran[0] / 'state' / 'warehouse.duckdb'}' as ours (read_only)")
+        marts = [name for (name,) in connection.execute(
+            "select table_name from duckdb_tables() where schema_name = 'marts' and database_name = 'ours'"
+        ).fetchall()]  # fmt: skip
+        assert len(marts) == len(list((PROJECT / "dbt_project/models/marts").rglob("*.sql")))
+        for mart in marts:
+            for one, other in (("ours", '"left"'), ('"left"', "ours")):
+                differ = connection.execute(f"from {one}.marts.{mart} except all from {other}.marts.{mart}").fetchall()
+                assert differ == [], f"{mart}: {one} alone: {differ[:3]}"
 
 
 def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tuple[Path, str]) -> None:

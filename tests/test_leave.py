@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import yaml
 
 from ingestion.brick import PROJECT, Brick
 from ingestion.steward import accept_load, drop_load
@@ -18,16 +19,20 @@ CSV = {"format": "csv", "path": "*.csv"}
 KEY = ("id", "day")
 
 
-def left(house: House) -> Path:
-    """Run the script of the page; give the database that it made."""
-    page = (PROJECT / "docs" / "leave.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    path, database = house.folder / "leave.py", house.folder / "left.duckdb"
-    path.write_text(script, encoding="utf-8")
-    assert "import ingestion" not in script
-    # -I: neither this folder nor PYTHONPATH is seen, and an import of ours would fail.
-    subprocess.run([sys.executable, "-I", str(path), house.lake.root, str(database)], check=True, capture_output=True, cwd=house.folder)
-    return database
+def left(lake: str, folder: Path, *told: str) -> Path:
+    """Run the script of the page in a folder; give the database that it made."""
+    (folder / "leave.py").write_text(of_the_page("python"), encoding="utf-8")
+    # -S and -I: of Python's packages only those that the script needs are seen, none of ours.
+    packages = {str(Path(package.__file__).parents[1]) for package in (duckdb, yaml)}
+    run = f"import runpy, sys; sys.path += {sorted(packages)}; runpy.run_path('leave.py', run_name='__main__')"
+    command = [sys.executable, "-I", "-S", "-c", run, lake, "left.duckdb", *told]
+    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    return folder / "left.duckdb"
+
+
+def of_the_page(language: str) -> str:
+    (told,) = re.findall(rf"```{language}\n(.*?)```", (PROJECT / "docs" / "leave.md").read_text(encoding="utf-8"), re.DOTALL)
+    return str(told)
 
 
 def rows_left(database: Path, columns: str) -> list[tuple[Any, ...]]:
@@ -65,13 +70,13 @@ def test_all_accepted_rows_are_read_by_the_script_of_the_page_alone(house: House
     accept_load(house.lake, house.journal, house.journal.refused()[0], "It is right.")
     house.journal.append("erase", brick="town", table="t", keys=[{"id": "B", "day": "2025-01-02"}])
 
-    columns = "id, day, value, place, told, _row, _read_at, _load_id"
+    columns = "id, day, value, place, told, _file, _row, _read_at, _load_id"
     kept = house.rows(today, "t", columns)
     assert [(row[0], *row[2:4]) for row in kept] == [
         ("A", 1.0, None), ("A", 1.5, "north"), ("D", 4.0, None), ("E", 5.0, None),
         ("F", 6.5, "south"), ("H", 8.0, "west"),
     ]  # fmt: skip
-    assert rows_left(left(house), columns) == kept
+    assert rows_left(left(house.lake.root, house.folder), columns) == kept
 
 
 def test_a_table_without_rows_keeps_its_columns_and_types(house: House) -> None:
@@ -79,7 +84,7 @@ def test_a_table_without_rows_keeps_its_columns_and_types(house: House) -> None:
     house.drop("1.csv", "id,v\nA,1\n")
     house.land(brick)
     house.journal.append("erase", brick="town", table="t", keys=[{"id": "A"}])
-    database = left(house)
+    database = left(house.lake.root, house.folder)
     assert rows_left(database, "id, v") == []
     with duckdb.connect(str(database), read_only=True) as connection:
         assert connection.execute("select column_name, column_type from (describe town.t) limit 2").fetchall() == [

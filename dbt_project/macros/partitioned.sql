@@ -132,12 +132,15 @@
 {% endmacro %}
 
 {# Called after dbt has built what the house does not write itself: children are touched when the content has another digest,
-   or the SELECT of a view. What is not known here has its children computed whole. #}
+   or the SELECT of a view. What is not known here has its children computed whole. A warehouse without our books (docs/leave.md)
+   has nothing to be told. #}
 {% macro orchestra_built() %}
     {%- set made_as = config.get('materialized') -%}
-    {%- if execute and made_as == 'view' -%}
+    {%- set books = "select count(*) from information_schema.tables where table_schema = 'meta' and table_name = 'built'" -%}
+    {%- if not execute or made_as not in ('view', 'table', 'incremental', 'seed') or orchestra_row(books)[0] == 0 -%}
+    {%- elif made_as == 'view' -%}
         {%- do orchestra_book(made_as, local_md5(sql), []) -%}
-    {%- elif execute and made_as in ('table', 'incremental', 'seed') -%}
+    {%- else -%}
         {%- set found = orchestra_row('select ' ~ orchestra_digest(this) ~ ' from ' ~ this) -%}
         {%- set fingerprint = local_md5(orchestra_shape(this) ~ found[0] ~ ' ' ~ found[1]) -%}
         {%- set before = orchestra_row(
