@@ -18,7 +18,7 @@ from prefect.schedules import Cron
 from prefect.states import Completed, Failed, Running
 
 from expectations import docs
-from flows import report, steps
+from flows import desk, report, steps
 from flows.cadence import CRONS, next_run, scheduled
 from ingestion.brick import read_bricks, read_territory
 from ingestion.footprint import METHOD, Footprint
@@ -156,7 +156,7 @@ def deployments() -> list[Any]:
 
 def serve_deployments() -> None:
     """Serve every schedule until it is interrupted; runs take the lake one after the other."""
-    prefect.serve(*deployments(), pause_on_shutdown=False, limit=RUNS_AT_ONCE)
+    prefect.serve(*deployments(), *desk.deployments(), pause_on_shutdown=False, limit=RUNS_AT_ONCE)
 
 
 def crash_interrupted(lake: Lake) -> list[str]:
