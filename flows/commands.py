@@ -169,8 +169,9 @@ def loads_list(options: Namespace) -> None:
 
     def row(load: Entry) -> report.Row:
         verdict = load["verdict"] if load["dropped"] is None else f"gone, was {load['verdict']}"
-        said = [*load["reasons"], *([f"accepted: {load['accepted_because']}"] if "accepted_because" in load else [])]
-        said += [f"dropped: {load['dropped']}"] if load["dropped"] else []
+        said = [f"dropped: {load['dropped']}"] if load["dropped"] else []
+        said += [f"accepted: {load['accepted_because']}"] if "accepted_because" in load else []
+        said += load["reasons"]  # last: a cell is cut
         return {
             "load": load["load_id"],
             "verdict": verdict,
