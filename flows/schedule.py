@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Cadence: TypeAlias = str
 else:
     BrickName = Literal[tuple(read_bricks())]
-    Cadence = Literal[tuple(scheduled())]
+    Cadence = Literal[tuple({**CRONS, **scheduled()})]
 
 
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
@@ -114,7 +114,7 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
         bricks: only these bricks, whatever their cadence
     """
     due = scheduled()
-    chosen = bricks or [brick.name for group in ([due[cadence]] if cadence else due.values()) for brick in group]
+    chosen = bricks or [brick.name for group in ([due.get(cadence, [])] if cadence else due.values()) for brick in group]
     lake = Lake()
     with _turn(lake):
         meter, run_id = Footprint(), steps.new_run_id()
