@@ -42,6 +42,7 @@ check: venv ## ruff, import-linter, types, sqlfluff, dbt-bouncer, bricks, size o
 	$(BIN)/sqlfluff lint dbt_project/models --disable-progress-bar
 	$(BIN)/orchestra bricks check
 	$(BIN)/python -m tests.check_dbt
+	$(BIN)/python -m tests.check_deploy
 	$(BIN)/python -m tests.engine_size
 
 up: venv ## Prefect with its UI, the schedules of all bricks served, on 127.0.0.1 (Ctrl-C stops all of it)

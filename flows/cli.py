@@ -19,6 +19,9 @@ ENVIRONMENT = """environment:
   ORCHESTRA_MEMORY, ORCHESTRA_THREADS   limits of DuckDB (default: 500MB, 4 at most)
   ORCHESTRA_PREFECT_PORT       port of Prefect and its UI, served by `orchestra up` (default: 4200); Data Docs take the one that follows
   ORCHESTRA_DOCS_URL           where Data Docs are served by another server than that (the folder data_docs/ of the state)
+  ORCHESTRA_ALERT_WEBHOOK, ORCHESTRA_ALERT_TOKEN, ORCHESTRA_ALERT_MAIL   who is told what needs a hand, by runs on schedules
+  ORCHESTRA_SMTP, ORCHESTRA_MAIL_FROM    smtp://user:password@host:port that mails go through, and who they are from
+  ORCHESTRA_DEPOSITOR_<BRICK>  mail address of who deposits a brick, for its refused rows
 exit status: 0 done (refused rows are no failure), 1 a load refused, a mart withheld or a step failed, 2 misuse"""
 
 
@@ -89,12 +92,16 @@ def _parser() -> argparse.ArgumentParser:
     command(bricks, "show", "show a brick", "bricks_show", json).add_argument("brick", nargs=1)
     command(bricks, "check", "check every brick's YAML", "bricks_check")
     loads = group("loads", "the loads of the journal")
-    command(loads, "list", "list the loads", "loads_list", json, choice)
+    command(loads, "list", "list the loads", "loads_list", json, choice).add_argument(
+        "--all", action="store_true", help="those dropped, or read again since, too"
+    )
     show = command(loads, "show", "show a load and its refused rows", "loads_show", json, load)
     show.add_argument("--limit", type=int, default=20, help="refused rows shown by table (default 20)")
-    accept = command(loads, "accept", "accept a refused load", "loads_accept", load)
-    accept.add_argument("--why", required=True, help="why the refusal does not stand")
+    command(loads, "accept", "accept a refused load", "loads_accept", load).add_argument(
+        "--why", required=True, help="why the refusal does not stand"
+    )
     drop = command(loads, "drop", "take a load away, and delete its files", "loads_drop", load)
+    drop.add_argument("--why", help="why it is dropped; `loads list --all` shows it")
     way = drop.add_mutually_exclusive_group(required=True)
     way.add_argument("--refetch", action="store_true", help="put the cursor back: the next run reads the same again")
     way.add_argument("--forget", action="store_true", help="leave the cursor where it is")

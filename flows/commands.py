@@ -167,12 +167,28 @@ def schema(_: Namespace) -> None:
 def loads_list(options: Namespace) -> None:
     """Print the loads of the bricks that were chosen."""
     chosen = _chosen(options)
-    loads = [load for load in Journal(Lake()).loads().values() if load["brick"] in chosen]
-    rows = [
-        {"load": load["load_id"], "verdict": load["verdict"], "read_at": load["read_at"], **report.row_counts([load]),
-         "why": "; ".join(load["reasons"])}
-        for load in loads
-    ]  # fmt: skip
+    journal = Journal(Lake())
+    loads = [{**load, "dropped": None} for load in journal.loads().values() if load["brick"] in chosen]
+    if options.all:
+        stand, drops = {load["load_id"] for load in loads}, {drop["load_id"]: drop for drop in journal.of("drop")}
+        gone = {load["load_id"]: load for load in journal.of("load") if load["brick"] in chosen and load["load_id"] not in stand}
+        loads += [{**load, "dropped": drops.get(load_id, {}).get("why", "")} for load_id, load in gone.items()]
+        loads.sort(key=lambda load: load["load_id"])
+
+    def row(load: Entry) -> report.Row:
+        verdict = load["verdict"] if load["dropped"] is None else f"gone, was {load['verdict']}"
+        said = [f"dropped: {load['dropped']}"] if load["dropped"] else []
+        said += [f"accepted: {load['accepted_because']}"] if "accepted_because" in load else []
+        said += load["reasons"]  # last: a cell is cut
+        return {
+            "load": load["load_id"],
+            "verdict": verdict,
+            "read_at": load["read_at"],
+            **report.row_counts([load]),
+            "why": "; ".join(said),
+        }
+
+    rows = [row(load) for load in loads]
     _print(options, loads, report.table(rows))
 
 
@@ -215,7 +231,7 @@ def marts_accept(options: Namespace) -> None:
 def loads_drop(options: Namespace) -> None:
     """Drop a load."""
     lake, journal, load = _of_load(options.load)
-    seq = drop_load(lake, journal, load, refetch=options.refetch)
+    seq = drop_load(lake, journal, load, refetch=options.refetch, why=options.why)
     count = report.row_counts([load])["kept"]
     told = "it is read again" if options.refetch else f"its {count:,} rows are given up: they are not read again"
     print(f"load {options.load} dropped (journal entry {seq}): {told}; next: orchestra run --brick {load['brick']}")

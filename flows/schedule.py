@@ -18,7 +18,7 @@ from prefect.schedules import Cron
 from prefect.states import Completed, Failed, Running
 
 from expectations import docs
-from flows import report, steps
+from flows import desk, report, steps
 from flows.cadence import CRONS, next_run, scheduled
 from ingestion.brick import read_bricks, read_territory
 from ingestion.footprint import METHOD, Footprint
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Cadence: TypeAlias = str
 else:
     BrickName = Literal[tuple(read_bricks())]
-    Cadence = Literal[tuple(scheduled())]
+    Cadence = Literal[tuple({**CRONS, **scheduled()})]
 
 
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
@@ -114,7 +114,7 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
         bricks: only these bricks, whatever their cadence
     """
     due = scheduled()
-    chosen = bricks or [brick.name for group in ([due[cadence]] if cadence else due.values()) for brick in group]
+    chosen = bricks or [brick.name for group in ([due.get(cadence, [])] if cadence else due.values()) for brick in group]
     lake = Lake()
     with _turn(lake):
         meter, run_id = Footprint(), steps.new_run_id()
@@ -156,7 +156,7 @@ def deployments() -> list[Any]:
 
 def serve_deployments() -> None:
     """Serve every schedule until it is interrupted; runs take the lake one after the other."""
-    prefect.serve(*deployments(), pause_on_shutdown=False, limit=RUNS_AT_ONCE)
+    prefect.serve(*deployments(), *desk.deployments(), pause_on_shutdown=False, limit=RUNS_AT_ONCE)
 
 
 def crash_interrupted(lake: Lake) -> list[str]:

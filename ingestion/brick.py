@@ -415,12 +415,20 @@ def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
             faults.append(str(error))
             continue
         for dataset in brick.meta.authoritative_for:
-            if (other := claims.setdefault(dataset, brick.name)) != brick.name:
-                told = f"{path.name}: `authoritative_for: {dataset}` is already claimed by {other}"
+            here = f"{path.name}:{_line_of(path, dataset)}"
+            if (other := claims.setdefault(dataset, here)) != here:
+                told = f"{here}: `authoritative_for: {dataset}` is already claimed by {other}"
                 faults.append(f"{told}. Mend: keep it in the one brick that decides.")
     if faults:
         raise BrickError("\n".join(faults))
     return bricks
+
+
+def _line_of(path: Path, dataset: str) -> int:
+    """Give the line of a brick where it claims a dataset."""
+    text = path.read_text(encoding="utf-8")
+    found = re.search(rf"authoritative_for\b.*?\b{re.escape(dataset)}\b", text, re.DOTALL)
+    return text.count("\n", 0, found.end() if found else 0) + 1
 
 
 def read_brick(path: Path) -> Brick:

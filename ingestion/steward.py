@@ -54,13 +54,13 @@ def accept_load(lake: Lake, journal: Journal, load: Entry, why: str) -> int:
         return journal.amend(load, verdict="accepted", accepted_because=why)
 
 
-def drop_load(lake: Lake, journal: Journal, load: Entry, *, refetch: bool) -> int:
-    """Drop a load and delete its files; with `refetch`, the next landing reads again from where it had started.
+def drop_load(lake: Lake, journal: Journal, load: Entry, *, refetch: bool, why: str | None = None) -> int:
+    """Drop a load and delete its files, and say `why`; with `refetch`, the next landing reads again from where it had started.
 
     Raises LakeError when another steward has dropped it since it was looked up.
     """
     with lake.lock(f"landing-{load['brick']}", wait=60):
         load = _again(journal, load)
-        seq = journal.append("drop", brick=load["brick"], load_id=load["load_id"], refetch=refetch)
+        seq = journal.append("drop", brick=load["brick"], load_id=load["load_id"], refetch=refetch, **({"why": why} if why else {}))
         lake.delete([file for record in load["tables"].values() for file in record["files"]])
     return seq

@@ -240,7 +240,9 @@ def test_a_dataset_has_one_brick_that_decides(tmp_path: Path) -> None:
     for name in ("one", "two"):
         document = source(name, shop()["sources"][0]["tables"], authoritative_for=["communes"])
         write(tmp_path, document, name)
-    with pytest.raises(BrickError, match=r"two.yml: `authoritative_for: communes` is already claimed by one. Mend: keep it in the one"):
+    with pytest.raises(
+        BrickError, match=r"two.yml:\d+: `authoritative_for: communes` is already claimed by one.yml:\d+. Mend: keep it in the one"
+    ):
         read_bricks(tmp_path)
 
 

@@ -223,6 +223,15 @@ def test_the_next_run_that_is_told_is_the_one_of_prefect(cadence: str, monkeypat
     assert next_run(brick) is None, "it is not plugged in"
 
 
+def test_what_dbt_says_of_a_failure_has_no_colours(tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: trial\nprofile: none\n", encoding="utf-8")
+    command = [sys.executable, "-m", "dbt.cli.main", "parse", "--project-dir", str(tmp_path), "--profiles-dir", str(tmp_path)]
+    for environment, is_coloured in ((dict(os.environ), True), (steps.dbt_environment(Lake(str(tmp_path / "lake"))), False)):
+        environment.pop("DBT_PROFILES_DIR", None)
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode and ("\x1b[" in done.stdout + done.stderr) is is_coloured, done.stdout + done.stderr
+
+
 def test_a_network_may_pass_and_a_declaration_may_not() -> None:
     assert steps.may_pass(SourceError("cannot be reached", may_pass=True)) and steps.may_pass(ConnectionResetError())
     assert not any(map(steps.may_pass, (SourceError("no file is a*.csv"), LakeError("two kinds of data"), BrickError("x"), ValueError())))
@@ -250,10 +259,10 @@ def test_prefect_runs_a_schedule_and_shows_what_it_did(tmp_path: Path) -> None:
         for _ in range(180):
             with contextlib.suppress(OSError):
                 found = ask("deployments/filter")
-            if len(found) == 3 or up.poll() is not None:
+            if len(found) == 7 or up.poll() is not None:
                 break
             time.sleep(1)
-        assert len(found) == 3, (tmp_path / "log").read_text()
+        assert len(found) == 7, (tmp_path / "log").read_text()
         # Readings come before the meters that they are expected of: without them, the gate withholds the marts of energy, rightly.
         for name in ("monthly", "hourly", "daily"):
             run = ask(f"deployments/{next(d['id'] for d in found if d['name'] == name)}/create_flow_run")
@@ -266,7 +275,7 @@ def test_prefect_runs_a_schedule_and_shows_what_it_did(tmp_path: Path) -> None:
             assert state == "COMPLETED", (tmp_path / "log").read_text()[-3000:]
         shown = {artifact["key"]: artifact for artifact in ask("artifacts/latest/filter")}
         rows = {f"rows-{brick}" for brick in ("insee-cog", "lora-batiments", "meteo-stations", "patrimoine-bati")}
-        assert rows | {"dbt-nodes", "marts", "footprint"} <= set(shown)
+        assert rows | {"bricks", "data-docs", "dbt-nodes", "marts", "footprint"} <= set(shown)
         assert {row["verdict"] for row in json.loads(shown["marts"]["data"])} == {"published"}
         assert {row["step"] for row in json.loads(shown["footprint"]["data"])} >= {"land meteo_stations", "build", "publish", "all"}
     finally:

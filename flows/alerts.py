@@ -1,0 +1,136 @@
+"""What a person is told when a hand is needed: once when it happens, once when it is mended; names, counts and commands, no value."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import smtplib
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from email.message import EmailMessage
+from urllib.parse import unquote, urlsplit
+
+from flows import report, steps
+from ingestion.brick import read_bricks, read_territory
+from ingestion.journal import Entry, Journal
+from ingestion.lake import Lake, LakeError, write_whole
+from redistribution.publish import still_withheld
+
+log = logging.getLogger("orchestra")
+SECONDS = 20  # that an address has to answer
+# What a run ends as that no load or mart is told for.
+BROKEN = (report.FAILED, "Crashed", "TimedOut")
+
+
+def tell(lake: Lake, run: str = "", state: str = "") -> list[str]:
+    """Tell what stands since the last time, and what is mended; give the messages that were sent.
+
+    `run` has ended in `state`. What could not be sent is told the next time; raises LakeError then.
+    """
+    sent = []
+    with lake.lock("alerts", wait=60):
+        path = lake.state_path("alerts.json")
+        told: dict[str, str] = json.loads(path.read_bytes()) if path.exists() else {}
+        now = standing(lake) | {key: text for key, text in told.items() if key.startswith("run ") and key != f"run {run}"}
+        if state in BROKEN:
+            now[f"run {run}"] = f"The run {run} ended as {state}. See it in Prefect, and: orchestra status"
+        messages = [(key, text) for key, text in now.items() if key not in told]
+        messages += [(key, f"Mended: {key}.") for key in told.keys() - now.keys()]
+        for key, text in messages:
+            if not send(text):
+                break
+            sent.append(text)
+            told = {**told, key: text} if key in now else {name: of for name, of in told.items() if name != key}
+            write_whole(path, json.dumps(told).encode())  # one by one: what is sent is not sent again when the next one fails
+    return sent
+
+
+def standing(lake: Lake) -> dict[str, str]:
+    """Say, by what it is of, what waits for a hand: loads refused or not whole, bricks that are late, marts withheld."""
+    journal, found = Journal(lake), {}
+    for name, brick in read_bricks().items():
+        for load in journal.refused(name):
+            counts = report.row_counts([load])
+            told = (
+                f"Load {load['load_id']} of {name} is refused: {counts['kept']:,} rows wait, {counts['refused']:,} are refused themselves."
+            )
+            found[f"load {load['load_id']}"] = f"{told} See: orchestra loads show {load['load_id']}"
+        for load_id, files in journal.unread(name).items():
+            told = f"Load {load_id} of {name} is not whole: {len(files)} files could not be read."
+            found[f"load {load_id}"] = f"{told} See: orchestra loads show {load_id}"
+        if late := steps.late(journal, brick):
+            found[f"brick {name}"] = f"Brick {name} is late: {late}. See: orchestra status"
+    for name, record in still_withheld(journal).items():
+        told = f"Mart {name} is withheld, for {len(record['reasons'])} reasons; readers keep the last good one."
+        found[f"mart {name}"] = f"{told} See: orchestra status; as it is: orchestra marts accept {name} --why '...'"
+    return found
+
+
+def send(text: str) -> bool:
+    """Send a message to ORCHESTRA_ALERT_WEBHOOK, and by mail to ORCHESTRA_ALERT_MAIL; False when neither is set.
+
+    Raises LakeError, which shows no address and no secret, when one does not take it.
+    """
+    hook, mail = os.environ.get("ORCHESTRA_ALERT_WEBHOOK"), os.environ.get("ORCHESTRA_ALERT_MAIL")
+    told = f"{read_territory().name}: {text}"
+    if hook:
+        headers = {"Content-Type": "application/json"}
+        if token := os.environ.get("ORCHESTRA_ALERT_TOKEN"):
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            urllib.request.urlopen(urllib.request.Request(hook, json.dumps({"text": told}).encode(), headers), timeout=SECONDS).close()
+        except (OSError, ValueError) as error:
+            status = f" {error.code}" if isinstance(error, urllib.error.HTTPError) else ""
+            raise LakeError(f"ORCHESTRA_ALERT_WEBHOOK does not take the alert ({type(error).__name__}{status}). Mend: check it") from None
+    if mail:
+        send_mail(mail, told.partition(". ")[0][:120], told)
+    if not hook and not mail:
+        log.warning("nobody is told, for neither ORCHESTRA_ALERT_WEBHOOK nor ORCHESTRA_ALERT_MAIL is set: %s", text)
+    return bool(hook or mail)
+
+
+def send_refusals(lake: Lake, load: Entry, rows: dict[str, list[dict[str, object]]]) -> int:
+    """Send the refused rows of a load to who deposits it (ORCHESTRA_DEPOSITOR_<BRICK>), as a file; give how many.
+
+    An address is not typed in a form: rows of a brick would go wherever one likes.
+    """
+    variable = f"ORCHESTRA_DEPOSITOR_{load['brick'].upper()}"
+    if not (address := os.environ.get(variable)):
+        raise LakeError(f"nobody is known who deposits {load['brick']}. Mend: set {variable} to a mail address")
+    lines = ["table;file;row;line;why"]
+    for table, found in rows.items():
+        for row in found:
+            cells = (table, row["file"], row["row"], row.get("line", ""), row["reason"])
+            lines.append(";".join('"' + str(cell).replace('"', '""') + '"' for cell in cells))
+    told = f"{len(lines) - 1} rows of what you delivered to {read_territory().name} ({load['brick']}) were refused; each with its reason."
+    name = f"refused-{load['load_id']}.csv"
+    send_mail(address, f"{load['brick']}: {len(lines) - 1} rows refused", told, {name: "\n".join(lines)})
+    return len(lines) - 1
+
+
+def send_mail(to: str, subject: str, text: str, files: dict[str, str] | None = None) -> None:
+    """Send a mail through ORCHESTRA_SMTP (smtp://user:password@host:port, or smtps://), from ORCHESTRA_MAIL_FROM; raises LakeError."""
+    parts = urlsplit(os.environ.get("ORCHESTRA_SMTP", "smtp://127.0.0.1:25"))
+    message = EmailMessage()
+    message["To"], message["Subject"] = to, subject
+    message["From"] = os.environ.get("ORCHESTRA_MAIL_FROM") or "city-orchestra@localhost"
+    message.set_content(text)
+    for name, content in (files or {}).items():
+        message.add_attachment(content.encode("utf-8-sig"), maintype="text", subtype="csv", filename=name)
+    try:
+        kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
+        with kind(parts.hostname or "127.0.0.1", parts.port or 0, timeout=SECONDS) as server:
+            if parts.scheme != "smtps" and server.has_extn("starttls"):
+                server.starttls()
+            if parts.username:
+                server.login(unquote(parts.username), unquote(parts.password or ""))
+            server.send_message(message)
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        raise LakeError(f"ORCHESTRA_SMTP does not take the mail ({type(error).__name__}). Mend: check it") from None
+
+
+def names_of(states: Iterable[str]) -> set[str]:
+    """Give the events of Prefect that tell that a run has come to one of these states."""
+    return {f"prefect.flow-run.{state}" for state in states}
