@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,20 @@ class Position:
     held: set[str] = field(default_factory=set)
     failed: dict[str, str | None] = field(default_factory=dict)
     given_up: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Position:
+        """Give a position from what `told` made of it; the first reading's from nothing."""
+        return cls(dict(told.get("at", {})), dict(told.get("known", {})), set(told.get("held", ())), dict(told.get("failed", {})))
+
+    def told(self) -> dict[str, Any]:
+        """Give what another reading starts from, as JSON."""
+        return {"at": self.at, "known": self.known, "held": sorted(self.held), "failed": self.failed}
+
+    def settle(self, record: dict[str, Any], read_by: str | None) -> None:
+        """Move to where a reading of a table ended, by its record."""
+        self.at, self.known = record["position"], {**self.known, **record["opened"]}
+        _note_files(self, record, read_by, is_held=True, is_given_up=False)
 
 
 class Journal:

@@ -221,16 +221,10 @@ class Lake:
 
     @functools.cached_property
     def s3(self) -> Any:
-        """The S3 client of this lake, from the standard AWS variables."""
-        import botocore.session
-        from botocore.config import Config
+        """The S3 client of this lake."""
+        from ingestion.s3 import access
 
-        return botocore.session.get_session().create_client(
-            "s3",
-            endpoint_url=os.environ.get("AWS_ENDPOINT_URL"),
-            region_name=os.environ.get("AWS_REGION", "us-east-1"),
-            config=Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"}),
-        )
+        return access().client()
 
     def _file(self, name: str) -> Path:
         """Give the path of an object of a lake on disk, whose folder exists."""
@@ -307,8 +301,27 @@ class Lake:
 
 
 def configure(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_private: bool = False) -> None:
-    """Set the limits of a connection (ORCHESTRA_MEMORY, ORCHESTRA_THREADS), UTC, and the lake's S3 access."""
-    connection.execute(f"set temp_directory = {literal(str(_spill(lake.state)))}")
+    """Set the limits of a connection, and the lake's S3 access."""
+    limit(connection, _spill(lake.state), is_private=is_private)
+    if lake.is_s3:
+        from ingestion.s3 import access
+
+        load_extension(connection, "httpfs")
+        access().configure(connection)
+
+
+def connect(spill: Path, *, is_private: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB with its limits set, without a lake; it spills to a folder of the caller's."""
+    import duckdb
+
+    connection = duckdb.connect()
+    limit(connection, spill, is_private=is_private)
+    return connection
+
+
+def limit(connection: duckdb.DuckDBPyConnection, spill: Path, *, is_private: bool = False) -> None:
+    """Set the limits of a connection (ORCHESTRA_MEMORY, ORCHESTRA_THREADS), UTC, and where it spills, encrypted if private."""
+    connection.execute(f"set temp_directory = {literal(str(spill))}")
     if is_private:
         # Without it DuckDB can read what is encrypted and not write it: a landing that spills would fail.
         load_extension(connection, "httpfs")
@@ -321,17 +334,6 @@ def configure(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_private: 
             raise LakeError(f"ORCHESTRA_{name} is {value!r}, which DuckDB does not take as its {option}: {error}") from error
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set autoinstall_known_extensions = false")
-    if lake.is_s3:
-        load_extension(connection, "httpfs")
-        endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-        host = endpoint.partition("://")[2].rstrip("/")
-        for name, value in {
-            "s3_access_key_id": os.environ.get("AWS_ACCESS_KEY_ID", ""),
-            "s3_secret_access_key": os.environ.get("AWS_SECRET_ACCESS_KEY", ""),
-            "s3_region": os.environ.get("AWS_REGION", "us-east-1"),
-            **({"s3_endpoint": host, "s3_url_style": "path", "s3_use_ssl": str(endpoint.startswith("https"))} if host else {}),
-        }.items():
-            connection.execute(f"set global {name} = {literal(value)}")
 
 
 @functools.cache

@@ -8,11 +8,10 @@ import functools
 import hashlib
 import itertools
 import json
-import os
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +36,7 @@ from ingestion.lake import Lake, listed, literal, quoted
 from ingestion.refusal import REFUSAL, TOLD_ROWS, UNREADABLE, first_refused, refusal
 
 if TYPE_CHECKING:
+    import dlt
     import duckdb
 
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
@@ -62,7 +62,6 @@ WORDS = {
     "timestamptz": "a date and time",
     "json": "a JSON value",
 }
-DLT_TYPES = {"string": "text", "json": "text", "boolean": "bool", "timestamptz": "timestamp"}
 
 # (lake, journal, brick, {table: (staged files, record)}, read_at) -> why the load is refused.
 Judge = Callable[[Lake, Journal, Brick, dict[str, tuple[list[Path], dict[str, Any]]], dt.datetime], list[str]]
@@ -80,8 +79,8 @@ class Landed:
 
 
 @dataclass
-class _Staged:
-    """One table on its way: local Parquet files, and what the journal will say of them."""
+class Staged:
+    """A table on its way: local Parquet files, and what the journal will say of them."""
 
     table: Table
     record: dict[str, Any]
@@ -120,34 +119,35 @@ def land_brick(
         now = dt.datetime.now(dt.UTC)
         before = list(journal.of("load", brick.name))
         load_id = f"{_after(now, [_named_at(load) for load in before]):{LOAD_ID}}-{brick.name}"
-        read_by = _read_by(brick, judged_by)
+        by = read_by(brick, judged_by)
         read_at = None
         readings: dict[str, Reading] = {}
-        staged: list[_Staged] = []
         outcome = Landed(brick.name)
         standing = journal.refused(brick.name)
-        tried = next((load for load in reversed(standing) if load.get("read_by") == read_by), None)
+        tried = next((load for load in reversed(standing) if load.get("read_by") == by), None)
+        waiting: dict[str, Position] = {}
         if not tried or _differs(lake, journal, brick, tried, work, outcome):
             for table in brick.tables:
-                position = _position(journal, brick, table, read_by)
-                reading = _read(brick, table, position, connection, work / "spool", progress)
+                position = _position(journal, brick, table, by)
+                reading = read_table(brick, table, position, connection, work / "spool", progress)
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or {name for name, _ in reading.refused_files} - position.given_up:
-                    staged.append(_stage(connection, brick, table, reading, work, read_at, position))
+                    waiting[table.name] = position
         outcome.request_count += sum(reading.request_count for reading in readings.values())
         outcome.bytes_read += sum(reading.bytes_read for reading in readings.values())
-        if staged and read_at:
+        if waiting and read_at:
+            staged, pipeline = _extract(lake, brick, load_id, connection, work, read_at, {n: (readings[n], p) for n, p in waiting.items()})
             if read_at - (clock := next(iter(readings.values())).read_at) > CLOCKS_APART:
                 staged[0].warnings.append(_told_clock(clock, before))
             for each in staged:
                 each.record |= {"profile": {"warnings": each.warnings}} if each.warnings else {}
             journal.found(read_territory().name, is_synthetic=any(reading.is_synthetic for reading in readings.values()))
-            reasons = [reason for table in staged for reason in _refusals(table)]
+            reasons = [reason for table in staged for reason in reasons_before_judging(table)]
             reasons += judge(lake, journal, brick, {t.table.name: (t.files, t.record) for t in staged}, read_at)
             sweep(lake, journal, brick)
             lake.begin(f"landing-{brick.name}", load_id)
-            book(lake, brick, load_id, staged, work)
+            _book(lake, brick, load_id, staged, pipeline)
             contract, declarations = journal.new_contract(brick, [table.table.name for table in staged])
             replaced = [load for load in standing if _covers(readings, staged, load, is_refused=bool(reasons))]
             if reasons:
@@ -161,7 +161,7 @@ def land_brick(
                 run_id=run_id,
                 verdict="refused" if reasons else "accepted",
                 reasons=reasons,
-                read_by=read_by,
+                read_by=by,
                 replaces=[load["load_id"] for load in replaced],
                 read_at=read_at.isoformat(),
                 pseudonyms=pseudonyms,
@@ -206,64 +206,59 @@ def sweep(lake: Lake, journal: Journal, brick: Brick) -> list[str]:
     return lake.sweep(f"landed/{brick.name}", f"landing-{brick.name}", lambda name: name in named or name.endswith("/init"), once)
 
 
-def book(lake: Lake, brick: Brick, load_id: str, staged: list[_Staged], work: Path) -> None:
-    """Have dlt move the staged files into the lake under `landed/<brick>/<table>/load_id=<id>/`, and record their names."""
-    tables = [table for table in staged if table.files]
-    if not tables:
-        return
+def _extract(
+    lake: Lake,
+    brick: Brick,
+    load_id: str,
+    connection: duckdb.DuckDBPyConnection,
+    work: Path,
+    read_at: dt.datetime,
+    taken: dict[str, tuple[Reading, Position]],
+) -> tuple[list[Staged], dlt.Pipeline]:
+    """Have dlt extract the tables of a brick that were read; give them as they wait to be judged, and the pipeline that holds them."""
+    from ingestion.source import extract, files_of, source_of
+
+    staged = {}
+
+    def files(table: Table) -> Iterator[Any]:
+        reading, position = taken[table.name]
+        staged[table.name] = stage(connection, brick, table, reading, work, read_at, position)
+        yield from files_of(staged[table.name])
+
+    pipeline = _pipeline(lake, brick, load_id, work)
+    extract(pipeline, source_of(brick, files, naming="ingestion.naming").with_resources(*taken))
+    return [staged[name] for name in taken], pipeline
+
+
+def _pipeline(lake: Lake, brick: Brick, load_id: str, work: Path) -> dlt.Pipeline:
+    """Give the pipeline that books a load under `landed/<brick>/<table>/load_id=<id>/`; its folder goes with the workspace."""
     import dlt
 
-    settings = {
-        "runtime.dlthub_telemetry": False,
-        "runtime.log_level": "ERROR",
-        "load.delete_completed_jobs": True,
-        "schema.naming": "ingestion.naming",
-    }
-    for name, value in settings.items():
-        dlt.config[name] = value
-
-    def resource(table: _Staged) -> Any:
-        # Told every column in the order of the files, under its own name, dlt moves the files as they are. Else it writes
-        # them again: renamed, in one file, compressed otherwise, and none when there is no row.
-        hints = {name: {"data_type": DLT_TYPES.get(kind, kind)} for name, kind in table.columns.items()}
-
-        @dlt.resource(name=table.table.name, write_disposition="append", file_format="parquet", columns=hints)
-        def files() -> Any:
-            for file in table.files:
-                yield dlt.mark.with_file_import(str(file), "parquet", items_count=0)
-
-        return files()
+    from ingestion.s3 import access
 
     destination = dlt.destinations.filesystem(
         bucket_url=lake.path("landed") if lake.is_s3 else Path(lake.path("landed")).as_uri(),
         layout="{table_name}/load_id=" + load_id + "/{file_id}.{ext}",
         # It warns of tables whose name holds a slash: names of tables are snake_case.
         warn_unsafe_layout_separators=False,
-        **({"credentials": _s3_credentials()} if lake.is_s3 else {}),
+        **({"credentials": access().of_dlt()} if lake.is_s3 else {}),
     )
-    pipeline = dlt.pipeline(brick.name, pipelines_dir=str(work / "dlt"), dataset_name=brick.name, destination=destination, progress=None)
-    # The contract of dlt comes second: the SELECT has cast to the declared types before.
-    contract: Any = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
-    pipeline.extract([resource(table) for table in tables], schema_contract=contract)
+    folder = str(work / "dlt")
+    return dlt.pipeline(brick.name, pipelines_dir=folder, dataset_name=brick.name, destination=destination, progress=None)
+
+
+def _book(lake: Lake, brick: Brick, load_id: str, staged: list[Staged], pipeline: dlt.Pipeline) -> None:
+    """Have dlt move what it has extracted into the lake, and record the names."""
     pipeline.normalize()
     pipeline.load(raise_on_failed_jobs=True)
-    for table in tables:
+    for table in staged:
         listed = lake.listing(f"landed/{brick.name}/{table.table.name}/load_id={load_id}")
         table.record["files"], table.record["sizes"] = list(listed), [stored.size for stored in listed.values()]
         if len(table.record["files"]) != len(table.files):
             raise BrickError(f"{brick.name}.{table.table.name}: dlt booked {len(table.record['files'])} of {len(table.files)} files")
 
 
-def _s3_credentials() -> dict[str, str | None]:
-    names = ("aws_access_key_id", "aws_secret_access_key")
-    return {
-        **{name: os.environ.get(name.upper()) for name in names},
-        "endpoint_url": os.environ.get("AWS_ENDPOINT_URL"),
-        "region_name": os.environ.get("AWS_REGION", "us-east-1"),
-    }
-
-
-def _read_by(brick: Brick, judged_by: str) -> str:
+def read_by(brick: Brick, judged_by: str = "") -> str:
     """Sum up what reads a brick and judges its loads: a load that one refused, another may accept."""
     told: Any = {"mode": "json", "exclude_defaults": True, "exclude": {"unit"}}
     columns = {t.name: [[c.name, c.data_type, c.meta.model_dump(**told)] for c in t.columns] for t in brick.tables}
@@ -287,7 +282,7 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
                 position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
             position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
-                reading = _read(brick, table, position, connection, spool, None)
+                reading = read_table(brick, table, position, connection, spool, None)
             outcome.request_count += reading.request_count
             outcome.bytes_read += reading.bytes_read
             failed, known_to_fail = ({name for name, _ in files} for files in (reading.refused_files, record["refused_files"]))
@@ -304,7 +299,7 @@ def _read_as(column: Column, notation: Notation, text: str) -> str:
     return cast(column.data_type, without_nulls(text, notation.null_values), notation, meta.format, meta.years_from)
 
 
-def _covers(readings: dict[str, Reading], staged: list[_Staged], load: Entry, *, is_refused: bool) -> bool:
+def _covers(readings: dict[str, Reading], staged: list[Staged], load: Entry, *, is_refused: bool) -> bool:
     """Say whether what was read holds all that a load that stands refused had read, or had failed to read.
 
     A load that is refused itself stands for the same failures.
@@ -319,7 +314,7 @@ def _covers(readings: dict[str, Reading], staged: list[_Staged], load: Entry, *,
     )
 
 
-def _read(
+def read_table(
     brick: Brick,
     table: Table,
     position: Position,
@@ -327,6 +322,7 @@ def _read(
     folder: Path,
     progress: Callable[[str, int], None] | None,
 ) -> Reading:
+    """Have the connector of a brick read a table from a position."""
     spool = folder / table.name
     spool.mkdir(parents=True)
     module = connector(brick.meta.connector)
@@ -359,7 +355,7 @@ def _read(
     )
 
 
-def _stage(
+def stage(
     connection: duckdb.DuckDBPyConnection,
     brick: Brick,
     table: Table,
@@ -367,12 +363,12 @@ def _stage(
     work: Path,
     read_at: dt.datetime,
     position: Position,
-) -> _Staged:
+) -> Staged:
     """Write every part of a reading as Parquet, and count what was kept and refused."""
     before, since = position.at, _cursor_from(position.at, table)
     connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")
     local_hours.watch(connection, table.meta.time_zone)
-    staged = _Staged(table, {})
+    staged = Staged(table, {})
     new_columns: set[str] = set()
     skipped, unreadable, blank = 0, 0, 0
     selects = [_Select(brick, table, part, reading, read_at, since, position.held, _kinds(connection, part)) for part in reading.parts]
@@ -760,7 +756,7 @@ def _spellings(*names: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(form for name in names for form in (name, unicodedata.normalize("NFD", name))))
 
 
-def _stage_unreadable(connection: duckdb.DuckDBPyConnection, select: _Select, staged: _Staged, file: Path) -> int:
+def _stage_unreadable(connection: duckdb.DuckDBPyConnection, select: _Select, staged: Staged, file: Path) -> int:
     """Write the lines that the reader could not parse as a file of refused rows, when there are any."""
     errors = connection.execute(select.errors_sql()).fetchall()
     if not errors:
@@ -856,15 +852,18 @@ def _count(
     return rows, refused, newest, oldest, reached
 
 
-def _position(journal: Journal, brick: Brick, table: Table, read_by: str) -> Position:
-    """Give where the next reading of a table starts, without a cursor of another column, or that its column's type does not read.
+def _position(journal: Journal, brick: Brick, table: Table, by: str) -> Position:
+    """Give where the next reading of a table starts."""
+    return usable(journal.position(brick.name, table.name), table, by)
 
-    Files that failed are known to what failed to read them, and to nothing else.
+
+def usable(position: Position, table: Table, by: str) -> Position:
+    """Give a position without a cursor of another column, or that its column's type does not read.
+
+    Files that failed are known to what failed to read them (`by`), and to nothing else.
     """
-    position, column = journal.position(brick.name, table.name), table.cursor_column
-    for name, by in position.failed.items():
-        if by != read_by:
-            position.known.pop(name, None)
+    column = table.cursor_column
+    known = {name: signature for name, signature in position.known.items() if position.failed.get(name, by) == by}
     read: Any = {"bigint": int, "double": float, "date": dt.date.fromisoformat, "timestamptz": dt.datetime.fromisoformat}
     try:
         is_own = column is not None and position.at.get("cursor_column", column.name) == column.name
@@ -872,9 +871,8 @@ def _position(journal: Journal, brick: Brick, table: Table, read_by: str) -> Pos
             read.get(column.data_type, str)(position.at["cursor"])
     except ValueError:
         is_own = False
-    if not is_own:
-        position.at = {name: value for name, value in position.at.items() if name not in ("cursor", "cursor_column")}
-    return position
+    at = position.at if is_own else {name: value for name, value in position.at.items() if name not in ("cursor", "cursor_column")}
+    return replace(position, at=at, known=known)
 
 
 def _position_after(reading: Reading, table: Table, newest: str | None, before: dict[str, Any]) -> dict[str, Any]:
@@ -899,7 +897,7 @@ def _cursor_from(position: dict[str, Any], table: Table) -> str | None:
     return local_hours.floor(moment, table.meta.time_zone).isoformat()
 
 
-def _refusals(staged: _Staged) -> list[str]:
+def reasons_before_judging(staged: Staged) -> list[str]:
     """Say why a load is refused before any expectation: no file left, or a count that does not fit."""
     record, name = staged.record, staged.table.name
     reasons = []

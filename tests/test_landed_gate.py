@@ -154,7 +154,7 @@ def test_a_separator_that_changed_leaves_no_file(town: tuple[House, Brick]) -> N
 def test_a_source_that_holds_more_than_what_landed_is_refused(town: tuple[House, Brick], monkeypatch: pytest.MonkeyPatch) -> None:
     from ingestion import landing
 
-    read = landing._read
+    read = landing.read_table
 
     def cut(*arguments: Any) -> Any:
         reading = read(*arguments)
@@ -162,7 +162,7 @@ def test_a_source_that_holds_more_than_what_landed_is_refused(town: tuple[House,
             part.counted = (part.counted or 0) * 2
         return reading
 
-    monkeypatch.setattr(landing, "_read", cut)
+    monkeypatch.setattr(landing, "read_table", cut)
     entry = judged(town, readings(LAST), places())
     assert re.match(r"readings: the source holds \d+ rows, \d+ were kept and 0 refused: some were lost on the way", entry["reasons"][0])
 

@@ -581,13 +581,13 @@ def staged(house: House, brick: Brick) -> dict[str, Any]:
     journal, only = house.journal, brick.tables[0]
     with house.lake.workspace("trial") as work, house.lake.connect(is_private=brick.has_personal) as connection:
         position = landing._position(journal, brick, only, "")
-        reading = landing._read(brick, only, position, connection, work / "spool", None)
-        kept = landing._stage(connection, brick, only, reading, work, reading.read_at, position)
+        reading = landing.read_table(brick, only, position, connection, work / "spool", None)
+        kept = landing.stage(connection, brick, only, reading, work, reading.read_at, position)
         rows = []
         if kept.files:
             files = [str(file) for file in kept.files]
             rows = connection.execute("select * from read_parquet($1, union_by_name = true)", [files]).to_arrow_table().to_pylist()
-        return {**kept.record, "rows": rows, "reasons": landing._refusals(kept)}
+        return {**kept.record, "rows": rows, "reasons": landing.reasons_before_judging(kept)}
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
@@ -731,14 +731,14 @@ def test_a_count_that_does_not_fit_refuses_the_load(house: House, monkeypatch: p
 
     brick = house.brick("shop", [ITEMS])
     house.drop("items1.csv", "id,n\na,1\nb,2\n")
-    read = landing._read
+    read = landing.read_table
 
     def losing(*arguments: Any) -> Any:
         reading = read(*arguments)
         reading.parts[0].counted += 1
         return reading
 
-    monkeypatch.setattr(landing, "_read", losing)
+    monkeypatch.setattr(landing, "read_table", losing)
     entry = house.land(brick)
     assert entry and entry["reasons"] == ["items: the source holds 3 rows, 2 were kept and 0 refused: some were lost on the way"]
 
@@ -747,7 +747,7 @@ def test_a_count_that_does_not_fit_refuses_the_load(house: House, monkeypatch: p
         reading.count_method, reading.announced = "announced", 1000
         return reading
 
-    monkeypatch.setattr(landing, "_read", announcing)
+    monkeypatch.setattr(landing, "read_table", announcing)
     house.drop("items1.csv", "id,n\na,1\nb,2\nc,3\n")
     entry = house.land(brick)
     assert entry and entry["verdict"] == "refused"

@@ -128,6 +128,37 @@ def pseudonym(value: str) -> str:
     return hmac.new(pseudonym_key(MASTER, "homes"), value.encode(), hashlib.sha256).hexdigest()
 
 
+def test_no_clear_value_reaches_the_folder_of_dlt(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A brick through dlt alone: each file of its folder is searched before and after each of its steps, and the database."""
+    import dlt
+
+    from ingestion.source import brick
+
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(private.folder / "bricks"))
+    folders, seen = [*places(private), private.folder / "dlt", private.folder / "base"], list[str]()
+    for step in ("normalize", "load", "sync_destination"):
+        function = getattr(dlt.Pipeline, step)
+
+        def searched(*arguments: Any, _function: Any = function, **options: Any) -> Any:
+            seen.extend(found_in_clear(*folders))
+            return _function(*arguments, **options)
+
+        monkeypatch.setattr(dlt.Pipeline, step, searched)
+    (private.folder / "base").mkdir()
+    for form in ("csv", "ndjson"):
+        for name, raw in content(form).items():
+            private.drop(name, raw)
+        homes(private, form)
+        target = dlt.destinations.duckdb(str(private.folder / "base" / "any.duckdb"))
+        pipeline = dlt.pipeline(form, pipelines_dir=str(private.folder / "dlt"), dataset_name=form, destination=target)
+        pipeline.run(brick("homes"))
+        with pipeline.sql_client() as client:
+            rows = client.execute_sql("select address_key from people where _refused is null order by id")
+        assert [row[0] for row in rows] == [pseudonym(value) for value in ADDRESSES]
+    assert list((private.folder / "dlt").rglob("*.parquet"))
+    assert not seen and not found_in_clear(*folders)
+
+
 def test_the_search_finds_what_is_there(private: House) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -153,7 +184,7 @@ def test_no_clear_value_reaches_a_disk(private: House, site: Site, form: str, wa
 
     # Also while it works: a kill may come at any time.
     seen: list[str] = []
-    for name in ("_stage", "book"):
+    for name in ("stage", "_book"):
         function = getattr(landing, name)
 
         def searched(*arguments: Any, _function: Any = function) -> Any:
@@ -195,7 +226,7 @@ from ingestion.journal import Journal
 from ingestion.lake import Lake
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(*{"staged": (landing, "book", die), "booked": (Journal, "append", die), "read": (landing, "_stage", die)}[sys.argv[3]])
+setattr(*{"staged": (landing, "_book", die), "booked": (Journal, "append", die), "read": (landing, "stage", die)}[sys.argv[3]])
 lake = Lake(sys.argv[2])
 landing.land_brick(lake, Journal(lake), read_brick(Path(sys.argv[1])), "r", lambda *_: [])
 """

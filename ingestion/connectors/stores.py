@@ -164,18 +164,11 @@ class S3Store(FolderStore):
     def __init__(self, reading: Reading, place: str) -> None:
         from pyarrow import fs
 
+        from ingestion.s3 import access
+
         super(FolderStore, self).__init__()
-        self._reading, self._place, env = reading, f"s3://{place.strip('/')}", os.environ.get
-        self._selector = fs.FileSelector
-        self._fs = fs.S3FileSystem(
-            # Without a key, the SDK would look for one in the network.
-            anonymous=not env("AWS_ACCESS_KEY_ID"),
-            region=env("AWS_REGION") or env("AWS_DEFAULT_REGION") or "us-east-1",
-            endpoint_override=env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL"),
-            connect_timeout=10,
-            request_timeout=60,
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=5),
-        )
+        self._reading, self._place, self._selector = reading, f"s3://{place.strip('/')}", fs.FileSelector
+        self._fs = access().of_arrow()
 
     def list(self, folder: str) -> Sequence[Entry]:
         """List the keys and prefixes right under a prefix."""

@@ -1,0 +1,37 @@
+"""S3 as it is told once, to all who speak it: DuckDB, dlt, the lake and the sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ingestion.s3 import access
+
+VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Give an environment that says nothing of S3."""
+    for name in (*VARIABLES, "AWS_ENDPOINT_URL_S3", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    return monkeypatch
+
+
+def test_who_asks_and_where_is_told_by_variables_or_by_a_profile(alone: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert access() == ("us-east-1", None, None, None, None)  # and nothing was asked of the network
+    (tmp_path / "config").write_text("[profile city]\nregion = eu-west-3\nendpoint_url = https://s3.city.example\n")
+    (tmp_path / "credentials").write_text("[city]\naws_access_key_id = k\naws_secret_access_key = s\naws_session_token = t\n")
+    alone.setenv("AWS_PROFILE", "city")
+    assert access() == ("eu-west-3", "https://s3.city.example", "k", "s", "t")
+    alone.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert access().region == "eu-west-1"
+    for name, value in zip(VARIABLES, ("K", "S", "T", "eu-south-1", "x", "http://127.0.0.1:1"), strict=True):
+        alone.setenv(name, value)
+    assert access() == ("eu-south-1", "http://127.0.0.1:1", "K", "S", "T")
+    alone.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:2")
+    assert access().endpoint == "http://127.0.0.1:2"
+    assert "T" not in repr(access())
