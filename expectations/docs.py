@@ -33,6 +33,12 @@ def note(lake: Lake, owner: str, found: list[tuple[str, Any]], *, is_private: bo
     write_whole(lake.state_path(NOTED, f"{owner.replace('/', '-')}.json"), json.dumps(results, default=str).encode())
 
 
+def begin(lake: Lake) -> None:
+    """Forget what a run that was killed had noted: it is not of the run that begins."""
+    for path in lake.state.joinpath(NOTED).glob("*.json"):
+        path.unlink()
+
+
 def render(lake: Lake, run_id: str) -> Path | None:
     """Draw the page of a run and give its path; None when nothing was judged, or when the page could not be drawn, which is told."""
     noted = sorted(lake.state.joinpath(NOTED).glob("*.json"))

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import smtplib
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from ingestion.lake import Lake, LakeError, write_whole
 from redistribution.publish import still_withheld
 
 log = logging.getLogger("orchestra")
+ADDRESSES = ("ORCHESTRA_ALERT_WEBHOOK", "ORCHESTRA_ALERT_MAIL")
 SECONDS = 20  # that an address has to answer
 # What a run ends as that no load or mart is told for.
 BROKEN = (report.FAILED, "Crashed", "TimedOut")
@@ -38,12 +40,18 @@ def tell(lake: Lake, run: str = "", state: str = "") -> list[str]:
             now[f"run {run}"] = f"The run {run} ended as {state}. See it in Prefect, and: orchestra status"
         messages = [(key, text) for key, text in now.items() if key not in told]
         messages += [(key, f"Mended: {key}.") for key in told.keys() - now.keys()]
+        failed: LakeError | None = None
         for key, text in messages:
-            if not send(text):
+            is_sent, failed = send(text)
+            if not is_sent:
                 break
             sent.append(text)
             told = {**told, key: text} if key in now else {name: of for name, of in told.items() if name != key}
             write_whole(path, json.dumps(told).encode())  # one by one: what is sent is not sent again when the next one fails
+            if failed:
+                break
+    if failed:
+        raise failed
     return sent
 
 
@@ -68,13 +76,29 @@ def standing(lake: Lake) -> dict[str, str]:
     return found
 
 
-def send(text: str) -> bool:
-    """Send a message to ORCHESTRA_ALERT_WEBHOOK, and by mail to ORCHESTRA_ALERT_MAIL; False when neither is set.
+def is_addressed() -> bool:
+    """Say whether there is anybody to tell."""
+    return any(os.environ.get(name) for name in ADDRESSES)
 
-    Raises LakeError, which shows no address and no secret, when one does not take it.
+
+def send(text: str) -> tuple[bool, LakeError | None]:
+    """Send a message to ORCHESTRA_ALERT_WEBHOOK, and by mail to ORCHESTRA_ALERT_MAIL.
+
+    Gives whether one of them took it, so that it is not sent again, and what kept the other from it (no address, no secret).
     """
-    hook, mail = os.environ.get("ORCHESTRA_ALERT_WEBHOOK"), os.environ.get("ORCHESTRA_ALERT_MAIL")
-    told = f"{read_territory().name}: {text}"
+    taken, failed = 0, None
+    for way in (_to_webhook, _by_mail):
+        try:
+            taken += way(f"{read_territory().name}: {text}")
+        except LakeError as error:
+            failed = error
+    if not is_addressed():
+        log.warning("nobody is told, for neither %s is set: %s", " nor ".join(ADDRESSES), text)
+    return bool(taken), failed
+
+
+def _to_webhook(told: str) -> bool:
+    hook = os.environ.get(ADDRESSES[0])
     if hook:
         headers = {"Content-Type": "application/json"}
         if token := os.environ.get("ORCHESTRA_ALERT_TOKEN"):
@@ -84,11 +108,13 @@ def send(text: str) -> bool:
         except (OSError, ValueError) as error:
             status = f" {error.code}" if isinstance(error, urllib.error.HTTPError) else ""
             raise LakeError(f"ORCHESTRA_ALERT_WEBHOOK does not take the alert ({type(error).__name__}{status}). Mend: check it") from None
-    if mail:
+    return bool(hook)
+
+
+def _by_mail(told: str) -> bool:
+    if mail := os.environ.get(ADDRESSES[1]):
         send_mail(mail, told.partition(". ")[0][:120], told)
-    if not hook and not mail:
-        log.warning("nobody is told, for neither ORCHESTRA_ALERT_WEBHOOK nor ORCHESTRA_ALERT_MAIL is set: %s", text)
-    return bool(hook or mail)
+    return bool(mail)
 
 
 def send_refusals(lake: Lake, load: Entry, rows: dict[str, list[dict[str, object]]]) -> int:
@@ -104,10 +130,13 @@ def send_refusals(lake: Lake, load: Entry, rows: dict[str, list[dict[str, object
         for row in found:
             cells = (table, row["file"], row["row"], row.get("line", ""), row["reason"])
             lines.append(";".join('"' + str(cell).replace('"', '""') + '"' for cell in cells))
-    told = f"{len(lines) - 1} rows of what you delivered to {read_territory().name} ({load['brick']}) were refused; each with its reason."
+    count, refused = len(lines) - 1, sum(record["refused"] for record in load["tables"].values())
+    share = f"{count:,} rows" if count == refused else f"the first {count:,} of {refused:,} rows"
+    whole = f"Of what you delivered to {read_territory().name} ({load['brick']}), {refused:,} rows were refused"
+    told = f"{whole}; here are {share}, each with its reason."
     name = f"refused-{load['load_id']}.csv"
-    send_mail(address, f"{load['brick']}: {len(lines) - 1} rows refused", told, {name: "\n".join(lines)})
-    return len(lines) - 1
+    send_mail(address, f"{load['brick']}: {refused:,} rows refused", told, {name: "\n".join(lines)})
+    return count
 
 
 def send_mail(to: str, subject: str, text: str, files: dict[str, str] | None = None) -> None:
@@ -120,10 +149,18 @@ def send_mail(to: str, subject: str, text: str, files: dict[str, str] | None = N
     for name, content in (files or {}).items():
         message.add_attachment(content.encode("utf-8-sig"), maintype="text", subtype="csv", filename=name)
     try:
-        kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
-        with kind(parts.hostname or "127.0.0.1", parts.port or 0, timeout=SECONDS) as server:
+        host, port, secure = parts.hostname or "127.0.0.1", parts.port or 0, ssl.create_default_context()
+        is_own = host in ("127.0.0.1", "localhost", "::1")
+        with (
+            smtplib.SMTP_SSL(host, port, timeout=SECONDS, context=secure)
+            if parts.scheme == "smtps"
+            else smtplib.SMTP(host, port, timeout=SECONDS)
+        ) as server:
+            server.ehlo_or_helo_if_needed()
             if parts.scheme != "smtps" and server.has_extn("starttls"):
-                server.starttls()
+                server.starttls(context=secure)
+            elif parts.scheme != "smtps" and not is_own:
+                raise LakeError("ORCHESTRA_SMTP would send in clear: its server has no STARTTLS. Mend: smtps://, or a relay on 127.0.0.1")
             if parts.username:
                 server.login(unquote(parts.username), unquote(parts.password or ""))
             server.send_message(message)

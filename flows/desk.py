@@ -29,6 +29,8 @@ def tell(run: str = "", state: str = "") -> Any:
         state: what it ended as
     """
     sent = alerts.tell(Lake(), run, state)
+    if not alerts.is_addressed():
+        return Completed(name="Nobody to tell", message=f"Mend: set {' or '.join(alerts.ADDRESSES)}")
     return Completed(name="Told" if sent else "Nothing to tell", message="\n".join(sent) or "nothing since the last time")
 
 
@@ -48,8 +50,7 @@ def decide_on_a_load(load: str, decision: Literal["accept", "drop and read again
         seq = accept_load(lake, journal, found, why)
     else:
         seq = drop_load(lake, journal, found, refetch=decision == "drop and read again", why=why)
-    alerts.tell(lake)
-    return Completed(message=f"load {load}: {decision} (journal entry {seq}); the next run builds and publishes")
+    return Completed(message=f"load {load}: {decision} (journal entry {seq}); the next run builds and publishes{_telling(lake)}")
 
 
 @flow(name="accept-a-mart", flow_run_name="accept-{mart}")
@@ -64,7 +65,7 @@ def accept_a_mart(mart: str, why: str) -> Any:
         raise LakeError("why is empty. Mend: say the reason, which the journal keeps")
     lake = Lake()
     seq = accept_mart(lake, Journal(lake), mart, why)
-    return Completed(message=f"mart {mart} accepted (journal entry {seq}); the next run publishes it")
+    return Completed(message=f"mart {mart} accepted (journal entry {seq}); the next run publishes it{_telling(lake)}")
 
 
 @flow(name="send-refusals", flow_run_name="send-refusals-{load}")
@@ -91,6 +92,15 @@ def deployments() -> list[Any]:
         tell.to_deployment(name="alerts", triggers=[ended]),
         *(form.to_deployment(name="form") for form in (decide_on_a_load, accept_a_mart, send_refusals)),
     ]
+
+
+def _telling(lake: Lake) -> str:
+    """Tell who is to be told; what is decided stands, whether they can be reached or not."""
+    try:
+        alerts.tell(lake)
+    except LakeError as error:
+        return f". {error}"
+    return ""
 
 
 def _of_load(load: str) -> tuple[Lake, Journal, Entry]:

@@ -23,7 +23,7 @@ from flows.cadence import CRONS, next_run, scheduled
 from ingestion.brick import read_bricks, read_territory
 from ingestion.footprint import METHOD, Footprint
 from ingestion.journal import Journal
-from ingestion.lake import Busy, Lake
+from ingestion.lake import Busy, Lake, LakeError
 from ingestion.steward import refused_rows
 
 WIDEST_REASON = 120  # characters, so that file and row stay in sight
@@ -115,9 +115,12 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
     """
     due = scheduled()
     chosen = bricks or [brick.name for group in ([due.get(cadence, [])] if cadence else due.values()) for brick in group]
+    if not chosen:
+        raise LakeError(f"no brick is read {cadence}. Mend: choose one of {', '.join(due)}, or bricks")
     lake = Lake()
     with _turn(lake):
         meter, run_id = Footprint(), steps.new_run_id()
+        docs.begin(lake)
         states = {f"land {brick}": land_brick(brick, run_id, return_state=True) for brick in chosen}
         states["build"] = build(return_state=True)
         if steps.is_built(lake, Journal(lake)):
@@ -161,16 +164,18 @@ def serve_deployments() -> None:
 
 def crash_interrupted(lake: Lake) -> list[str]:
     """Set the runs that nobody runs any more to Crashed, and give their names; none while another process holds the lake."""
-    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
     from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.states import Crashed
 
     ours = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]}}})
+    # Alerts and forms are not of a run that holds the lake.
+    flows = FlowFilter.model_validate({"name": {"any_": [run.name, land_brick.name]}})
     told = "It was interrupted: what ran it has ended. Nothing is to be cleaned. Mend: run it again, or leave it to its schedule."
     crashed = []
     with contextlib.suppress(Busy), lake.lock("run"), get_client(sync_client=True) as client:
-        while found := client.read_flow_runs(flow_run_filter=ours, limit=200, sort=FlowRunSort.ID_DESC):
+        while found := client.read_flow_runs(flow_filter=flows, flow_run_filter=ours, limit=200, sort=FlowRunSort.ID_DESC):
             for each in found:
                 client.set_flow_run_state(each.id, Crashed(message=told), force=True)
             crashed += [each.name for each in found]

@@ -160,6 +160,7 @@ def run(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent, steps
     """Land, build and publish, or some of these; one broken brick never stops the others, nor does a model that fails."""
     with turn(lake, lambda told: progress(told, "")):
         meter = Footprint()
+        docs.begin(lake)
         journal = Journal(lake)
         outcome = Run(new_run_id())
         if "land" in steps:

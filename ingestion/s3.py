@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ingestion.lake import literal
+from ingestion.lake import LakeError, literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -96,6 +96,8 @@ def access() -> Access:
     session = botocore.session.get_session()
     session.get_component("credential_provider").remove("iam-role")
     endpoint = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), "s3").provide()
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise LakeError(f"the endpoint of S3 is '{endpoint}', which is no address. Mend: AWS_ENDPOINT_URL=http://{endpoint}, or https://")
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
     credentials = session.get_credentials()
     return Access(region, endpoint, *(credentials.get_frozen_credentials() if credentials else ())[:3])

@@ -139,6 +139,16 @@ def test_what_could_not_be_sent_is_told_the_next_time_and_shows_no_address(shop:
     assert len(alerts.tell(shop[0].lake, "daily", "Failed")) == len(hook.told) == 1
 
 
+def test_what_one_way_took_is_not_sent_again_though_the_other_failed(
+    shop: tuple[House, Brick], hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_ALERT_MAIL", "steward@example.org")
+    monkeypatch.setenv("ORCHESTRA_SMTP", "smtp://127.0.0.1:1")
+    with pytest.raises(LakeError, match="ORCHESTRA_SMTP does not take the mail"):
+        alerts.tell(shop[0].lake, "daily", "Failed")
+    assert alerts.tell(shop[0].lake, "daily", "Failed") == [] and len(hook.told) == 1
+
+
 def test_mail_is_spoken_too_and_the_depositor_gets_the_refused_rows(shop: tuple[House, Brick], monkeypatch: pytest.MonkeyPatch) -> None:
     house, _ = shop
     load_id = land_refused(shop)

@@ -42,7 +42,8 @@ class Town:
         told = [
             {"name": name, "config": {"partition": "place" if name in PLACES else "month_date", "unique_key": ["id"]}} for name in MODELS
         ]
-        (models / "_models.yml").write_text(yaml.safe_dump({"version": 2, "models": told}), encoding="utf-8")
+        groups = [{"name": "bricks", "owner": {"name": "Nobody"}}]
+        (models / "_models.yml").write_text(yaml.safe_dump({"version": 2, "groups": groups, "models": told}), encoding="utf-8")
         patch.setattr(steps, "DBT_PROJECT", self.project)
         patch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
 

@@ -251,7 +251,8 @@ class World:
         for model in self.models.values():
             (folder / f"{model.name}.sql").write_text(model.sql(), encoding="utf-8")
         told = [{"name": model.name, "config": model.config()} for model in self.models.values()]
-        (folder / "_models.yml").write_text(yaml.safe_dump({"version": 2, "models": told}), encoding="utf-8")
+        groups = [{"name": "bricks", "owner": {"name": "Nobody"}}]
+        (folder / "_models.yml").write_text(yaml.safe_dump({"version": 2, "groups": groups, "models": told}), encoding="utf-8")
 
     def dbt(self, *command: str) -> None:
         """Run a command of dbt in this very process."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ingestion.lake import LakeError
 from ingestion.s3 import access
 
 VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
@@ -35,3 +36,10 @@ def test_who_asks_and_where_is_told_by_variables_or_by_a_profile(alone: pytest.M
     alone.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:2")
     assert access().endpoint == "http://127.0.0.1:2"
     assert "T" not in repr(access())
+
+
+def test_an_endpoint_that_is_no_address_is_refused(alone: pytest.MonkeyPatch) -> None:
+    """DuckDB would be told none, and ask Amazon with the keys of another store."""
+    alone.setenv("AWS_ENDPOINT_URL", "minio:9000")
+    with pytest.raises(LakeError, match=r"endpoint of S3 is 'minio:9000'.*Mend: AWS_ENDPOINT_URL=http://minio:9000"):
+        access()
