@@ -51,13 +51,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("another") / "clone"
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
-        if (PROJECT / name).exists() and not name.startswith(("tests/test_", "docs/")):
+        if (PROJECT / name).exists() and not name.startswith("tests/test_"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / name, folder / name, follow_symlinks=False)
     (folder / "territory.yml").write_text(yaml.safe_dump(TERRITORY, allow_unicode=True, sort_keys=False), encoding="utf-8")
     for path in (folder / "ingestion" / "bricks").glob("*.yml"):
-        told = replaced(yaml.safe_load(path.read_text(encoding="utf-8")))
-        path.write_text(yaml.safe_dump(told, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
+        modeline, told = text.splitlines(keepends=True)[0], replaced(yaml.safe_load(text))
+        path.write_text(modeline + yaml.safe_dump(told, allow_unicode=True, sort_keys=False), encoding="utf-8")
     # Its register says the year in a column, not in the name of a file.
     staging = folder / "dbt_project/models/staging/production_renouvelable/stg_production_renouvelable__installations.sql"
     text = staging.read_text(encoding="utf-8")
