@@ -1,4 +1,4 @@
-"""The sandbox as the benchmarks read it: file drops, and the one brick that only speaks HTTP served."""
+"""The sandbox as the benchmarks read it: folders of files where a brick is one, the others served over HTTP."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DROPPED = ("insee_cog", "lora_batiments", "meteo_stations")
 @contextlib.contextmanager
 def territory(folder: Path, until: dt.date, scale: float = 1.0) -> Iterator[dict[str, str]]:
     """Lay the sandbox out until a day, and give the environment that plugs it in with a lake of its own."""
-    from flows.servers import sandbox
+    from flows.servers import endpoints, sandbox
 
     for brick in DROPPED:
         write_drops(folder / "drops" / brick, brick, scale, until)
     with sandbox(until.isoformat(), folder / "planted.json", scale) as url:
         yield {
-            "ORCHESTRA_ENDPOINT": str(folder / "drops" / "{brick}"),
-            "ORCHESTRA_ENDPOINT_PATRIMOINE_BATI": f"{url}/patrimoine_bati",
+            **endpoints(url),
+            **{f"ORCHESTRA_ENDPOINT_{brick.upper()}": str(folder / "drops" / brick) for brick in DROPPED},
             "ORCHESTRA_ENDPOINT_REPONSES_ALERTES": "none",
             "ORCHESTRA_LAKE": str(folder / "lake"),
         }

@@ -82,11 +82,15 @@ def sandbox(until: str, key_file: Path, scale: float = 1.0) -> Iterator[str]:
 
 def plug_in(url: str) -> None:
     """Have every brick read from a sandbox; those that it does not play are not read."""
+    os.environ.update(endpoints(url))
+
+
+def endpoints(url: str) -> dict[str, str]:
+    """Give the environment that has every brick read from a sandbox."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         played = json.load(answer)["bricks"]
-    os.environ["ORCHESTRA_ENDPOINT"] = url + "/{brick}"
-    for name in read_bricks().keys() - set(played):
-        os.environ[f"ORCHESTRA_ENDPOINT_{name.upper()}"] = UNPLUGGED
+    unplugged = {f"ORCHESTRA_ENDPOINT_{name.upper()}": UNPLUGGED for name in read_bricks().keys() - set(played)}
+    return {"ORCHESTRA_ENDPOINT": url + "/{brick}", **unplugged}
 
 
 @contextlib.contextmanager
