@@ -17,7 +17,9 @@ from pydantic import Field, ValidationError
 
 from expectations import docs
 from ingestion.connectors import Strict
+from ingestion.footers import Footers
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
+from ingestion.refusal import REFUSED
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 ROOM = Path(__file__).resolve().parent
 GARBLED = ("Ã©", "Ã¨", "\ufffd")  # é and è of UTF-8 read as cp1252; what a reader writes for what it does not understand
 FEW = 20  # rows of which the number says nothing
+FEW_REFUSED = 0.00005  # share of rows that changes no share of four digits
 SAMPLE = 1_000_000  # rows among which distinct keys are counted
 SEEN = ("observed_value", "unexpected_count", "partial_unexpected_list")  # what is told of a failed expectation
 HISTORY = 10  # accepted loads that a load is compared with
@@ -145,10 +148,11 @@ def judge_load(lake: Lake, journal: Journal, brick: Brick, staged: Staged, read_
             if not files:
                 continue
             table, suite = brick.table(name), suites.get(name, Suite())
-            rows = f"(select * from read_parquet({listed([str(file) for file in files])}, union_by_name = true) where _refused is null)"
+            paths = [str(file) for file in files]
+            rows = f"(select * from read_parquet({listed(paths)}, union_by_name = true) where _refused is null)"
             columns = [column.name for column in table.columns if column.is_landed]
             warnings = record.get("profile", {}).get("warnings", [])  # of landing itself
-            record["profile"] = _profile(connection, rows, columns, table.meta.key, _of_days(table, rows, read_at))
+            record["profile"] = _profile(connection, paths, rows, columns, table.meta.key, _of_days(table, rows, read_at))
             record["profile"]["warnings"] += warnings
             before = [load for load in history if "row_count" in load["tables"].get(name, {}).get("profile", {})]
             figures = _of_load(table, record, before, read_at, suite.tolerated(LANDED))
@@ -168,7 +172,7 @@ def judge_mart(
     tolerated = suite.tolerated(MART)
     rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
     with lake.connect() as connection:
-        profile = _profile(connection, rows, columns, key, {})
+        profile = _profile(connection, files, rows, columns, key, {})
         figures = [_Figure(profile["key_share"], 1, None, f"two rows or more of one {', '.join(key)}")]
         if before and tolerated["volume"]:
             low, high = (times * before["row_count"] for times in tolerated["volume"])
@@ -266,27 +270,40 @@ def _of_days(table: Table, rows: str, read_at: dt.datetime) -> dict[str, str]:
 
 
 def _profile(
-    connection: duckdb.DuckDBPyConnection, rows: str, columns: list[str], key: Sequence[str], more: dict[str, str]
+    connection: duckdb.DuckDBPyConnection, files: Sequence[str], rows: str, columns: list[str], key: Sequence[str], more: dict[str, str]
 ) -> dict[str, Any]:
     """Sum up a set: rows, distinct keys, share of values held by column, and what more is written in SQL.
 
     Distinct keys are counted among about SAMPLE rows, those whose key's hash ends the same way, so that a repeated key is
     repeated in the sample too.
     """
-    row_count = connection.execute(f"select count(*) from {rows}").fetchall()[0][0]
+    footers = Footers(connection, files)
+    refused = footers.held(*REFUSED) or 0
+    row_count = footers.row_count - refused
     one_in = max(1, row_count // SAMPLE)
-    keys, first = f"({', '.join(quoted(name) for name in key)})", quoted(key[0])
-    sampled = f"filter (where hash({keys}) % {one_in} = 0)"
-    filled = ", ".join(f"{literal(name)}: round(count({quoted(name)}) / greatest(1, count(*)), 4)" for name in columns)
+    keys, first = f"hash({', '.join(quoted(name) for name in key)})", quoted(key[0])
+    sampled = f"filter (where {keys} % {one_in} = 0)"
+    held = {name: _held(footers.held(name), row_count, refused) for name in columns}
     figures = {
-        "row_count": "count(*)",
         "key_share": f"count(distinct {keys}) {sampled} / greatest(1, count(*) {sampled})",
         "coverage": f"{one_in} * count(distinct {first}) filter (where hash({first}) % {one_in} = 0)",
-        "filled": f"{{{filled}}}",
+        **{f"held {name}": f"count({quoted(name)})" for name, told in held.items() if told is None},
         **more,
     }
     values = connection.execute(f"select {', '.join(figures.values())} from {rows}").fetchall()[0]
-    return {**dict(zip(figures, values, strict=True)), "warnings": []}
+    found = dict(zip(figures, values, strict=True))
+    filled = {name: found.pop(f"held {name}", told) / max(1, row_count) for name, told in held.items()}
+    return {"row_count": row_count, **found, "filled": {name: round(share, 4) for name, share in filled.items()}, "warnings": []}
+
+
+def _held(told: int | None, row_count: int, refused: int) -> int | None:
+    """Give how many values of a column the rows that are kept hold, of how many all hold; None where it is to be counted.
+
+    Few refused rows change no figure that is told, unless they alone hold values.
+    """
+    if told is None or not refused:
+        return told
+    return min(told, row_count) if told > refused and refused < FEW_REFUSED * row_count else None
 
 
 def _of_load(table: Table, record: dict[str, Any], history: list[Entry], read_at: dt.datetime, tolerated: dict[str, Any]) -> list[_Figure]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
+from ingestion.footers import Footers
 from ingestion.lake import literal, quoted
 from ingestion.refusal import refusal
 
@@ -101,9 +102,13 @@ def settle(
     """
     rows = f"read_parquet({literal(str(file))}, file_row_number = true)"
     marked = {name: f"{quoted(name)} > '9999-12-31'::timestamptz" for name in names}
-    tally = ", ".join(f"count(*) filter (where {test})" for test in marked.values())
-    last, *counts = connection.execute(f"select count(*), {tally} from {rows}").fetchall()[0]
-    marked = {name: test for (name, test), count in zip(marked.items(), counts, strict=True) if count}
+    footers = Footers(connection, [file])
+    last = footers.row_count
+    # What no footer tells may be marked.
+    highest = [(footers.span(name, "timestamptz") or ("", "infinity" if footers.held(name) != 0 else "-infinity"))[1] for name in names]
+    asked = ", ".join(f"{literal(high)}::timestamptz > '9999-12-31'::timestamptz" for high in highest)
+    is_held = connection.execute(f"select {asked}").fetchall()[0]
+    marked = {name: test for (name, test), is_marked in zip(marked.items(), is_held, strict=True) if is_marked}
     if not marked:
         return []
     values, reasons, said = {}, [], []

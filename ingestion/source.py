@@ -17,10 +17,14 @@ import dlt
 from dlt.common.schema import Schema
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from ingestion import landing, privacy
+from ingestion import privacy
 from ingestion.brick import BRICKS, Brick, BrickError, Table, read_brick
+from ingestion.cursor import usable
 from ingestion.journal import Position
 from ingestion.lake import connect
+from ingestion.landing import reader_of
+from ingestion.refusal import reasons_before_judging
+from ingestion.staging import Staged, read_table, stage
 
 if TYPE_CHECKING:
     from dlt.extract import DltSource
@@ -69,20 +73,20 @@ def _new_rows(brick: Brick, table: Table) -> Iterator[Any]:
     """Give what the pipeline's state does not hold of a table, as Arrow batches, then tell the state."""
     from pyarrow.parquet import ParquetFile
 
-    state, told, read_by = dlt.current.resource_state(), f"{brick.name}.{table.name}", landing.read_by(brick)
-    position = landing.usable(Position.of(state), table, read_by)
+    state, told, read_by = dlt.current.resource_state(), f"{brick.name}.{table.name}", reader_of(brick)
+    position = usable(Position.of(state), table, read_by)
     with tempfile.TemporaryDirectory(prefix="orchestra-") as name, connect(Path(name) / "spill", is_private=brick.has_personal) as opened:
         privacy.prepare(opened, brick)
         folder = Path(name)
-        reading = landing.read_table(brick, table, position, opened, folder, None)
+        reading = read_table(brick, table, position, opened, folder, None)
         if reading.is_synthetic:
             log.warning("%s: the source is a sandbox: its rows are made up", told)
         if not reading.parts and not reading.refused_files:
             return
-        staged = landing.stage(opened, brick, table, reading, folder, reading.read_at, position)
+        staged = stage(opened, brick, table, reading, folder, reading.read_at, position)
         for file, why in reading.refused_files:
             log.warning("%s: %s: %s", told, file, why)
-        for reason in landing.reasons_before_judging(staged):
+        for reason in reasons_before_judging(staged):
             log.warning("%s: a load of the house would be refused: %s", brick.name, reason)
         for staged_file in staged.files:
             with ParquetFile(staged_file) as held:
@@ -91,7 +95,7 @@ def _new_rows(brick: Brick, table: Table) -> Iterator[Any]:
         state.update(position.told())
 
 
-def files_of(staged: landing.Staged) -> Iterator[Any]:
+def files_of(staged: Staged) -> Iterator[Any]:
     """Give the staged files of a table for dlt to move as they are.
 
     Told every column in the order of the files, under its own name, it does; else it writes them again: renamed, in one file,

@@ -233,3 +233,9 @@ def browser() -> Iterator[Any]:
         opened = running.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+def read_by_blocks(patch: pytest.MonkeyPatch, size: int) -> None:
+    """Have files read by blocks of so many bytes."""
+    for module in ("spool", "count", "geojson"):
+        patch.setattr(f"ingestion.formats.{module}.BLOCK_BYTES", size)

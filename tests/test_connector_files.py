@@ -21,11 +21,13 @@ from typing import Any
 
 import duckdb
 import pytest
-from conftest import Site
+from conftest import Site, read_by_blocks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.connectors import Reading, Request, SourceError, files, formats, stores, web
+from ingestion.connectors import Reading, Request, SourceError, files, stores, web
+from ingestion.formats.count import scan
+from ingestion.formats.geojson import _read_features
 from tests.fixtures import seaweed
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -309,8 +311,8 @@ def test_features_are_read_wherever_a_block_ends(tmp_path: Path, block: int) -> 
     features = [{"properties": {"n": n, "é": "x" * (n % 40), "a": [n, {}]}} for n in range(200)]
     (tmp_path / "a.geojson").write_text(json.dumps({"a": 12345, "features": features, "b": [[]]}, indent=1), encoding="utf-8-sig")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "BLOCK_BYTES", block)
-        found = [json.loads(text) for text in formats._read_features(tmp_path / "a.geojson", {})]
+        read_by_blocks(patch, block)
+        found = [json.loads(text) for text in _read_features(tmp_path / "a.geojson", {})]
     assert found == [feature["properties"] for feature in features]
 
 
@@ -350,7 +352,7 @@ STREETS = [f"{number},rue {number},{number % 7}" for number in range(1000)]
 def test_rows_that_a_stray_quote_swallows_are_told(
     ask: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[int, str], told: str, block: int
 ) -> None:
-    monkeypatch.setattr(formats, "BLOCK_BYTES", block)
+    read_by_blocks(monkeypatch, block)
     lines = [changed.get(number, line) for number, line in enumerate(STREETS)]
     (tmp_path / "a.csv").write_text("id,street,district\n" + "\n".join(lines) + "\n")
     reading, found = read(ask(tmp_path, {"format": "csv", "path": "a.csv"}))
@@ -406,7 +408,7 @@ def test_long_lines_are_read_within_the_memory_of_a_landing(ask: Callable[..., R
 def test_lines_that_end_in_returns_are_read_by_blocks(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\r" + '1,"x\ry"\r' * 1_000_000, newline="")
     tracemalloc.start()
-    seen = formats.scan(tmp_path / "a.csv", ",", '"', width=2)
+    seen = scan(tmp_path / "a.csv", ",", '"', width=2)
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()
     assert (seen.records, seen.longest) == (1_000_001, 8)
@@ -947,8 +949,8 @@ def test_records_are_counted_as_the_csv_module_and_duckdb_do(
         text.write(",".join(f'"{c.replace(chr(34), chr(34) * 2)}"' if q else c for c, q in zip(row, is_quoted, strict=True)) + end)
     (tmp_path / "a.csv").write_text(text.getvalue(), newline="", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "BLOCK_BYTES", block)
-        count = formats.scan(tmp_path / "a.csv", ",", '"').records
+        read_by_blocks(patch, block)
+        count = scan(tmp_path / "a.csv", ",", '"').records
     assert count == len(table) + 1
     _, found = read(ask(tmp_path, {"format": "csv", "path": "a.csv", "separator": ","}))
     assert len(found) == len(table)
@@ -959,8 +961,8 @@ def test_records_are_counted_as_the_csv_module_and_duckdb_do(
 def test_ill_quoted_records_are_counted_as_the_csv_module_does(tmp_path: Path, text: str, block: int) -> None:
     (tmp_path / "a.csv").write_text(text, newline="")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "BLOCK_BYTES", block)
-        count = formats.scan(tmp_path / "a.csv", ",", '"').records
+        read_by_blocks(patch, block)
+        count = scan(tmp_path / "a.csv", ",", '"').records
     assert count == sum(1 for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True) if row)
 
 

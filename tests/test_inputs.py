@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Document, House, Site, column, table
+from conftest import Document, House, Site, column, read_by_blocks, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingestion.brick import Brick, BrickError
-from ingestion.connectors import formats
 from ingestion.journal import Entry
 from ingestion.steward import refused_rows
 
@@ -893,7 +892,7 @@ def test_row_and_line_are_those_that_an_editor_shows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], end: str, is_marked: bool, block: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "BLOCK_BYTES", block)
+        read_by_blocks(patch, block)
         patch.delenv("ORCHESTRA_ENDPOINT", raising=False)
         house = House(tmp_path_factory.mktemp("house"), patch)
         text, expected, number = f"told{end}{end}id;note;n{end}", [], 0

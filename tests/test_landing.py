@@ -576,18 +576,20 @@ FIELDS = st.text(st.sampled_from("ab1é \";,\n\r\t\\'-.") | st.characters(codec=
 
 def staged(house: House, brick: Brick) -> dict[str, Any]:
     """Read and stage the one table of a brick, without booking it in; give its record and its rows."""
-    from ingestion import landing
+    from ingestion.cursor import position_of
+    from ingestion.refusal import reasons_before_judging
+    from ingestion.staging import read_table, stage
 
     journal, only = house.journal, brick.tables[0]
     with house.lake.workspace("trial") as work, house.lake.connect(is_private=brick.has_personal) as connection:
-        position = landing._position(journal, brick, only, "")
-        reading = landing.read_table(brick, only, position, connection, work / "spool", None)
-        kept = landing.stage(connection, brick, only, reading, work, reading.read_at, position)
+        position = position_of(journal, brick, only, "")
+        reading = read_table(brick, only, position, connection, work / "spool", None)
+        kept = stage(connection, brick, only, reading, work, reading.read_at, position)
         rows = []
         if kept.files:
             files = [str(file) for file in kept.files]
             rows = connection.execute("select * from read_parquet($1, union_by_name = true)", [files]).to_arrow_table().to_pylist()
-        return {**kept.record, "rows": rows, "reasons": landing.reasons_before_judging(kept)}
+        return {**kept.record, "rows": rows, "reasons": reasons_before_judging(kept)}
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
@@ -1186,12 +1188,12 @@ def test_what_duckdb_cannot_do_names_the_table_and_the_file(house: House, monkey
     import duckdb
 
     from flows.steps import land
-    from ingestion import landing
+    from ingestion import staging
 
     def fail(*_: Any) -> None:
         raise duckdb.OutOfMemoryException("could not allocate for 'DUPONT'\nand more")
 
-    monkeypatch.setattr(landing, "_copy", fail)
+    monkeypatch.setattr(staging, "_copy", fail)
     personal = [column("who", personal=True, mask="drop")] if is_private else []
     told: dict[str, Any] = {"legal_basis": "law", "purpose": "x"} if is_private else {}
     brick = house.brick("shop", [table("items", [column("id"), *personal], ["id"], {"format": "csv", "path": "items*.csv"})], **told)
@@ -1204,7 +1206,7 @@ def test_what_duckdb_cannot_do_names_the_table_and_the_file(house: House, monkey
 @pytest.mark.parametrize("place", ["staging", "booking", "journal"])
 def test_a_full_disk_gives_a_clear_error_and_no_row(house: House, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     from flows.steps import land
-    from ingestion import landing
+    from ingestion import landing, staging
 
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -1213,7 +1215,7 @@ def test_a_full_disk_gives_a_clear_error_and_no_row(house: House, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr("expectations.gate.judge_load", accept)
         if place == "staging":
-            patch.setattr(landing, "_copy", full)
+            patch.setattr(staging, "_copy", full)
         elif place == "booking":
             import dlt.destinations.impl.filesystem.filesystem as module
 

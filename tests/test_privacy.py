@@ -381,11 +381,11 @@ def test_sql_makes_the_pseudonyms_that_python_makes(tmp_path: Path, monkeypatch:
 
 
 def test_the_key_never_stands_in_sql(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ingestion import landing
+    from ingestion import staging
 
     texts: list[str] = []
-    copy = landing._copy
-    monkeypatch.setattr(landing, "_copy", lambda connection, select, file: (texts.append(select), copy(connection, select, file)))
+    copy = staging._copy
+    monkeypatch.setattr(staging, "_copy", lambda connection, select, file: (texts.append(select), copy(connection, select, file)))
     private.drop("homes.csv", content("csv")["homes.csv"])
     private.land(homes(private, "csv"))
     key = pseudonym_key(MASTER, "homes")

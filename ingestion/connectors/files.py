@@ -23,8 +23,10 @@ from typing import Any, BinaryIO, Literal, cast
 from pydantic import Field, ValidationInfo, field_validator
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, Strict, UnreadableFile, Variable
-from ingestion.connectors.formats import UNDECODED, Documents, Spool, parts
 from ingestion.connectors.stores import Entry, HttpStore, Store, Taken, matches, open_store, walk
+from ingestion.formats import parts
+from ingestion.formats.documents import Documents
+from ingestion.formats.spool import UNDECODED, Spool
 
 THREADS, AHEAD = 8, 64
 # A byte order mark is none of the text.

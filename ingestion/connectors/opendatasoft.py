@@ -14,8 +14,9 @@ from urllib.parse import quote, urlencode, urlsplit
 from pydantic import Field
 
 from ingestion.connectors import Reading, Request, SourceError, Strict, Variable
-from ingestion.connectors.formats import Spool, parts
 from ingestion.connectors.web import Client
+from ingestion.formats import parts
+from ingestion.formats.spool import Spool
 
 KEPT_METADATA = ("title", "publisher", "license", "license_url", "modified", "data_processed", "records_count")
 DATES = ("modified", "data_processed")  # what tells that a dataset has changed

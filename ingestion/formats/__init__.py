@@ -1,0 +1,73 @@
+"""Files as relations that DuckDB reads itself: CSV, NDJSON, GeoJSON, Parquet, with a count of their own."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ingestion.connectors import Part, Reading
+from ingestion.formats.count import Sought, blank_record, scan
+from ingestion.formats.geojson import collections
+from ingestion.formats.parquet import look_at_parquet
+from ingestion.formats.shape import Shape
+from ingestion.formats.spool import Spool, escaped
+from ingestion.formats.text import look_at_csv, look_at_ndjson
+from ingestion.lake import listed, literal, quoted
+
+_numbers = itertools.count(1)
+
+
+_LOOKS = {"csv": look_at_csv, "ndjson": look_at_ndjson, "parquet": look_at_parquet}
+
+
+def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> list[Part]:
+    """Make a part of the files of each shape; those that are not what they should be, or lack a column, are refused."""
+    if form == "geojson":
+        return collections(names, reading, spool)
+    groups: dict[tuple[Path, Shape], dict[str, int]] = defaultdict(dict)
+    for name in names:
+        try:
+            shape, count = _LOOKS[form](name, reading.request, spool)
+        except (ValueError, csv.Error) as error:
+            reading.refused_files.append((name, str(error)))
+        else:
+            groups[spool.roots[name], shape][name] = count
+    return [_part(spool, root, shape, counts) for (root, shape), counts in groups.items()]
+
+
+def _part(spool: Spool, root: Path, shape: Shape, counts: dict[str, int]) -> Part:
+    paths = listed([escaped(spool.path(name)) for name in counts])
+    start, own = len(str(root).rstrip("/")) + 2, {spool.aliases[name]: name for name in counts if name in spool.aliases}
+
+    def named(path: str) -> str:
+        place = f"substr({path}, {start})"
+        cases = " ".join(f"when {literal(alias)} then {literal(name)}" for alias, name in own.items())
+        return f"case {place} {cases} else {place} end" if own else place
+
+    relation = f"select {shape.selected}, {named(shape.path)} as _file from {shape.before}"
+    part = Part(f"{relation}{paths}{shape.after}", tuple(counts), shape.columns, bool(shape.types), sum(counts.values()))
+    if shape.before != "read_csv(":
+        return part
+    number = next(_numbers)
+    scans, errors = f"reject_scans_{number}", f"reject_errors_{number}"
+    paths += f", store_rejects = true, rejects_scan = '{scans}', rejects_table = '{errors}', rejects_limit = 0"
+
+    def places(name: str, at: Sequence[int], rows: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
+        sought = Sought(at, [row - 1 + shape.header for row in rows])
+        separator, quote, skip, blank, width = shape.scanned
+        scan(spool.path(name), separator, quote, skip, blank, width, sought)
+        return [(number + 1 - shape.header, line) for number, line in sought.at()], sought.lines()
+
+    rejects = (scans, errors, named("scans.file_path"))
+    texts: dict[str, Any] = {"relation": f"{relation}{paths}{shape.after}", "rejects": rejects, "places": places, "again": shape.again}
+    if shape.is_thin:
+        separator, quote, *_ = shape.scanned
+        spaces = "' '" if separator == "\t" else "' ' || chr(9)"
+        tests = [f"coalesce(trim({quoted(column)}, {spaces}), '') = ''" for column in shape.columns or ()]
+        texts["thin"] = (" and ".join(tests), rf"[\r\n]*{blank_record(separator, quote)}[\r\n]*")
+    return replace(part, **texts)

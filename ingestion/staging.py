@@ -1,0 +1,252 @@
+"""What was read of a table, as Parquet that waits to be judged, and what the journal will say of it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingestion import local_hours
+from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of
+from ingestion.casting import Notation, cast, notation_of, without_nulls
+from ingestion.connectors import Part, Reading, Request, connector, source_name
+from ingestion.cursor import cursor_from, position_after
+from ingestion.footers import Footers
+from ingestion.journal import Position
+from ingestion.lake import listed, literal, quoted
+from ingestion.one_select import Select
+from ingestion.refusal import REFUSAL, REFUSED, files_of_refused, lines
+
+if TYPE_CHECKING:
+    import duckdb
+
+MARKS = ("_file", "_row", "_refused", "_read_at")
+
+
+@dataclass
+class Staged:
+    """A table on its way: local Parquet files, and what the journal will say of them."""
+
+    table: Table
+    record: dict[str, Any]
+    files: list[Path] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)  # of every file, in their order
+    absent: list[str] = field(default_factory=list)  # columns that the brick declares and that no document holds
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_table(
+    brick: Brick,
+    table: Table,
+    position: Position,
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    progress: Callable[[str, int], None] | None,
+) -> Reading:
+    """Have the connector of a brick read a table from a position."""
+    spool = folder / table.name
+    spool.mkdir(parents=True)
+    module = connector(brick.meta.connector)
+    return module.read(
+        Request(
+            brick=brick.name,
+            table=table.name,
+            endpoint=endpoint_of(brick),
+            brick_options=module.BrickOptions.model_validate(brick.meta.options),
+            table_options=module.TableOptions.model_validate(table.meta.options),
+            columns=table.source_columns,
+            cursor=table.meta.cursor and source_name(table.meta.cursor),
+            crs=table.meta.crs,
+            lookback_days=table.meta.lookback.days if table.meta.lookback else 0.0,
+            position=position.at,
+            known=position.known,
+            connection=connection,
+            spool=spool,
+            is_private=brick.has_personal,
+            whole=table.meta.delivers == "whole",
+            progress=lambda count: progress(table.name, count) if progress else None,
+            formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
+            failed=frozenset(position.failed.keys() - position.given_up),
+            casts={
+                column.name: functools.partial(_read_as, column, notation_of(brick, table))
+                for column in table.columns
+                if column.data_type != "string" and not column.meta.mask
+            },
+        )
+    )
+
+
+def _read_as(column: Column, notation: Notation, text: str) -> str:
+    """Write the value of a text as a column's."""
+    meta = column.meta
+    return cast(column.data_type, without_nulls(text, notation.null_values), notation, meta.format, meta.years_from)
+
+
+def stage(
+    connection: duckdb.DuckDBPyConnection,
+    brick: Brick,
+    table: Table,
+    reading: Reading,
+    work: Path,
+    read_at: dt.datetime,
+    position: Position,
+) -> Staged:
+    """Write every part of a reading as Parquet, and count what was kept and refused."""
+    before, since = position.at, cursor_from(position.at, table)
+    connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")
+    local_hours.watch(connection, table.meta.time_zone)
+    staged = Staged(table, {})
+    new_columns: set[str] = set()
+    skipped, unreadable, blank = 0, 0, 0
+    selects = [Select(brick, table, part, reading, read_at, since, position.held, _kinds(connection, part)) for part in reading.parts]
+    for number, select in enumerate(selects):
+        part = select.part
+        file = work / f"{table.name}-{number}.parquet"
+        # The search for the zone of a position does not keep the order of the source.
+        has_zone = any(column.meta.position for column in table.columns)
+        with _told(brick, table, part):
+            _copy(connection, select.sql(is_numbered=has_zone), file)
+        staged.files.append(file)
+        if select.since:
+            skipped += connection.execute(select.skipped_sql()).fetchall()[0][0]
+            if not has_zone and Footers(connection, [file]).held(*REFUSED):
+                _copy(connection, select.sql(is_numbered=True), file)
+        if select.marked:
+            landed = [column.name for column in select.landed]
+            folds = local_hours.settle(connection, file, select.marked, table.meta.key, table.meta.time_zone, landed)
+            staged.warnings += folds
+        if part.thin:
+            blank += connection.execute(select.blank_sql()).fetchall()[0][0]
+        if part.rejects:
+            unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
+        staged.columns = staged.columns or _schema(connection, file)
+        new_columns |= select.new_columns() | _extra_keys(connection, file)
+    footers = Footers(connection, staged.files)
+    staged.absent = _absent(connection, selects, footers)
+    connection.execute("set TimeZone = 'UTC'")
+    counted = [part.counted for part in reading.parts]
+    rows, refused = footers.row_count, footers.held(*REFUSED) or 0
+    oldest, newest, reached = _reached(connection, staged.files, footers, table, read_at)
+    announced = reading.announced if reading.count_method == "announced" else None
+    source_count = (announced if announced is not None else sum(c for c in counted if c is not None)) - skipped - blank
+    method = reading.count_method if announced is not None or None not in counted else "none"
+    staged.record = {
+        "files": [],
+        "kept": rows - refused,
+        "refused": refused,
+        "source_count": rows if method == "none" else source_count,
+        "count_method": method,
+        "unreadable": unreadable,
+        "before_cursor": skipped,
+        "position": position_after(reading, table, reached, before),
+        "opened": reading.opened,
+        "measured": [oldest, newest],
+        "columns": {name: kind for name, kind in staged.columns.items() if name not in MARKS},
+        "new_columns": _told_columns(brick, new_columns),
+        "refused_files": [list(refusal) for refusal in reading.refused_files],
+        "refused_as": "struct",
+    }
+    if refused:
+        staged.record["lines"] = lines(connection, reading, staged.files)
+        staged.record["refused_in"] = files_of_refused(connection, staged.files)
+    return staged
+
+
+def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:
+    """Give DuckDB's types of the columns of a typed part."""
+    return {row[0].casefold(): row[1] for row in connection.execute(f"describe {part.relation}").fetchall()} if part.is_typed else {}
+
+
+@contextlib.contextmanager
+def _told(brick: Brick, table: Table, part: Part) -> Iterator[None]:
+    """Name the table and the files of what DuckDB cannot read or write; its words may hold values, which a private brick keeps."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        told = type(error).__name__ if brick.has_personal else f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+        files = f"{', '.join(part.files[:3])}{' and more' if len(part.files) > 3 else ''}"
+        mend = "check these files, the disk, and ORCHESTRA_MEMORY"
+        raise BrickError(f"{brick.name}.{table.name}: {files} cannot be landed ({told}). Mend: {mend}.") from error
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, select: str, file: Path) -> None:
+    connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd)")
+
+
+def _stage_unreadable(connection: duckdb.DuckDBPyConnection, select: Select, staged: Staged, file: Path) -> int:
+    """Write the lines that the reader could not parse as a file of refused rows, when there are any."""
+    errors = connection.execute(select.errors_sql()).fetchall()
+    if not errors:
+        return 0
+    places = []
+    for name, of_file in itertools.groupby(sorted(errors, key=lambda error: error[2]), key=lambda error: error[2]):
+        own = list(of_file)
+        found = select.part.places(name, [byte for *_, byte in own], [])[0] if select.part.places else []
+        places += [(file_id, line, row) for (file_id, line, *_), (row, _) in zip(own, found, strict=True)]
+    connection.execute("create or replace temp table _places (file_id bigint, line bigint, place bigint)")
+    connection.execute("insert into _places select unnest(?), unnest(?), unnest(?)", [list(column) for column in zip(*places, strict=True)])
+    _copy(connection, select.unreadable_sql(), file)
+    staged.files.append(file)
+    return len(errors)
+
+
+def _schema(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
+    rows = connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()
+    kinds = {"VARCHAR": "string", "TIMESTAMP WITH TIME ZONE": "timestamptz", REFUSAL: "json"}
+    return {row[0]: kinds.get(row[1], row[1].lower()) for row in rows}
+
+
+def _absent(connection: duckdb.DuckDBPyConnection, selects: list[Select], footers: Footers) -> list[str]:
+    """Name the columns that the source must give and that no document of a load holds; documents are asked for empty columns only."""
+    documents = [select for select in selects if select.part.columns is None]
+    if not documents:
+        return []
+    table = documents[0].table
+    columns = [column for column in table.columns if not column.meta.optional and footers.held(column.name) == 0]
+    names = dict.fromkeys(name for column in columns for name in column.meta.position or (column.name,))
+
+    def held(name: str) -> set[bool | None]:
+        return {connection.execute(select.holds_sql(name)).fetchall()[0][0] for select in documents}
+
+    return [name for name in names if held(name) - {None} == {False}]
+
+
+def _told_columns(brick: Brick, names: set[str]) -> list[str]:
+    """Tell the columns that a brick does not declare; with personal columns their number only: a header may be a person's row."""
+    return [f"{len(names)} (the brick has personal columns: not named)"] if names and brick.has_personal else sorted(names)
+
+
+def _extra_keys(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
+    if not Footers(connection, [file]).held("_extra"):
+        return set()
+    keys = f"select distinct unnest(json_keys(_extra)) from read_parquet({literal(str(file))}) where _extra is not null"
+    return {row[0] for row in connection.execute(keys).fetchall()}
+
+
+def _reached(
+    connection: duckdb.DuckDBPyConnection, files: list[Path], footers: Footers, table: Table, read_at: dt.datetime
+) -> tuple[str | None, str | None, str | None]:
+    """Give the oldest and newest value of the cursor, and the one that the cursor moves to.
+
+    A row dated after the reading does not move the cursor: it would hide all that follows.
+    """
+    column = table.cursor_column
+    if column is None or not footers.held(column.name):
+        return None, None, None
+    tomorrow = f"{literal((read_at + dt.timedelta(days=1)).isoformat())}::timestamptz"
+    is_past = f"{{}} <= {tomorrow}" if column.data_type in ("date", "timestamptz") else "true"
+    if span := footers.span(column.name, column.sql_type):
+        told = is_past.format(f"{literal(span[1])}::{column.sql_type}")
+        if connection.execute(f"select {told}").fetchall()[0][0]:
+            return *span, span[1]
+    cursor = quoted(column.name)
+    asked = f"min({cursor})::varchar, max({cursor})::varchar, (max({cursor}) filter (where {is_past.format(cursor)}))::varchar"
+    oldest, newest, reached = connection.execute(f"select {asked} from read_parquet({listed([str(file) for file in files])})").fetchall()[0]
+    return oldest, newest, reached
