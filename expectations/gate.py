@@ -17,21 +17,21 @@ from pydantic import Field, ValidationError
 
 from expectations import docs
 from ingestion.connectors import Strict
-from ingestion.footers import Footers
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
+from ingestion.parquet import Footers
 from ingestion.refusal import REFUSED
 
 if TYPE_CHECKING:
     import duckdb
 
-    from ingestion.brick import Brick, Table
+    from ingestion.brick import Brick, Column, Table
     from ingestion.journal import Entry, Journal
 
 ROOM = Path(__file__).resolve().parent
 GARBLED = ("Ã©", "Ã¨", "\ufffd")  # é and è of UTF-8 read as cp1252; what a reader writes for what it does not understand
 FEW = 20  # rows of which the number says nothing
 FEW_REFUSED = 0.00005  # share of rows that changes no share of four digits
-SAMPLE = 1_000_000  # rows among which distinct keys are counted
+SAMPLE, FEW_VALUES = 250_000, 1000  # rows among which distinct keys are counted; distinct values that are no sample of more
 SEEN = ("observed_value", "unexpected_count", "partial_unexpected_list")  # what is told of a failed expectation
 HISTORY = 10  # accepted loads that a load is compared with
 
@@ -149,10 +149,11 @@ def judge_load(lake: Lake, journal: Journal, brick: Brick, staged: Staged, read_
                 continue
             table, suite = brick.table(name), suites.get(name, Suite())
             paths = [str(file) for file in files]
+            footers = Footers(connection, paths)
             rows = f"(select * from read_parquet({listed(paths)}, union_by_name = true) where _refused is null)"
             columns = [column.name for column in table.columns if column.is_landed]
             warnings = record.get("profile", {}).get("warnings", [])  # of landing itself
-            record["profile"] = _profile(connection, paths, rows, columns, table.meta.key, _of_days(table, rows, read_at))
+            record["profile"] = _profile(connection, footers, rows, columns, table.meta.key, _of_days(table, footers, rows, read_at))
             record["profile"]["warnings"] += warnings
             before = [load for load in history if "row_count" in load["tables"].get(name, {}).get("profile", {})]
             figures = _of_load(table, record, before, read_at, suite.tolerated(LANDED))
@@ -172,7 +173,7 @@ def judge_mart(
     tolerated = suite.tolerated(MART)
     rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
     with lake.connect() as connection:
-        profile = _profile(connection, files, rows, columns, key, {})
+        profile = _profile(connection, Footers(connection, files), rows, columns, key, {})
         figures = [_Figure(profile["key_share"], 1, None, f"two rows or more of one {', '.join(key)}")]
         if before and tolerated["volume"]:
             low, high = (times * before["row_count"] for times in tolerated["volume"])
@@ -241,43 +242,59 @@ def _of_figures(
     return figures
 
 
-def _of_days(table: Table, rows: str, read_at: dt.datetime) -> dict[str, str]:
-    """Write what is summed up of a load and not of a mart: its days, and texts that look like UTF-8 in a wrong encoding."""
-    dated = {column.name for column in table.columns if column.data_type in ("date", "timestamptz")}
+def _of_days(table: Table, footers: Footers, rows: str, read_at: dt.datetime) -> dict[str, str]:
+    """Write what is summed up of a load and not of a mart: its days, and texts that look like UTF-8 in a wrong encoding.
+
+    Where footers tell that no date of a column is odd, nothing is counted.
+    """
+    dated = {column.name: column for column in table.columns if column.data_type in ("date", "timestamptz") and column.is_landed}
     # What dates a row: the cursor, else the first dated column of the key, which in a photo dates no row.
     names = [table.meta.cursor, *(table.meta.key if table.meta.delivers == "changes" else ())]
-    clock = next((quoted(name) for name in names if name in dated), "null::timestamptz")
+    clock = next((name for name in names if name in dated), None)
     # A day and a half: a date has no hour, and time zones differ.
-    horizon = f"{literal((read_at + dt.timedelta(days=1.5)).isoformat())}::timestamptz"
-    is_future = f"{clock}::timestamptz > {horizon}"
+    end = read_at + dt.timedelta(days=1.5)
+    horizon = f"{literal(end.isoformat())}::timestamptz"
+
+    def share(column: Column, test: str, of: str) -> str:
+        days = [text.partition(" ")[0] for text in footers.span(column.name, column.sql_type) or ("?", "?")]
+        if all(len(day) == len("1900-01-02") and "1900-01-02" <= day < end.date().isoformat() for day in days):
+            return "0::double"
+        return f"count(*) filter (where {test}) / greatest(1, count({of}))"
+
     # Who says `between` of a column has said what is odd.
-    others = [c for c in table.columns if c.name in dated and c.is_landed and c.name != table.meta.cursor and not c.meta.between]
-    odd = [
-        f"{literal(column.name)}: count(*) filter (where {name} > {horizon}::{column.data_type} or {name} < '1900-01-01') "
-        f"/ greatest(1, count({name}))"
-        for column in others
-        for name in [quoted(column.name)]
-    ]
+    others = [column for name, column in dated.items() if name != table.meta.cursor and not column.meta.between]
+    odd = []
+    for column in others:
+        name = quoted(column.name)
+        is_odd = f"{name} > {horizon}::{column.data_type} or {name} < '1900-01-01'"
+        odd.append(f"{literal(column.name)}: {share(column, is_odd, name)}")
     texts = [quoted(column.name) for column in table.columns if column.is_landed and column.data_type == "string"]
     is_garbled = " or ".join(f"contains({text}, '{mark}')" for text in texts for mark in GARBLED) or "false"
-    return {
-        "future_share": f"count(*) filter (where {is_future}) / greatest(1, count(*))",
+    told = {
         "odd_dates": f"{{{', '.join(odd)}}}" if odd else "null",
         "garbled_share": f"count(*) filter (where {is_garbled}) / greatest(1, count(*))",
-        "peak_day_rows": f"coalesce((select max(rows) from (select count(*) as rows from {rows} group by {clock}::date)), 0)",
-        "newest_at": f"(max({clock}) filter (where not {is_future}))::timestamptz::varchar",
+    }
+    if clock is None:
+        return {**told, "future_share": "0::double", "peak_day_rows": "count(*)", "newest_at": "null"}
+    at = f"{quoted(clock)}::timestamptz"
+    # Days of UTC, by their number: to make a date of an instant takes six times as long.
+    day = quoted(clock) if dated[clock].data_type == "date" else f"epoch_us({quoted(clock)}) // 86400000000"
+    return {
+        **told,
+        "future_share": share(dated[clock], f"{at} > {horizon}", "*"),
+        "peak_day_rows": f"coalesce((select max(rows) from (select count(*) as rows from {rows} group by {day})), 0)",
+        "newest_at": f"(max({quoted(clock)}) filter (where {at} <= {horizon}))::timestamptz::varchar",
     }
 
 
 def _profile(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[str], rows: str, columns: list[str], key: Sequence[str], more: dict[str, str]
+    connection: duckdb.DuckDBPyConnection, footers: Footers, rows: str, columns: list[str], key: Sequence[str], more: dict[str, str]
 ) -> dict[str, Any]:
     """Sum up a set: rows, distinct keys, share of values held by column, and what more is written in SQL.
 
     Distinct keys are counted among about SAMPLE rows, those whose key's hash ends the same way, so that a repeated key is
-    repeated in the sample too.
+    repeated in the sample too. So are the values of the key's first column, all of them where the sample holds few.
     """
-    footers = Footers(connection, files)
     refused = footers.held(*REFUSED) or 0
     row_count = footers.row_count - refused
     one_in = max(1, row_count // SAMPLE)
@@ -286,12 +303,16 @@ def _profile(
     held = {name: _held(footers.held(name), row_count, refused) for name in columns}
     figures = {
         "key_share": f"count(distinct {keys}) {sampled} / greatest(1, count(*) {sampled})",
-        "coverage": f"{one_in} * count(distinct {first}) filter (where hash({first}) % {one_in} = 0)",
+        "coverage": f"count(distinct {first}) filter (where hash({first}) % {one_in} = 0)",
         **{f"held {name}": f"count({quoted(name)})" for name, told in held.items() if told is None},
         **more,
     }
     values = connection.execute(f"select {', '.join(figures.values())} from {rows}").fetchall()[0]
     found = dict(zip(figures, values, strict=True))
+    if found["coverage"] >= FEW_VALUES:
+        found["coverage"] *= one_in
+    elif one_in > 1:
+        found["coverage"] = connection.execute(f"select count(distinct {first}) from {rows}").fetchall()[0][0]
     filled = {name: found.pop(f"held {name}", told) / max(1, row_count) for name, told in held.items()}
     return {"row_count": row_count, **found, "filled": {name: round(share, 4) for name, share in filled.items()}, "warnings": []}
 

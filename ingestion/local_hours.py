@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ingestion.footers import Footers
 from ingestion.lake import literal, quoted
+from ingestion.parquet import Footers, write
 from ingestion.refusal import refusal
 
 if TYPE_CHECKING:
@@ -139,10 +139,7 @@ def settle(
         replaced = [f"case when {reason} is null then {value} end as {quoted(name)}" for name, value in kept.items()]
         replaced.append(f"coalesce(_refused, {reason}) as _refused")
     beside = file.with_suffix(".settled")
-    connection.execute(
-        f"copy (select * exclude (file_row_number) replace ({', '.join(replaced)}) from {rows}) "
-        f"to {literal(str(beside))} (format parquet, compression zstd)"
-    )
+    write(connection, f"select * exclude (file_row_number) replace ({', '.join(replaced)}) from {rows}", beside)
     beside.replace(file)
     return said
 

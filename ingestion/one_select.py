@@ -22,8 +22,9 @@ from ingestion.casting import (
     without_nulls,
 )
 from ingestion.connectors import Part, Reading, source_name
+from ingestion.formats.header import header_tests
 from ingestion.lake import listed, literal, quoted
-from ingestion.refusal import REFUSAL, UNREADABLE, cases_of_column, cases_of_documents, refusal
+from ingestion.refusal import UNREADABLE, first_broken, refusal, rule_of_column, rule_of_documents, rule_of_headers
 
 if TYPE_CHECKING:
     pass
@@ -64,6 +65,14 @@ class Select:
         self.notation = notation_of(brick, table)
         self.landed = [column for column in table.columns if column.is_landed]
         self.local = {number: naive for number, column in enumerate(self.landed) if (naive := self._is_local(number, column))}
+        # Columns of a text that are none.
+        spelt = {name.casefold() for name in part.columns or ()} if part.header else set()
+        self.typed = [
+            number
+            for number, column in enumerate(self.landed)
+            if column.data_type != "string" and not column.meta.mask and not column.meta.position and column.name.casefold() in spelt
+        ]
+        self.is_header_told = False  # whether no header among the rows passes the rules of the columns
         self.marked = [self.landed[number].name for number in self.local] if table.meta.time_fold == "in_order" else []
         names = [name for column in table.columns for name in column.meta.position or (column.name,)]
         self.asked = list(dict.fromkeys(names))
@@ -82,14 +91,15 @@ class Select:
         self.has_documents = any(other.columns is None for other in reading.parts)
 
     def sql(self, *, is_numbered: bool = False) -> str:
-        """Give the SELECT, in three layers so that nothing is computed twice: texts and casts, refusals, columns.
+        """Give the SELECT, in layers so that nothing is computed twice: texts and casts, values, refusals, columns.
 
         `is_numbered` fills `_row`, at the cost of a sort, where rows are left out.
         """
-        casts, columns = ["_file"], []
+        casts, values, columns = ["_file"], [], []
         for number, column in enumerate(self.landed):
             casts += [f"{self._value(column)} as v{number}", f"{self._source_text(column)} as t{number}"]
-            value = self._checked(number, column)
+            values.append(f"{self._checked(number, column)} as c{number}")
+            value = f"c{number}"
             if column.name in self.marked:
                 value = f"case when h{number} <> 0 then {local_hours.moment(value, str(local_hours.MARK))} else {value} end"
             value = f"case when _refused is null then {value} end" if self.is_private else value
@@ -98,14 +108,12 @@ class Select:
             casts.append(f"{self._own(name)}::varchar as e{number}")
             columns.append(f"e{number} as {quoted(name)}")
         if self.part.columns is None:
-            # What begins as an object and was read is one.
-            is_lost = "doc is null or case when starts_with(_doc, '{') then false else try(json_type(_doc)) is distinct from 'OBJECT' end"
             # Of a key told twice, one reader takes the first value and another the last.
             is_twice = "case when has_others then len(list_distinct(json_keys(_doc))) < len(json_keys(_doc)) end"
-            casts += ["_doc", f"{is_lost} as is_lost", f"{is_twice} as is_twice"]
+            casts += ["doc", "_doc", f"{is_twice} as is_twice"]
             casts.append(f"{self._others()} as _extra")
-        if self.part.again:
-            casts.append(f"{self.part.again} as is_header")
+        if self.part.header:
+            casts += [f"{quoted(name)} as r{number}" for number, name in enumerate(self.part.columns or ())]
         if self.has_documents:
             columns.append("_extra" if self.part.columns is None else "null::varchar as _extra")
         where = f" where not coalesce({self._before_cursor()}, false)" if self.since else ""
@@ -117,6 +125,7 @@ class Select:
         rows = f"(select {', '.join(casts)}, {row} as _row from {source}{where})"
         if self.local:
             rows = f"(select *, {', '.join(f'{self._twin(number)} as h{number}' for number in self.local)} from {rows})"
+        rows = f"(select *, {', '.join(values)} from {rows})"
         rows = f"select *, {self._refusal()} as _refused from {rows}"
         return f"select {', '.join(columns)}, {self._marks('_file', '_row', '_refused')} from ({rows})"
 
@@ -270,14 +279,32 @@ class Select:
 
     def _refusal(self) -> str:
         """Write why a row is refused, NULL when it is kept; the value is told unless the brick has personal columns."""
-        cases = cases_of_documents(is_private=self.is_private) if self.part.columns is None else []
-        if self.part.again:
-            cases.append(f"when is_header then {refusal(None, literal('the header of the file once more'))}")
+        rules = [rule_of_documents(is_private=self.is_private)] if self.part.columns is None else []
+        rules += [rule_of_headers(*self._header_tests(), is_told=self.is_header_told)] if self.part.header else []
         for number, column in enumerate(self.landed):
-            value, text, hour = self._checked(number, column), f"t{number}::varchar", f"h{number}" if number in self.local else None
-            is_within = within(column, value, self.notation)
-            cases += cases_of_column(self.table, column, value, text, hour, is_within, is_private=self.is_private)
-        return f"case {' '.join(cases)} end" if cases else f"null::{REFUSAL}"
+            hour, is_within = f"h{number}" if number in self.local else None, within(column, f"c{number}", self.notation)
+            rules.append(rule_of_column(self.table, column, f"c{number}", f"t{number}", hour, is_within, is_private=self.is_private))
+        return first_broken(rules)
+
+    def _header_tests(self) -> tuple[str, str]:
+        """Write whether a row is its file's header once more, or another one."""
+        header, columns = self.part.header or (), self.part.columns or ()
+        asked = {name.casefold() for name in self.asked}
+        declared = [name for name, column in zip(header, columns, strict=True) if name and column.casefold() in asked]
+        misfits = [f"c{number} is null and trim(t{number}) <> ''" for number in self.typed]
+        return header_tests([f"r{number}" for number in range(len(columns))], header, declared, misfits)
+
+    def header_sql(self) -> str | None:
+        """Give how many names of the header, as values, fit a column that is no text; None where a header may have none under them."""
+        names = [name for name in self.part.header or () if name]
+        is_missing = {*names} & {text.strip().lower() for text in self.notation.null_values}
+        if not self.typed or is_missing or len(self.part.header or ()) - len(names) >= len(self.typed):
+            return None
+        everywhere = ", ".join(f"name as {quoted(column)}" for column in self.part.columns or ())
+        source = f"(select {everywhere} from unnest({listed(names)}) as names (name))"
+        casts = [f"{self._value(self.landed[n])} as v{n}, {self._source_text(self.landed[n])} as t{n}" for n in self.typed]
+        is_fit = " or ".join(f"not coalesce(v{number} is null and trim(t{number}) <> '', false)" for number in self.typed)
+        return f"select count(*) filter (where {is_fit}) from (select {', '.join(casts)} from {source})"
 
     def _others(self) -> str:
         """Write the keys of a document that the brick does not declare, as JSON; NULL when there is none."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion import local_hours
-from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of
-from ingestion.casting import Notation, cast, notation_of, without_nulls
+from ingestion.brick import Brick, BrickError, Table, endpoint_of
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.cursor import cursor_from, position_after
-from ingestion.footers import Footers
+from ingestion.formats.header import ANOTHER
 from ingestion.journal import Position
 from ingestion.lake import listed, literal, quoted
 from ingestion.one_select import Select
-from ingestion.refusal import REFUSAL, REFUSED, files_of_refused, lines
+from ingestion.parquet import Footers, write
+from ingestion.refusal import REFUSAL, REFUSED, TOLD_ROWS, first_refused, lines_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -72,19 +71,9 @@ def read_table(
             progress=lambda count: progress(table.name, count) if progress else None,
             formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
             failed=frozenset(position.failed.keys() - position.given_up),
-            casts={
-                column.name: functools.partial(_read_as, column, notation_of(brick, table))
-                for column in table.columns
-                if column.data_type != "string" and not column.meta.mask
-            },
+            typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
         )
     )
-
-
-def _read_as(column: Column, notation: Notation, text: str) -> str:
-    """Write the value of a text as a column's."""
-    meta = column.meta
-    return cast(column.data_type, without_nulls(text, notation.null_values), notation, meta.format, meta.years_from)
 
 
 def stage(
@@ -106,16 +95,24 @@ def stage(
     selects = [Select(brick, table, part, reading, read_at, since, position.held, _kinds(connection, part)) for part in reading.parts]
     for number, select in enumerate(selects):
         part = select.part
+        if part.header and (fitting := select.header_sql()):
+            select.is_header_told = not connection.execute(fitting).fetchall()[0][0]
         file = work / f"{table.name}-{number}.parquet"
         # The search for the zone of a position does not keep the order of the source.
         has_zone = any(column.meta.position for column in table.columns)
         with _told(brick, table, part):
-            _copy(connection, select.sql(is_numbered=has_zone), file)
+            write(connection, select.sql(is_numbered=has_zone), file)
+        if part.header and (mixed := _holding_two_tables(connection, file)):
+            told = "holds another header further on, under which the columns are not the same. Mend: give each its own file"
+            reading.refused_files += [(name, told) for name in mixed]
+            rest = part.without({*mixed}) if part.without else part
+            reading.parts = [rest if other is part else other for other in reading.parts if other is not part or rest.files]
+            return stage(connection, brick, table, reading, work, read_at, position)
         staged.files.append(file)
         if select.since:
             skipped += connection.execute(select.skipped_sql()).fetchall()[0][0]
             if not has_zone and Footers(connection, [file]).held(*REFUSED):
-                _copy(connection, select.sql(is_numbered=True), file)
+                write(connection, select.sql(is_numbered=True), file)
         if select.marked:
             landed = [column.name for column in select.landed]
             folds = local_hours.settle(connection, file, select.marked, table.meta.key, table.meta.time_zone, landed)
@@ -152,9 +149,17 @@ def stage(
         "refused_as": "struct",
     }
     if refused:
-        staged.record["lines"] = lines(connection, reading, staged.files)
-        staged.record["refused_in"] = files_of_refused(connection, staged.files)
+        found = first_refused(connection, staged.files, TOLD_ROWS)
+        staged.record["lines"], staged.record["refused_in"] = lines_of(found.rows, reading), found.files
     return staged
+
+
+def _holding_two_tables(connection: duckdb.DuckDBPyConnection, file: Path) -> list[str]:
+    """Name the files of the source that hold another header among their rows."""
+    if not Footers(connection, [file]).held(*REFUSED):
+        return []
+    rows = f"select distinct _file from read_parquet({literal(str(file))}) where _refused.rule = {literal(ANOTHER)} order by 1"
+    return [row[0] for row in connection.execute(rows).fetchall()]
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:
@@ -176,10 +181,6 @@ def _told(brick: Brick, table: Table, part: Part) -> Iterator[None]:
         raise BrickError(f"{brick.name}.{table.name}: {files} cannot be landed ({told}). Mend: {mend}.") from error
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, select: str, file: Path) -> None:
-    connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd)")
-
-
 def _stage_unreadable(connection: duckdb.DuckDBPyConnection, select: Select, staged: Staged, file: Path) -> int:
     """Write the lines that the reader could not parse as a file of refused rows, when there are any."""
     errors = connection.execute(select.errors_sql()).fetchall()
@@ -192,7 +193,7 @@ def _stage_unreadable(connection: duckdb.DuckDBPyConnection, select: Select, sta
         places += [(file_id, line, row) for (file_id, line, *_), (row, _) in zip(own, found, strict=True)]
     connection.execute("create or replace temp table _places (file_id bigint, line bigint, place bigint)")
     connection.execute("insert into _places select unnest(?), unnest(?), unnest(?)", [list(column) for column in zip(*places, strict=True)])
-    _copy(connection, select.unreadable_sql(), file)
+    write(connection, select.unreadable_sql(), file)
     staged.files.append(file)
     return len(errors)
 

@@ -20,7 +20,7 @@ def refused_rows(lake: Lake, load: Entry, limit: int) -> dict[str, list[dict[str
     for name, record in load["tables"].items():
         refused, lines = [], record.get("lines", {})
         if record["refused"] and record["files"]:
-            refused = first_refused(connection, [lake.path(file) for file in record["files"]], limit)
+            refused = first_refused(connection, [lake.path(file) for file in record["files"]], limit).rows
         found[name] = []
         for row in refused:
             line = lines.get(row["file"], {}).get(str(row["row"]))

@@ -1193,7 +1193,7 @@ def test_what_duckdb_cannot_do_names_the_table_and_the_file(house: House, monkey
     def fail(*_: Any) -> None:
         raise duckdb.OutOfMemoryException("could not allocate for 'DUPONT'\nand more")
 
-    monkeypatch.setattr(staging, "_copy", fail)
+    monkeypatch.setattr(staging, "write", fail)
     personal = [column("who", personal=True, mask="drop")] if is_private else []
     told: dict[str, Any] = {"legal_basis": "law", "purpose": "x"} if is_private else {}
     brick = house.brick("shop", [table("items", [column("id"), *personal], ["id"], {"format": "csv", "path": "items*.csv"})], **told)
@@ -1206,7 +1206,7 @@ def test_what_duckdb_cannot_do_names_the_table_and_the_file(house: House, monkey
 @pytest.mark.parametrize("place", ["staging", "booking", "journal"])
 def test_a_full_disk_gives_a_clear_error_and_no_row(house: House, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     from flows.steps import land
-    from ingestion import landing, staging
+    from ingestion import staging
 
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -1215,7 +1215,7 @@ def test_a_full_disk_gives_a_clear_error_and_no_row(house: House, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr("expectations.gate.judge_load", accept)
         if place == "staging":
-            patch.setattr(staging, "_copy", full)
+            patch.setattr(staging, "write", full)
         elif place == "booking":
             import dlt.destinations.impl.filesystem.filesystem as module
 

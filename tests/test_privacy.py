@@ -384,8 +384,8 @@ def test_the_key_never_stands_in_sql(private: House, monkeypatch: pytest.MonkeyP
     from ingestion import staging
 
     texts: list[str] = []
-    copy = staging._copy
-    monkeypatch.setattr(staging, "_copy", lambda connection, select, file: (texts.append(select), copy(connection, select, file)))
+    copy = staging.write
+    monkeypatch.setattr(staging, "write", lambda connection, select, file: (texts.append(select), copy(connection, select, file)))
     private.drop("homes.csv", content("csv")["homes.csv"])
     private.land(homes(private, "csv"))
     key = pseudonym_key(MASTER, "homes")

@@ -70,7 +70,7 @@ class Request:
     the last `Reading.position` of the table held ({} the first time); `known` maps the name of each file already opened
     within the position's reach to its signature; `failed` are those that could not be read, asked for again however old. `crs`
     is the one of the table's coordinates, where it says one.
-    `casts` write, by column that is no text, its value of the SQL of a text.
+    `typed` are the columns that are no text.
     `spool` is an empty folder of this load's own.
     `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content.
     """
@@ -93,7 +93,7 @@ class Request:
     formerly: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed: frozenset[str] = frozenset()
     crs: str | None = None
-    casts: dict[str, Callable[[str], str]] = field(default_factory=dict)
+    typed: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -105,8 +105,9 @@ class Part:
     reader that parses them. `rejects` are the relations (scans, errors) that hold the lines the reader could not parse, and
     the SQL that makes a file's name of the path in `scans`. Of a text, `places` gives the rows and the lines, from 1, of the
     records of a file that hold some bytes, and the lines of some rows. `thin` are the SQL and the regular expression that tell
-    rows of blank values alone, which spreadsheets leave below the last and which are no rows; None where there are none. `again` is
-    SQL that tells a row that is the header once more; None where there is none.
+    rows of blank values alone, which spreadsheets leave below the last and which are no rows; None where there are none. `header`
+    holds the names of the files' headers, in small letters, where a row may be a header again; `without` makes the part without
+    some of its files.
     """
 
     relation: str
@@ -117,7 +118,8 @@ class Part:
     rejects: tuple[str, str, str] | None = None
     places: Callable[[str, Sequence[int], Sequence[int]], tuple[list[tuple[int, int]], list[int]]] | None = None
     thin: tuple[str, str] | None = None
-    again: str | None = None
+    header: tuple[str, ...] | None = None
+    without: Callable[[set[str]], Part] | None = None
 
 
 @dataclass

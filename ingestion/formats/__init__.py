@@ -14,7 +14,7 @@ from ingestion.connectors import Part, Reading
 from ingestion.formats.count import Sought, blank_record, scan
 from ingestion.formats.geojson import collections
 from ingestion.formats.parquet import look_at_parquet
-from ingestion.formats.shape import Shape
+from ingestion.formats.shape import Counted, Shape
 from ingestion.formats.spool import Spool, escaped
 from ingestion.formats.text import look_at_csv, look_at_ndjson
 from ingestion.lake import listed, literal, quoted
@@ -29,7 +29,7 @@ def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> li
     """Make a part of the files of each shape; those that are not what they should be, or lack a column, are refused."""
     if form == "geojson":
         return collections(names, reading, spool)
-    groups: dict[tuple[Path, Shape], dict[str, int]] = defaultdict(dict)
+    groups: dict[tuple[Path, Shape], dict[str, Counted]] = defaultdict(dict)
     for name in names:
         try:
             shape, count = _LOOKS[form](name, reading.request, spool)
@@ -40,7 +40,7 @@ def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> li
     return [_part(spool, root, shape, counts) for (root, shape), counts in groups.items()]
 
 
-def _part(spool: Spool, root: Path, shape: Shape, counts: dict[str, int]) -> Part:
+def _part(spool: Spool, root: Path, shape: Shape, counts: dict[str, Counted]) -> Part:
     paths = listed([escaped(spool.path(name)) for name in counts])
     start, own = len(str(root).rstrip("/")) + 2, {spool.aliases[name]: name for name in counts if name in spool.aliases}
 
@@ -50,7 +50,8 @@ def _part(spool: Spool, root: Path, shape: Shape, counts: dict[str, int]) -> Par
         return f"case {place} {cases} else {place} end" if own else place
 
     relation = f"select {shape.selected}, {named(shape.path)} as _file from {shape.before}"
-    part = Part(f"{relation}{paths}{shape.after}", tuple(counts), shape.columns, bool(shape.types), sum(counts.values()))
+    total = sum(counted.records for counted in counts.values())
+    part = Part(f"{relation}{paths}{shape.after}", tuple(counts), shape.columns, bool(shape.types), total)
     if shape.before != "read_csv(":
         return part
     number = next(_numbers)
@@ -58,13 +59,16 @@ def _part(spool: Spool, root: Path, shape: Shape, counts: dict[str, int]) -> Par
     paths += f", store_rejects = true, rejects_scan = '{scans}', rejects_table = '{errors}', rejects_limit = 0"
 
     def places(name: str, at: Sequence[int], rows: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
-        sought = Sought(at, [row - 1 + shape.header for row in rows])
         separator, quote, skip, blank, width = shape.scanned
+        if counts[name].is_plain and not at:
+            return [], [skip + shape.header + row for row in rows]
+        sought = Sought(at, [row - 1 + shape.header for row in rows])
         scan(spool.path(name), separator, quote, skip, blank, width, sought)
         return [(number + 1 - shape.header, line) for number, line in sought.at()], sought.lines()
 
     rejects = (scans, errors, named("scans.file_path"))
-    texts: dict[str, Any] = {"relation": f"{relation}{paths}{shape.after}", "rejects": rejects, "places": places, "again": shape.again}
+    texts: dict[str, Any] = {"relation": f"{relation}{paths}{shape.after}", "rejects": rejects, "places": places, "header": shape.names}
+    texts["without"] = lambda gone: _part(spool, root, shape, {name: count for name, count in counts.items() if name not in gone})
     if shape.is_thin:
         separator, quote, *_ = shape.scanned
         spaces = "' '" if separator == "\t" else "' ' || chr(9)"

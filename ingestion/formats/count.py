@@ -22,7 +22,7 @@ class Scan:
     """What the bytes tell: records (the header's too), the longest in bytes, whether lines end in several ways or hold nothing.
 
     `thin` are the records of blank values alone, `met` what was looked for; `is_marked` tells of marks of the byte order that
-    begin lines further on, and nothing else was told then.
+    begin lines further on, and nothing else was told then. `is_plain` says that each line is a record.
     """
 
     records: int
@@ -32,6 +32,7 @@ class Scan:
     thin: int = 0
     met: Counter[bytes] = field(default_factory=Counter)
     is_marked: bool = False
+    is_plain: bool = False
 
 
 class Sought:
@@ -145,7 +146,7 @@ def scan(
     mark = quote.encode()
     before_quote = list(b"\r\n" + mark + separator.encode())
     starts = _Starts(separator, quote, blank, skip, note)
-    records, longest, unended, inside, met = 0, 0, 0, False, Counter[bytes]()
+    records, longest, unended, inside, met, is_plain = 0, 0, 0, False, Counter[bytes](), True
     line_ends: set[int] = set()
 
     def slowly() -> Scan:
@@ -153,7 +154,7 @@ def scan(
         if plain.is_marked:
             return plain
         count, most, thin = _count_slowly(path, separator, quote, skip, blank, width, note)
-        return replace(plain, records=count, longest=max(plain.longest, most), thin=thin)
+        return replace(plain, records=count, longest=max(plain.longest, most), thin=thin, is_plain=False)
 
     with path.open("rb") as file, path.open(encoding="latin-1", newline="") as lines:
         at = file.seek(sum(len(lines.readline()) for _ in range(skip)) or 3 * (file.read(3) == b"\xef\xbb\xbf"))
@@ -174,6 +175,7 @@ def scan(
                 values = np.searchsorted(quotes, ends)
                 is_held = (values + inside) % 2 == 1
                 if is_held.any():
+                    is_plain = False
                     ends, held = ends[~is_held], ends[is_held]
                     # Between two ends of lines in one value, as many separators as a row has, again and again.
                     separators = np.searchsorted(np.flatnonzero(data == separator.encode()[0]), held)
@@ -198,7 +200,8 @@ def scan(
     longest = max(longest, unended)
     if longest > WIDE_LINE_BYTES:
         raise ValueError(f"holds a record of more than {WIDE_LINE_BYTES >> 20} MB. Mend: split it at the source, or check `quote`")
-    return Scan(records - starts.blanks, longest, len(line_ends) > 1, starts.blanks > 0, starts.thin, met)
+    is_plain = is_plain and not (starts.blanks or starts.thin)
+    return Scan(records - starts.blanks, longest, len(line_ends) > 1, starts.blanks > 0, starts.thin, met, is_plain=is_plain)
 
 
 def _count_slowly(

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ingestion.connectors import Request, declared_name, landed_name
+from ingestion.lake import literal
 
 # Where so much of a text is zeros, it is in another encoding.
 MOST_ZEROS = 0.25
 # The separators that are looked for, and the records that must agree with one where no header tells it.
 SEPARATORS, SAMPLE_RECORDS = ";,\t|", 100
+AGAIN, ANOTHER = "the header of the file once more", "another header"  # what the rules are called that refuse a row for being one
 
 
 def read_header(path: Path, request: Request) -> tuple[tuple[str, ...], str, int, list[str]]:
@@ -122,3 +124,21 @@ def check_columns(request: Request, names: Sequence[str]) -> None:
         # Without a header, the first row stands in its place.
         found = f"{len(names)} columns" if request.is_private else ", ".join(name[:60] for name in names[:40])
         raise ValueError(f"lacks the declared columns {', '.join(missing)}; it has {found}. Mend: the brick's columns, or its options")
+
+
+def header_tests(values: Sequence[str], header: Sequence[str], declared: Sequence[str], misfits: Sequence[str]) -> tuple[str, str]:
+    """Write whether a row is its file's header once more, and whether it is another one, under which the columns are not the same.
+
+    `values` are the SQL of the row's texts, `header` the names in small letters, `declared` those of the columns that the brick
+    declares, `misfits` the SQL of whether the value of each column that is no text is of another type. Another header is a row of all
+    the names in another order, or one that holds half of those declared, two at least, and no value that fits a column that is no
+    text. Of texts alone, nothing tells such a row from one of names.
+    """
+    told = [f"coalesce(lower(trim({value}, ' ' || chr(9))), '')" for value in values]
+    again = " and ".join(f"{value} = {literal(name)}" for value, name in zip(told, header, strict=True))
+    others = [f"list_sort([{', '.join(told)}]) = list_sort([{', '.join(map(literal, header))}])"] if len({*header}) > 1 else []
+    if misfits and len(declared) > 1:
+        met = " + ".join(f"list_contains([{', '.join(told)}], {literal(name)})::int" for name in declared)
+        others.append(f"({met}) >= {max(2, (len(declared) + 1) // 2)} and {' and '.join(misfits)}")
+    another = " or ".join(f"({other})" for other in others) or "false"
+    return f"({again})", f"(not ({again}) and ({another}))"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion.formats.header import check_columns, named
-from ingestion.formats.shape import Shape
+from ingestion.formats.shape import Counted, Shape
 from ingestion.formats.spool import Spool, escaped
 from ingestion.lake import quoted
 
@@ -15,7 +15,7 @@ from ingestion.lake import quoted
 DECIMAL_DIGITS = 38
 
 
-def look_at_parquet(name: str, request: Any, spool: Spool) -> tuple[Shape, int]:
+def look_at_parquet(name: str, request: Any, spool: Spool) -> tuple[Shape, Counted]:
     """Counted from the footer; a declared column of bytes is text where it is UTF-8."""
     path = spool.path(name)
     ((count,),) = _ask(request, "select num_rows from parquet_file_metadata(?)", path)
@@ -42,7 +42,8 @@ def look_at_parquet(name: str, request: Any, spool: Spool) -> tuple[Shape, int]:
     selected = ", ".join(f"{value} as {quoted(name)}" for value, name in zip(values, columns, strict=True))
     taken = {column.casefold() for column in written}
     held_path = next(each for size in itertools.count() if (each := "_path" + "_" * size) not in taken)
-    return Shape("read_parquet(", f", filename = '{held_path}', hive_partitioning = false)", columns, types, selected, held_path), count
+    after = f", filename = '{held_path}', hive_partitioning = false)"
+    return Shape("read_parquet(", after, columns, types, selected, held_path), Counted(count)
 
 
 def _ask(request: Any, sql: str, path: Path) -> list[Any]:

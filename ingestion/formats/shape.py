@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Counted(NamedTuple):
+    """How many records a file holds, and whether each of its lines is one, so that a record's number tells its line."""
+
+    records: int
+    is_plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -11,7 +18,7 @@ class Shape:
     """What files that are read as one have in common: the SQL before and after their paths, their columns and types.
 
     `selected` is SQL of the columns, `path` the one that holds the path. `scanned` is how a text is scanned, `header` its
-    records that are no rows, `is_thin` when some hold blank values alone, `again` SQL that tells a header among the rows.
+    records that are no rows, `is_thin` when some hold blank values alone, `names` those of the header where a row may be one again.
     """
 
     before: str
@@ -23,4 +30,4 @@ class Shape:
     scanned: tuple[Any, ...] = ()
     header: int = 0
     is_thin: bool = False
-    again: str | None = None
+    names: tuple[str, ...] | None = None

@@ -1,4 +1,4 @@
-"""What the footers of Parquet files tell of their rows: what they tell, nothing is read to know."""
+"""The Parquet of the lake: how landing writes it, and what footers tell of rows without reading any."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingestion.lake import literal
+
 if TYPE_CHECKING:
     import duckdb
+
+
+def write(connection: duckdb.DuckDBPyConnection, select: str, file: Path) -> None:
+    """Write the rows of a SELECT as a Parquet file of the lake.
+
+    In the encodings of Parquet's second version: a fifth smaller, and written faster, than in those of the first.
+    """
+    connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd, parquet_version 'v2')")
 
 
 class Footers:
