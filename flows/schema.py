@@ -185,7 +185,7 @@ def _mart(told: dict[str, dict[str, str]]) -> Schema:
 
 def _expectations(told: dict[str, dict[str, str]]) -> dict[str, Schema]:
     """Each door has defaults of its own."""
-    from expectations.gate import LANDED, MART, LandedSuite, Suite
+    from expectations.suite import LANDED, MART, LandedSuite, Suite
 
     found = {}
     for name, defaults, model in (("landed", LANDED, LandedSuite), ("mart", MART, Suite)):

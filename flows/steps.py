@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from expectations import docs, gate
+from expectations.suite import files_of_marts, judged_by
 from ingestion.brick import BRICKS, PROJECT, Brick, BrickError, endpoint_of, read_bricks, read_territory
 from ingestion.connectors import SourceError
 from ingestion.footprint import Footprint
@@ -199,7 +200,7 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
         progress(name, f"{table} {byte_count:,} bytes")
 
     try:
-        landed = land_brick(lake, journal, brick, run_id, gate.judge_load, tell, WAIT, gate.judged_by(f"landed/{brick.name}.yml"))
+        landed = land_brick(lake, journal, brick, run_id, gate.judge_load, tell, WAIT, judged_by(f"landed/{brick.name}.yml"))
         new = landed.entry["load_id"] if landed.entry and landed.entry["verdict"] == "refused" else None
         refused = {load_id: why for load_id, why in standing(journal, brick.name).items() if load_id != new}
         return LandStep(**vars(landed), late=None if landed.entry else late(journal, brick), refused=refused)
@@ -317,7 +318,7 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
         seq, project, unreached = reached(lake, journal)
         accepted = max((entry["seq"] for entry in journal.of("accept")), default=0)
         classes = {name: brick.meta.access_class for name, brick in read_bricks().items()}
-        state = [seq, project, unreached, _digest(gate.files_of_marts()), accepted, classes]
+        state = [seq, project, unreached, _digest(files_of_marts()), accepted, classes]
         published = journal.noted("published.json")
         if not published or published["state"] != state or not marts.is_followed(lake, journal):
             progress("publish", "")
@@ -382,7 +383,7 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Run:
 
 
 def _expected(mart: str) -> str:
-    return gate.judged_by(f"marts/{mart}.yml")
+    return judged_by(f"marts/{mart}.yml")
 
 
 def _retract(lake: Lake, journal: Journal, run_id: str, held: int) -> None:

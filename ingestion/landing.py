@@ -30,7 +30,7 @@ CLOCKS_APART = dt.timedelta(minutes=1)  # by which a clock may be behind the one
 HOW_FAR = ("cursor", "cursor_column", "folder_date")  # what of a position says how far a source was read; the rest, in what state
 
 # (lake, journal, brick, {table: (staged files, record)}, read_at) -> why the load is refused.
-Judge = Callable[[Lake, Journal, Brick, dict[str, tuple[list[Path], dict[str, Any]]], dt.datetime], list[str]]
+JudgeLoad = Callable[[Lake, Journal, Brick, dict[str, tuple[list[Path], dict[str, Any]]], dt.datetime], list[str]]
 
 
 @dataclass
@@ -49,7 +49,7 @@ def land_brick(
     journal: Journal,
     brick: Brick,
     run_id: str,
-    judge: Judge,
+    judge: JudgeLoad,
     progress: Callable[[str, int], None] | None = None,
     wait: float = 0,
     judged_by: str = "",

@@ -223,7 +223,10 @@ class Select:
             values = [f"doc.{quoted(alias)}" for alias in self.aliases[name]]
             if self._declared(name) == "string":
                 values = [as_written(value, "_doc", alias) for value, alias in zip(values, self.aliases[name], strict=True)]
-            return without_nulls(f"coalesce({', '.join(values)})" if len(values) > 1 else values[0], self.notation.null_values)
+            value, nulls = f"coalesce({', '.join(values)})" if len(values) > 1 else values[0], self.notation.null_values
+            if self._declared(name) == "json":
+                value, nulls = f"{value}::varchar", tuple(map(json.dumps, nulls))
+            return without_nulls(value, nulls)
         own = self._typed(name)
         if own == "null":
             return "null::varchar"

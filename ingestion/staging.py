@@ -100,7 +100,7 @@ def stage(
         file = work / f"{table.name}-{number}.parquet"
         # The search for the zone of a position does not keep the order of the source.
         has_zone = any(column.meta.position for column in table.columns)
-        with _told(brick, table, part):
+        with _named(brick, table, part):
             write(connection, select.sql(is_numbered=has_zone), file)
         if part.header and (mixed := _holding_two_tables(connection, file)):
             told = "holds another header further on, under which the columns are not the same. Mend: give each its own file"
@@ -168,7 +168,7 @@ def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _told(brick: Brick, table: Table, part: Part) -> Iterator[None]:
+def _named(brick: Brick, table: Table, part: Part) -> Iterator[None]:
     """Name the table and the files of what DuckDB cannot read or write; its words may hold values, which a private brick keeps."""
     import duckdb
 

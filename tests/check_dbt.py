@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from expectations.gate import faults_of_suites
+from expectations.validation import faults_of_suites
 from flows.schema import faults_of_schemas
 from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import PROJECT, read_bricks, read_territory

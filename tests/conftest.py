@@ -239,3 +239,21 @@ def read_by_blocks(patch: pytest.MonkeyPatch, size: int) -> None:
     """Have files read by blocks of so many bytes."""
     for module in ("spool", "count", "geojson"):
         patch.setattr(f"ingestion.formats.{module}.BLOCK_BYTES", size)
+
+
+def staged(house: House, brick: Brick) -> dict[str, Any]:
+    """Read and stage the one table of a brick, without booking it in; give its record and its rows."""
+    from ingestion.cursor import position_of
+    from ingestion.refusal import reasons_before_judging
+    from ingestion.staging import read_table, stage
+
+    journal, only = house.journal, brick.tables[0]
+    with house.lake.workspace("trial") as work, house.lake.connect(is_private=brick.has_personal) as connection:
+        position = position_of(journal, brick, only, "")
+        reading = read_table(brick, only, position, connection, work / "spool", None)
+        kept = stage(connection, brick, only, reading, work, reading.read_at, position)
+        rows = []
+        if kept.files:
+            files = [str(file) for file in kept.files]
+            rows = connection.execute("select * from read_parquet($1, union_by_name = true)", [files]).to_arrow_table().to_pylist()
+        return {**kept.record, "rows": rows, "reasons": reasons_before_judging(kept)}

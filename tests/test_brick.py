@@ -292,7 +292,7 @@ def test_a_contract_changes_with_what_lands_and_not_with_its_words() -> None:
 
 
 def test_every_field_of_the_contract_is_documented() -> None:
-    from expectations import gate
+    from expectations import suite
     from ingestion import brick as contract
     from ingestion.connectors import files, opendatasoft
 
@@ -307,6 +307,6 @@ def test_every_field_of_the_contract_is_documented() -> None:
         contract.ColumnMeta,
     ]
     models += [module.BrickOptions for module in (files, opendatasoft)] + [module.TableOptions for module in (files, opendatasoft)]
-    models += [files.Auth, gate.Expectation, gate.Suite, gate.LandedSuite]
-    names = {name for model in models for name in model.model_fields} | set(gate.LANDED) | set(gate.MART)
+    models += [files.Auth, suite.Expectation, suite.Suite, suite.LandedSuite]
+    names = {name for model in models for name in model.model_fields} | set(suite.LANDED) | set(suite.MART)
     assert [name for name in sorted(names - {"config", "meta"}) if f"`{name}" not in text] == []

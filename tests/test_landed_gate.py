@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from conftest import House, column, table
 
-from expectations.gate import LANDED, judge_load
+from expectations.gate import judge_load
+from expectations.suite import LANDED
 from ingestion.brick import Brick, read_bricks
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError

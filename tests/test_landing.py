@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import House, Site, accept, column, table
+from conftest import House, Site, accept, column, staged, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -572,24 +572,6 @@ def test_a_cursor_that_its_type_does_not_read_is_ignored(house: House) -> None:
 # Counts ----------------------------------------------------------------------------------------------------------------
 
 FIELDS = st.text(st.sampled_from("ab1é \";,\n\r\t\\'-.") | st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
-
-
-def staged(house: House, brick: Brick) -> dict[str, Any]:
-    """Read and stage the one table of a brick, without booking it in; give its record and its rows."""
-    from ingestion.cursor import position_of
-    from ingestion.refusal import reasons_before_judging
-    from ingestion.staging import read_table, stage
-
-    journal, only = house.journal, brick.tables[0]
-    with house.lake.workspace("trial") as work, house.lake.connect(is_private=brick.has_personal) as connection:
-        position = position_of(journal, brick, only, "")
-        reading = read_table(brick, only, position, connection, work / "spool", None)
-        kept = stage(connection, brick, only, reading, work, reading.read_at, position)
-        rows = []
-        if kept.files:
-            files = [str(file) for file in kept.files]
-            rows = connection.execute("select * from read_parquet($1, union_by_name = true)", [files]).to_arrow_table().to_pylist()
-        return {**kept.record, "rows": rows, "reasons": reasons_before_judging(kept)}
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))

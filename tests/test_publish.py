@@ -715,7 +715,8 @@ def test_a_full_disk_is_mended_by_the_next_run(lake: Lake, monkeypatch: pytest.M
 
 
 def judged(lake: Lake, run_id: str, marts: list[Mart] | None = None, **more: Any) -> Any:
-    from expectations.gate import judge_mart, judged_by
+    from expectations.gate import judge_mart
+    from expectations.suite import judged_by
 
     return out.publish(lake, Journal(lake), marts or [MART], run_id, judge_mart, lambda name: judged_by(f"marts/{name}.yml"), **more)
 
@@ -1006,7 +1007,7 @@ def test_a_fault_of_class_is_not_to_be_accepted(lake: Lake) -> None:
 
 
 def test_what_cannot_be_judged_withholds_a_mart_even_as_a_warning(lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from expectations.gate import faults_of_suites
+    from expectations.validation import faults_of_suites
 
     monkeypatch.setenv("ORCHESTRA_EXPECTATIONS", str(tmp_path / "expectations"))
     path = tmp_path / "expectations" / "marts" / "energy_by_month.yml"

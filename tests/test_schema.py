@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from expectations.gate import LANDED, MART, LandedSuite, Suite
+from expectations.suite import LANDED, MART, LandedSuite, Suite
 from flows import schema
 from ingestion.brick import PROJECT, BrickError, read_brick, read_territory
 from redistribution.meta import read_meta
