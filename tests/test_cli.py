@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from cyclopts import App, MissingArgumentError
 
-from ingestion.brick import read_bricks
+from flows import commands, report
+from flows.cli import main
+from ingestion.brick import PROJECT, read_bricks
 from ingestion.sandbox.files import write_drops
+from redistribution.publish import CLASSES
 
 
 def orchestra(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,17 +54,143 @@ def test_help_takes_less_than_half_a_second() -> None:
         (["run", "--use-case", "love"], "no brick serves"),
         (["loads", "show", "nope"], "no load 'nope'"),
         (["bricks", "show", "nope"], "no brick 'nope'"),
-        (["sandbox", "serve", "--port", "1", "--until", "soon"], "--until soon"),
+        (["sandbox", "serve", "--port", "1", "--until", "soon"], '--until: unable to convert "soon" into date'),
         (["sandbox", "serve", "--port", "99999"], "--port 99999 is no port"),
         (["sandbox", "serve", "--port", "1", "--scale", "-1"], "--scale -1.0 is not between 0 and 100"),
         (["sandbox", "serve", "--port", "1", "--scale", "nan"], "--scale nan is not between"),
         (["sandbox", "serve", "--port", "1", "--until", "1900-01-01"], "the sandbox cannot be served"),
-        (["dance"], "invalid choice"),
+        (["dance"], 'Unknown command "dance"'),
     ],
 )
 def test_misuse_has_status_2_and_says_what(arguments: list[str], told: str, place: dict[str, str]) -> None:
     done = orchestra(*arguments, **place)
     assert done.returncode == 2 and told in done.stderr, done
+
+
+def commands_of(app: App = commands.app, *path: str) -> Iterator[list[str]]:
+    """Give every command as it is typed; groups are none."""
+    for name in app:
+        if not name.startswith("-"):
+            yield from [[*path, name]] if app[name].default_command else commands_of(app[name], *path, name)
+
+
+COMMANDS = {" ".join(command): command for command in commands_of()}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = {"duckdb", "pydantic", "dlt", "dbt", "prefect", "great_expectations", "pandas"}
+    script = f"import sys; from flows.cli import main; main(sys.argv[1:]); sys.exit(' '.join({heavy} & set(sys.modules)))"
+    for command in ([], ["land"], ["loads", "show"]):
+        done = subprocess.run([sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True, check=False)
+        assert done.stderr.strip() == "" and "Usage: orchestra" in done.stdout, done
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_the_help_of_a_command_names_its_options(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    told = capsys.readouterr().out
+    app = commands.app.parse_commands(command)[1][-1]
+    with commands.app.app_stack(command):
+        arguments = app.assemble_argument_collection(parse_docstring=True)
+    for argument in arguments:
+        shown = [name if name.startswith("-") else name.upper() for name in argument.names]
+        assert all(name in told for name in shown) and (argument.parameter.help or "") in told, (shown, told)
+    assert app.help.partition("\n")[0] in told and "\x1b" not in told and "ORCHESTRA_LAKE" not in told
+
+
+MISUSE = {
+    "": "a command is missing",
+    "loads": "a command is missing. See orchestra loads --help",
+    "dance": 'Unknown command "dance"',
+    "loads dance": 'Unknown command "dance". Available commands: list, show, accept, drop',
+    "dance --help": 'Unknown command "dance"',
+    "land --brik insee_cog": "--brik. Did you mean --brick?",
+    "status --no-json": "Unknown option: --no-json",
+    "land --brick": "--brick requires an argument",
+    "run insee_cog": "['insee_cog']",
+    "prove mart": "KEY requires an argument",
+    "loads show": "LOAD_ID requires an argument. See orchestra loads show --help",
+    "loads accept id": "--why requires an argument",
+    "loads accept id --why --refetch": "--why requires an argument",
+    "loads drop id": "takes one of --refetch",
+    "loads drop id --refetch --forget": "takes one of --refetch",
+    "loads show id --limit 2.5": "--limit: invalid literal for int() with base 10: '2.5'",
+    "journal lost --seq two --why disk": "--seq: invalid literal",
+    "site --class secret": '"secret" for --class. Choose from: "open", "partner", "internal", "restricted"',
+    "sandbox serve --port 1 --scale much": '--scale: unable to convert "much" into float',
+}
+
+
+@pytest.mark.parametrize(("typed", "told"), MISUSE.items(), ids=MISUSE)
+def test_misuse_is_one_line_that_names_it(typed: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(typed.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and told in said.err and said.err.startswith("orchestra: ") and said.err.count("\n") == 1, said
+    assert "\x1b" not in said.err and ("--help" in said.err or "takes one of" in said.err)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.fr.md"])
+def test_what_the_readme_types_can_be_typed(name: str) -> None:
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL))
+    typed = re.findall(r"^orchestra .*", blocks, flags=re.MULTILINE)
+    mentioned = re.findall(r"`(?:\w+=\S+ )?(orchestra [^`]*)`", text)
+    assert len(typed) > 7 and len(mentioned) > 7
+    for line in [*typed, *mentioned]:
+        with contextlib.suppress(
+            *([MissingArgumentError] if line in mentioned else [])
+        ):  # `orchestra prove` names a command, and types none
+            commands.app.parse_args(shlex.split(line, comments=True)[1:], print_error=False, exit_on_error=False)
+
+
+def test_what_is_typed_arrives_as_it_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options before or after, given twice, joined by =; a value may be empty, look like none or like a number."""
+
+    def bound(line: str) -> dict[str, Any]:
+        return commands.app.parse_args(shlex.split(line), print_error=False, exit_on_error=False)[1].arguments
+
+    assert bound("run --brick a --json --brick=b --use-case u") == {"brick": ("a", "b"), "use_case": ("u",), "is_json": True}
+    assert bound("prove --json m 2024-01-01 -5 name=value none") == {
+        "mart": "m", "key": ("2024-01-01", "-5", "name=value", "none"), "is_json": True,
+    }  # fmt: skip
+    assert bound("loads drop id --why none --forget --forget") == {"load_id": "id", "why": "none", "forget": True}
+    assert bound("loads show --limit 5 id --limit -1") == {"load_id": "id", "limit": -1}
+    assert bound('loads accept --why="- the meter" id') == {"load_id": "id", "why": "- the meter"}
+    assert get_args(get_args(commands.Class)[0]) == tuple(CLASSES)
+
+
+def test_an_interrupted_command_and_a_closed_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    for arguments in (["bricks", "check"], ["--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "w") as closed:  # noqa: PTH123
+            done = subprocess.run(
+                [sys.executable, "-m", "flows.cli", *arguments],
+                stdout=closed,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+                check=False,
+            )
+        assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.setattr("ingestion.brick.read_bricks", lambda: signal.raise_signal(signal.SIGINT))
+    assert main(["bricks", "check"]) == 130
+
+
+def test_a_table_in_a_pipe_is_whole_and_plain(place: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    why, place = "a reason that is long " * 20 + "\x1b[31mto its\nend", {**place, "FORCE_COLOR": "1"}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert report.table([{"load": "a", "why": why, "rows": 1234}]).splitlines()[2] == f"a     {why[:-15]} [31mto its end  1,234"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert max(map(len, report.table([{"why": why}]).splitlines())) == report.WIDEST
+    orchestra("land", "--brick", "insee_cog", **place)
+    for arguments, columns in ((["status"], "late  next run"), (["bricks", "list"], "title"), (["loads", "list"], "why")):
+        told = orchestra(*arguments, **place).stdout
+        assert columns in told and "\x1b" not in told and "…" not in told and "─" not in told, told
+    status = json.loads(orchestra("status", "--json", **place).stdout)
+    (line,) = (line for line in orchestra("status", **place).stdout.splitlines() if line.startswith("insee_cog"))
+    assert line.split()[1:4] == ["1", "0", "86"] and status["bricks"]["insee_cog"]["last_read_at"] in line
 
 
 def test_land_list_show_and_status_speak_json(place: dict[str, str]) -> None:
