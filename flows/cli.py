@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from cyclopts import CycloptsError
 
 from flows.commands import Misuse, app
-from ingestion.lake import LakeError
 
 DONE, FAILED, MISUSE = 0, 1, 2
 
@@ -39,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"orchestra: {error}", file=sys.stderr)
         return MISUSE
     except CycloptsError as error:
-        said, command = " ".join(str(error).split()), " ".join(["orchestra", *(error.command_chain or ())])
-        print(f"orchestra: {said}{'' if said[-1] in '.?' else '.'} See {command} --help", file=sys.stderr)
+        command = " ".join(["orchestra", *(error.command_chain or ())])
+        print(f"orchestra: {' '.join(str(error).split())} (see {command} --help)", file=sys.stderr)
         return MISUSE
     except KeyboardInterrupt:
         return 130
@@ -48,22 +46,18 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
-        from ingestion.brick import BrickError
-
-        if isinstance(error, BrickError | LakeError):
-            print(f"orchestra: {error}", file=sys.stderr)
-            return FAILED
         library = type(error).__module__.partition(".")[0]
         mends = {"botocore": "check the AWS_ variables and the bucket", "_duckdb": "check the disk, and who else uses the lake"}
         mend = "check the disk and its rights" if isinstance(error, OSError) else mends.get(library)
-        if not mend:
+        if not mend and library != "ingestion":  # whose own errors say the mend
             raise
-        print(f"orchestra: {type(error).__name__}: {error}. Mend: {mend}", file=sys.stderr)
+        told = f"{type(error).__name__}: {error}. Mend: {mend}" if mend else error
+        print(f"orchestra: {told}", file=sys.stderr)
         return FAILED
 
 
-def _obey(typed: list[str]) -> Any:
-    """Do what was typed, or print the help that was asked for; give what failed. Raises Misuse for a command that is not whole."""
+def _obey(typed: list[str]) -> object:
+    """Do what was typed, or print the help that was asked for; give what failed. Raises CycloptsError for what is no command."""
     command, bound, _ = app.parse_args(typed, print_error=False, exit_on_error=False)
     if command != app.help_print:
         return command(*bound.args, **bound.kwargs)
@@ -71,7 +65,7 @@ def _obey(typed: list[str]) -> Any:
         raise CycloptsError(msg="a command is missing", command_chain=typed)
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 10_000)
+    console = Console(width=10_000)  # a line is a line, which a terminal folds, and a pipe does not
     with console.capture() as told:
         app.help_print(words := bound.arguments["tokens"], console=console)
     print(told.get().rstrip() + ("" if words else f"\n\n{ENVIRONMENT}"))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from ingestion.brick import Brick
 
 app = App(
-    "orchestra", help="From the bricks of a territory to audited marts.", version_flags=(), help_format="plaintext",
-    help_formatter="default" if sys.stdout.isatty() else "plain",
+    "orchestra", help="From the bricks of a territory to audited marts.", version_flags=(), help_format="plaintext", help_formatter="plain",
     default_parameter=Parameter(negative=(), allow_repeating=True, show_default=lambda value: str(value) if value else None),
 )  # fmt: skip
 bricks_app = app.command(App("bricks", help="The census of the bricks.", version_flags=()))
@@ -84,8 +82,7 @@ def site(*, access_class: Class = "open", is_json: Json = False) -> list[str]:
         for each in sites
     ]
     failures = [failure for each in sites for failure in each.failures]
-    told += [f"FAILED {failure}" for failure in failures]
-    show(is_json, [asdict(each) for each in sites], "\n".join(told))
+    show(is_json, [asdict(each) for each in sites], "\n".join([*told, *(f"FAILED {failure}" for failure in failures)]))
     return failures
 
 

@@ -100,7 +100,7 @@ def test_the_help_of_a_command_names_its_options(command: list[str], capsys: pyt
 
 MISUSE = {
     "": "a command is missing",
-    "loads": "a command is missing. See orchestra loads --help",
+    "loads": "a command is missing (see orchestra loads --help)",
     "dance": 'Unknown command "dance"',
     "loads dance": 'Unknown command "dance". Available commands: list, show, accept, drop',
     "dance --help": 'Unknown command "dance"',
@@ -109,7 +109,7 @@ MISUSE = {
     "land --brick": "--brick requires an argument",
     "run insee_cog": "['insee_cog']",
     "prove mart": "KEY requires an argument",
-    "loads show": "LOAD_ID requires an argument. See orchestra loads show --help",
+    "loads show": "LOAD_ID requires an argument. (see orchestra loads show --help)",
     "loads accept id": "--why requires an argument",
     "loads accept id --why --refetch": "--why requires an argument",
     "loads drop id": "takes one of --refetch",
