@@ -34,7 +34,7 @@ def loads_list(*, brick: Bricks = (), use_case: UseCases = (), is_all: All = Fal
         verdict = load["verdict"] if load["dropped"] is None else f"gone, was {load['verdict']}"
         said = [f"dropped: {load['dropped']}"] if load["dropped"] else []
         said += [f"accepted: {load['accepted_because']}"] if "accepted_because" in load else []
-        said += load["reasons"]
+        said += load["reasons"]  # last: a terminal cuts it
         counts = row_counts([load])
         return {"load": load["load_id"], "verdict": verdict, "read_at": load["read_at"], **counts, "why": "; ".join(said)}
 
