@@ -14,15 +14,19 @@ import yaml
 
 from expectations import docs
 from flows import report, steps
-from flows.cadence import next_run
+from flows.cadence import lateness, next_run
+from flows.outcome import Run
+from flows.reached import reached
 from ingestion.brick import Brick, read_bricks
 from ingestion.journal import Entry, Journal, declare_lost
 from ingestion.lake import Lake, LakeError
-from ingestion.steward import accept_load, drop_load, refused_rows
+from ingestion.steward import accept_load, drop_load, refused_rows, standing_refusals
 from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault
-from redistribution.publish import CLASSES, accept_mart, last_published, still_withheld, why_withheld
+from redistribution.mart import CLASSES
+from redistribution.publications import last_published
 from redistribution.verify import published_faults, site_faults
+from redistribution.withheld import accept_mart, still_withheld, why_withheld
 
 
 class Misuse(Exception):
@@ -33,8 +37,8 @@ def run(options: Namespace) -> list[str]:
     """Run the steps that were asked of the bricks that were chosen."""
     bricks = _chosen(options)
 
-    def action(progress: steps.Progress) -> steps.Run:
-        outcome = steps.run(Lake(), bricks, progress, options.steps)
+    def action(progress: steps.Progress) -> Run:
+        outcome = steps.run_chain(Lake(), bricks, progress, options.steps)
         for step in outcome.lands:
             if step.brick in options.brick:  # asked for by its name, and not to be had
                 step.error = step.error or step.skipped
@@ -90,9 +94,9 @@ def status(options: Namespace) -> list[str]:
     """Say what the lake holds, and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
     lake = Lake()
     journal = Journal(lake)
-    seq = steps.reached(lake, journal).seq
+    seq = reached(lake, journal).seq
     bricks = {
-        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": steps.late(journal, brick), "next_run": next_run(brick)}
+        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": lateness(journal, brick), "next_run": next_run(brick)}
         for name, brick in read_bricks().items()
     }
     marts = {
@@ -110,7 +114,7 @@ def status(options: Namespace) -> list[str]:
     ]
     if page := docs.last_page(lake):
         told.append(f"Data Docs of the last run that judged something: file://{page}")
-    failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in steps.standing(journal, brick).values()]
+    failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in standing_refusals(journal, brick).values()]
     failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
     told += [f"FAILED {failure}" for failure in failures]
     _print(options, {**content, "bricks": bricks, "marts": marts, "data_docs": page, "failures": failures}, "\n\n".join(told))
@@ -244,7 +248,7 @@ def verify(options: Namespace) -> list[str]:
         journal = Journal(lake)
         faults = [str(f) for check in (landed_faults, published_faults) for f in check(lake, journal, is_deep=options.deep)]
         faults += map(str, site_faults(lake, journal))
-        if fault := warehouse_fault(lake, journal, steps.reached(lake, journal).seq):
+        if fault := warehouse_fault(lake, journal, reached(lake, journal).seq):
             faults.append(f"{lake.state / 'warehouse.duckdb'} {fault}. Mend: orchestra build")
         seq = journal.seq
     except LakeError as error:  # nothing else can be said of a lake whose journal is broken
@@ -331,7 +335,7 @@ def _of_load(load_id: str) -> tuple[Lake, Journal, Entry]:
     return lake, journal, loads[load_id]
 
 
-def _shown(options: Namespace, action: Callable[[steps.Progress], steps.Run]) -> list[str]:
+def _shown(options: Namespace, action: Callable[[steps.Progress], Run]) -> list[str]:
     """Show how a run goes on, then what it did; give what failed."""
     with report.showing(is_quiet=options.json) as progress:
         outcome = action(progress)

@@ -1,4 +1,4 @@
-"""What a steward does with a load: read its refused rows, accept it, drop it."""
+"""What stands refused, and how a steward ends it: a load is accepted or dropped as the journal says it now, never as it was looked up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from ingestion.brick import read_territory
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.refusal import first_refused, sentence
+
+
+def standing_refusals(journal: Journal, brick: str) -> dict[str, str]:
+    """Say, by load, which stand refused, or are accepted without files that could not be read; why, and the mend."""
+    refused = {load["load_id"]: f"load {load['load_id']} stands refused: {'; '.join(load['reasons'])}. {mend_of(load)}"
+               for load in journal.refused(brick)}  # fmt: skip
+    unread = {
+        load_id: f"load {load_id} is not whole: {'; '.join(f'{brick}.{table}: {file}: {why}' for table, file, why in files)}. Mend: "
+        f"mend the source or its brick, and it is read then, or orchestra loads accept {load_id} --why '...', which gives that file up"
+        for load_id, files in journal.unread(brick).items()
+    }
+    return refused | unread
+
+
+def mend_of(load: Entry) -> str:
+    """Say what ends a refusal, as commands that work."""
+    command = f"orchestra loads {{}} {load['load_id']}"
+    return (
+        f"Mend: see {command.format('show')}; then mend its source or its brick, and it is tried again, or "
+        f"{command.format('accept')} --why '...', or {command.format('drop')} --refetch (--forget gives its rows up)"
+    )
 
 
 def refused_rows(lake: Lake, load: Entry, limit: int) -> dict[str, list[dict[str, Any]]]:

@@ -16,13 +16,13 @@ from typing import Any
 import duckdb
 
 from expectations.gate import faults_of_suites
+from flows.dbt_process import DBT_PROJECT, dbt_environment
 from flows.schema import faults_of_schemas
-from flows.steps import DBT_PROJECT, dbt_environment
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.lake import Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
+from redistribution.mart import CLASSES, read_marts
 from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta, unsaid_of
-from redistribution.publish import CLASSES, read_marts
 from redistribution.site.cards import read_cards
 from redistribution.site.period import misuses, with_period
 from tests.check_docs import faults_of_docs

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from flows.steps import DBT_PROJECT, dbt_environment
+from flows.dbt_process import DBT_PROJECT, dbt_environment
 from ingestion.lake import Lake
 from ingestion.sandbox.world import FIRST_DAY, World, uniform
 

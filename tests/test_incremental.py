@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from flows import steps
+from flows.dbt_process import dbt_build
 from ingestion.brick import PROJECT, read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import Lake
@@ -73,7 +74,7 @@ class Chain:
         with tempfile.TemporaryDirectory(dir=self.folder) as state:
             other = Chain(self.folder, Path(state).name)
             with other.lake.lock("build") as held:
-                assert steps._dbt_build(other.lake, ["resource_type:seed", "resource_type:model"], held).failures == []
+                assert dbt_build(other.lake, ["resource_type:seed", "resource_type:model"], held).failures == []
             return other.contents()
 
     def contents(self) -> dict[str, tuple]:

@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from flows import steps
+from flows.dbt_process import dbt_environment
 from ingestion.brick import PROJECT, read_bricks
 from ingestion.journal import Journal
 from ingestion.landing import land_brick
@@ -257,7 +258,7 @@ class World:
     def dbt(self, *command: str) -> None:
         """Run a command of dbt in this very process."""
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in steps.dbt_environment(self.house.lake).items():
+            for name, value in dbt_environment(self.house.lake).items():
                 patch.setenv(name, value)
             patch.chdir(self.project)
             dbt.cli.main.dbtRunner().invoke(["--quiet", *command, "--target", "prod"])

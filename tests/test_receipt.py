@@ -14,7 +14,7 @@ from flows.cli import main as orchestra
 from ingestion.brick import Brick, read_territory
 from ingestion.lake import LakeError
 from ingestion.warehouse import catch_up
-from redistribution.publish import last_published
+from redistribution.publications import last_published
 from redistribution.site.follow import follow
 from redistribution.site.receipt import Prover, is_alike
 from tests.conftest import House, column, table

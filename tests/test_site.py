@@ -14,7 +14,7 @@ from flows.cli import main as orchestra
 from ingestion.brick import PROJECT, read_bricks, read_territory
 from ingestion.journal import Journal
 from ingestion.lake import Lake
-from redistribution import publish as out
+from redistribution.retraction import retract
 from redistribution.site.figures import FEW
 from redistribution.site.pages import MOST_BYTES, Pages
 from redistribution.site.words import Language, scaled
@@ -266,7 +266,7 @@ def test_a_mart_that_the_class_may_not_see_leaves_with_its_pages_and_downloads(t
     assert "Lycée" in town.read("fr/other_by_month.html")
     if how == "raised":
         town.nodes["other_by_month"]["config"]["meta"] |= {"access_class": "internal", "label_fr": "Fermée", "reasons_not_open": ["Sûreté"]}
-        gone = out.retract(town.lake, Journal(town.lake), town.marts, {}, "r")
+        gone = retract(town.lake, Journal(town.lake), town.marts, {}, "r")
         assert gone == ["other_by_month"]
     else:
         del town.nodes["other_by_month"]

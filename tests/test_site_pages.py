@@ -345,12 +345,12 @@ def test_no_abbreviation_of_a_mart_is_left_unexplained(code: str) -> None:
 
 
 def test_the_cost_of_a_build_is_told_once_with_what_it_published(town: Town) -> None:
-    from redistribution import publish as out
+    from redistribution.publish import publish_marts
 
     cost = {"wall_s": 61.5, "cpu_s": 80.25, "energy_wh": 0.223, "models": 41, "models_s": 44.0, "warehouse_bytes": 12_345_678}
     for more in (1, 2):
         town.mart("energy_by_month", rows(more=more))
-        out.publish(town.lake, Journal(town.lake), town.marts, f"r{more}", lambda *_: ([], {"warnings": []}), cost=cost)
+        publish_marts(town.lake, Journal(town.lake), town.marts, f"r{more}", lambda *_: ([], {"warnings": []}), cost=cost)
     town.follow()
     entries = list(Journal(town.lake).of("publication"))
     assert [entry.get("build") for entry in entries] == [None, cost, None]

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from fixtures.territory_oracle import Oracle, Row
 
-from flows.steps import DBT_PROJECT, dbt_environment
+from flows.dbt_process import DBT_PROJECT, dbt_environment
 from ingestion.brick import read_bricks
 from ingestion.lake import Lake, quoted
 from ingestion.sandbox.files import CommunesTree

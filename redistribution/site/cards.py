@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ingestion.brick import PROJECT, Brick
+from redistribution.mart import CLASSES
 from redistribution.meta import listed_of
-from redistribution.publish import CLASSES
 
 NUMBERS = ("double", "bigint", "integer", "int", "float", "decimal", "real", "hugeint", "smallint")
 LAYERS = ("source", "seed", "staging", "intermediate", "marts")

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from ingestion.brick import Brick, Territory
-from ingestion.journal import Entry, Journal
+from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, Stored
 from ingestion.verify import Fault
-from redistribution.publish import CLASSES, WHOLE, still_withheld
+from redistribution.mart import CLASSES, WHOLE
+from redistribution.publications import standing
 from redistribution.site import Site, receipt, standing_sites
 from redistribution.site.cards import Card, origin_of, read_cards, seen_by
 from redistribution.site.figures import Figures, Marts
 from redistribution.site.linked import Download, Place, Standing
 from redistribution.site.pages import Pages
 from redistribution.site.words import Language
+from redistribution.withheld import still_withheld
 
 log = logging.getLogger("orchestra")
 
@@ -165,7 +167,7 @@ class _Following:
         since = {name: entry["at"] for entry in self.journal.of("publication") for name in entry["withheld"]}
         visible = seen_by(self.access_class, CLASSES)
         found = {}
-        for name, (entry, record) in standing_publications(self.journal).items():
+        for name, (entry, record) in standing(self.journal.of("publication")).items():
             card = cards.get(name)
             if not card or record["class"] not in visible or card.access_class not in visible or not set(record["files"].values()) <= held:
                 continue
@@ -272,7 +274,7 @@ class _Following:
             if record["class"] in visible and (name not in cards or cards[name].access_class in visible)
         ]
         not_here = [card for card in cards.values() if card.access_class not in visible]
-        told = {name for name, *_ in withheld} | standing_publications(self.journal).keys()
+        told = {name for name, *_ in withheld} | standing(self.journal.of("publication")).keys()
         awaited = [card for name, card in cards.items() if card.access_class in visible and name not in told]
         loads = list(self.journal.loads().values())
         last = {name: max((load["read_at"] for load in self.journal.accepted(name)), default=None) for name in self.bricks}
@@ -361,17 +363,6 @@ def _read_by(card: Card, shown: Mapping[str, Standing]) -> list[Any]:
     """Give the files of the other marts that the questions of a mart read."""
     asked = " ".join(str(question.get("sql", "")) for question in card.meta.get("questions") or ())
     return [each.record["files"] for name, each in shown.items() if re.search(rf"\b{name}\b", asked)]
-
-
-def standing_publications(journal: Journal) -> dict[str, tuple[Entry, dict[str, Any]]]:
-    """Give, by mart, the last publication that holds it and what it says of it; those withdrawn left out."""
-    last: dict[str, tuple[Entry, dict[str, Any]]] = {}
-    for entry in journal.of("publication"):
-        last |= {name: (entry, record) for name, record in entry["marts"].items()}
-        for name, record in entry["withdrawn"].items():
-            if name in last and last[name][1]["class"] == record["class"]:
-                del last[name]
-    return last
 
 
 def mart_of(name: str) -> str:

@@ -140,7 +140,7 @@ class Prover:
 
     def __init__(self, lake: Lake, mart: str, tell: Callable[[str], None] = lambda step: None) -> None:
         """Read the receipt of the most open site that has one; raises LakeError when none has."""
-        from redistribution.publish import CLASSES
+        from redistribution.mart import CLASSES
 
         self.lake, self.mart, self.tell = lake, mart, tell
         places = [f"site/{access_class}/receipts/{mart}.json" for access_class in CLASSES]
