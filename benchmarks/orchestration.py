@@ -15,7 +15,7 @@ done = lambda name: LandStep(name, skipped="a benchmark", footprint={})
 steps.land = lambda lake, journal, brick, *rest: done(brick.name)
 steps.build = lambda *arguments, **options: BuildStep()
 steps.publish = lambda *arguments, **options: PublishStep()
-from ingestion.brick import read_bricks
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 bricks = read_bricks()

@@ -15,9 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 from flows import report
 from flows.cadence import lateness
-from ingestion.brick import read_bricks, read_territory
+from ingestion.census import read_bricks
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, write_whole
+from ingestion.territory import read_territory
 from redistribution.withheld import still_withheld
 
 log = logging.getLogger("orchestra")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from ingestion.brick import Brick, BrickError, endpoint_of, read_bricks, read_territory
+from ingestion.brick import Brick, endpoint_of
+from ingestion.census import read_bricks
+from ingestion.declaration import BrickError
 from ingestion.journal import Journal
+from ingestion.territory import read_territory
 
 # Minutes past the hour are spread so that two cadences never start together.
 CRONS = {"hourly": "7 * * * *", "daily": "22 5 * * *", "weekly": "37 4 * * 1", "monthly": "52 3 2 * *"}

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; give its exit status."""
     options = _parser().parse_args(arguments)
     from flows import commands  # not for `--help`: the rooms take longer to import than to type
-    from ingestion.brick import BrickError
+    from ingestion.declaration import BrickError
     from ingestion.lake import LakeError
 
     try:

@@ -17,7 +17,8 @@ from flows import report, steps
 from flows.cadence import lateness, next_run
 from flows.outcome import Run
 from flows.reached import reached
-from ingestion.brick import Brick, read_bricks
+from ingestion.brick import Brick
+from ingestion.census import read_bricks
 from ingestion.journal import Entry, Journal, declare_lost
 from ingestion.lake import Lake, LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows, standing_refusals

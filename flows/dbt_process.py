@@ -9,8 +9,7 @@ import sys
 from typing import Any
 
 from flows.outcome import BuildStep
-from ingestion.brick import PROJECT
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
 
 DBT_PROJECT = PROJECT / "dbt_project"
 FAILED_STATUSES = ("error", "fail", "runtime error")  # what dbt says of a node that did

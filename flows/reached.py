@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows.dbt_process import DBT_PROJECT
-from ingestion.brick import BRICKS, PROJECT
+from ingestion.census import BRICKS
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
 from ingestion.warehouse import REWRITES
 
 

@@ -22,11 +22,12 @@ from flows import desk, report, steps
 from flows.cadence import CRONS, next_run, scheduled
 from flows.outcome import BuildStep, LandStep, PublishStep
 from flows.reached import is_built
-from ingestion.brick import read_bricks, read_territory
+from ingestion.census import read_bricks
 from ingestion.footprint import METHOD, Footprint
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
 from ingestion.steward import refused_rows
+from ingestion.territory import read_territory
 
 WIDEST_REASON = 120  # characters, so that file and row stay in sight
 WAITING = "Waiting its turn"

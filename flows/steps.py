@@ -14,13 +14,16 @@ from flows.cadence import lateness
 from flows.dbt_process import dbt_build, run_dbt, selector, written_by_dbt
 from flows.outcome import BuildStep, LandStep, PublishStep, Run
 from flows.reached import changed_sources, digest_of, is_built, project_digest, reached
-from ingestion.brick import Brick, BrickError, endpoint_of, read_bricks, read_territory
+from ingestion.brick import Brick, endpoint_of
+from ingestion.census import read_bricks
 from ingestion.connectors import SourceError
+from ingestion.declaration import BrickError
 from ingestion.footprint import Footprint
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
 from ingestion.landing import land_brick
 from ingestion.steward import standing_refusals
+from ingestion.territory import read_territory
 from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault
 from redistribution.catalogue import followed

@@ -12,11 +12,13 @@ import secrets
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, BrickError, Column, Table, read_territory
+from ingestion.brick import Brick, Column, Table
 from ingestion.casting import Notation, mapped, notation_of
+from ingestion.declaration import BrickError
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, literal, load_extension, quoted
 from ingestion.refusal import without_value
+from ingestion.territory import read_territory
 from ingestion.warehouse import clear_columns, is_erased, shape_of
 
 if TYPE_CHECKING:

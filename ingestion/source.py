@@ -18,7 +18,9 @@ from dlt.common.schema import Schema
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ingestion import landing, privacy
-from ingestion.brick import BRICKS, Brick, BrickError, Table, read_brick
+from ingestion.brick import Brick, Table
+from ingestion.census import BRICKS, read_brick
+from ingestion.declaration import BrickError
 from ingestion.journal import Position
 from ingestion.lake import connect
 

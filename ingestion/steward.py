@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ingestion.brick import read_territory
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.refusal import first_refused, sentence
+from ingestion.territory import read_territory
 
 
 def standing_refusals(journal: Journal, brick: str) -> dict[str, str]:

@@ -8,10 +8,11 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column, Table, Territory
+from ingestion.brick import Brick, Column, Table
 from ingestion.casting import Notation, cast, found, mapped, notation_of
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
+from ingestion.territory import Territory
 from ingestion.verify import landed_faults
 
 if TYPE_CHECKING:

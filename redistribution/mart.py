@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from expectations.gate import Figures
-from ingestion.brick import read_territory
 from ingestion.lake import quoted
+from ingestion.territory import read_territory
 from redistribution.meta import NUMBERS, asked, is_mart, labels_of, read_meta, summed_of
 
 # From what anybody may see to what few may.

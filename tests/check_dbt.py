@@ -18,9 +18,10 @@ import duckdb
 from expectations.gate import faults_of_suites
 from flows.dbt_process import DBT_PROJECT, dbt_environment
 from flows.schema import faults_of_schemas
-from ingestion.brick import PROJECT, read_bricks, read_territory
-from ingestion.lake import Lake, quoted
+from ingestion.census import read_bricks
+from ingestion.lake import PROJECT, Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
+from ingestion.territory import read_territory
 from redistribution.mart import CLASSES, read_marts
 from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta, unsaid_of
 from redistribution.site.cards import read_cards

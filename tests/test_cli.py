@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.brick import read_bricks
+from ingestion.census import read_bricks
 from ingestion.sandbox.files import write_drops
 
 
@@ -133,7 +133,8 @@ def test_a_brick_asked_for_by_its_name_and_not_plugged_in_is_a_failure(place: di
 
 def test_the_sandbox_says_which_bricks_it_plays_and_the_others_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import servers
-    from ingestion.brick import BrickError, endpoint_of
+    from ingestion.brick import endpoint_of
+    from ingestion.declaration import BrickError
     from ingestion.sandbox.server import start
 
     bricks = read_bricks()

@@ -19,9 +19,9 @@ from fixtures.replica import MART, Replica, compile_models
 
 from flows.cadence import lateness
 from flows.dbt_process import run_dbt
-from ingestion.brick import PROJECT, read_bricks
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
 from ingestion.sandbox.world import World
 from redistribution.site.cards import read_cards
 from redistribution.site.figures import Marts

@@ -22,8 +22,8 @@ from fixtures.energy_oracle import DAY, PARIS, Case, Key, Oracle, Row, midnight,
 from test_incremental import Chain, _as_files
 
 from flows import steps
-from ingestion.brick import PROJECT
 from ingestion.journal import Journal
+from ingestion.lake import PROJECT
 
 SEED = 20240229
 FIRST, LAST = dt.date(2023, 12, 20), dt.date(2025, 3, 10)

@@ -19,9 +19,9 @@ import yaml
 
 from flows import steps
 from flows.dbt_process import dbt_build
-from ingestion.brick import PROJECT, read_bricks
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
 from ingestion.sandbox import files as drops
 from ingestion.sandbox.server import start
 

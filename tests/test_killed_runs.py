@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from ingestion.brick import read_bricks
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import Lake, literal, load_extension, quoted
 from ingestion.sandbox.server import start

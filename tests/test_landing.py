@@ -22,7 +22,8 @@ from conftest import House, Site, accept, column, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.brick import Brick, BrickError
+from ingestion.brick import Brick
+from ingestion.declaration import BrickError
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
 
@@ -1157,7 +1158,7 @@ def test_a_lake_never_mixes_synthetic_and_real(house: House) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from ingestion.brick import read_brick
+from ingestion.census import read_brick
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from flows.steps import land

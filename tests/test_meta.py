@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ingestion.brick import PROJECT
+from ingestion.lake import PROJECT
 from redistribution.meta import faults_of_meta, labels_of, read_codes, unsaid_of
 from tests.check_dbt import faults_of_questions, faults_of_seeds
 

@@ -31,8 +31,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from flows import steps
 from flows.dbt_process import dbt_environment
-from ingestion.brick import PROJECT, read_bricks
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
+from ingestion.lake import PROJECT
 from ingestion.landing import land_brick
 from ingestion.plan import Plan, Whole, following, plan
 from ingestion.steward import accept_load, drop_load

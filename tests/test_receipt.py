@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from flows.cli import main as orchestra
-from ingestion.brick import Brick, read_territory
+from ingestion.brick import Brick
 from ingestion.lake import LakeError
+from ingestion.territory import read_territory
 from ingestion.warehouse import catch_up
 from redistribution.publications import last_published
 from redistribution.site.follow import follow

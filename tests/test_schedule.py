@@ -22,9 +22,11 @@ import pytest
 from flows import steps
 from flows.cadence import CRONS, next_run
 from flows.dbt_process import dbt_environment
-from ingestion.brick import BrickError, read_bricks, read_territory
+from ingestion.census import read_bricks
 from ingestion.connectors import SourceError
+from ingestion.declaration import BrickError
 from ingestion.lake import Busy, Lake, LakeError
+from ingestion.territory import read_territory
 
 CHECK = """
 import json

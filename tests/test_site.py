@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from flows.cli import main as orchestra
-from ingestion.brick import PROJECT, read_bricks, read_territory
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
+from ingestion.territory import read_territory
 from redistribution.retraction import retract
 from redistribution.site.figures import FEW
 from redistribution.site.pages import MOST_BYTES, Pages

@@ -15,9 +15,8 @@ import duckdb
 import pytest
 import yaml
 
-from ingestion.brick import PROJECT
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
 from ingestion.sandbox.zones import zones
 from redistribution.site.cards import read_cards
 from redistribution.site.linked import Download

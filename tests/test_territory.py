@@ -20,7 +20,7 @@ import pytest
 from fixtures.territory_oracle import Oracle, Row
 
 from flows.dbt_process import DBT_PROJECT, dbt_environment
-from ingestion.brick import read_bricks
+from ingestion.census import read_bricks
 from ingestion.lake import Lake, quoted
 from ingestion.sandbox.files import CommunesTree
 from ingestion.sandbox.server import write_key

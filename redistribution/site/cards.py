@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingestion.brick import PROJECT, Brick
+from ingestion.brick import Brick
+from ingestion.lake import PROJECT
 from redistribution.mart import CLASSES
 from redistribution.meta import listed_of
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingestion.brick import Brick, Territory
+from ingestion.brick import Brick
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, Stored
+from ingestion.territory import Territory
 from ingestion.verify import Fault
 from redistribution.mart import CLASSES, WHOLE
 from redistribution.publications import standing

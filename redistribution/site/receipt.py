@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import PROJECT, Brick
+from ingestion.brick import Brick
 from ingestion.journal import Journal
-from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
+from ingestion.lake import PROJECT, Lake, LakeError, listed, literal, load_extension, quoted
 from ingestion.warehouse import source_sql
 
 if TYPE_CHECKING:
