@@ -26,7 +26,8 @@ from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault
 from redistribution.mart import CLASSES
 from redistribution.publications import last_published
-from redistribution.verify import published_faults, site_faults
+from redistribution.site.mark import site_faults
+from redistribution.verify import published_faults
 from redistribution.withheld import accept_mart, still_withheld, why_withheld
 
 

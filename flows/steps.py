@@ -244,7 +244,7 @@ def follow_sites(lake: Lake, journal: Journal, progress: Progress = silent, aske
     """
     if not asked and not standing_sites(lake):
         return []
-    from redistribution.site.follow import follow as follow_site
+    from redistribution.site.follow import follow_site
 
     manifest = written_by_dbt(lake, "manifest.json")
     if manifest is None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
+from redistribution.labels import comments_of, metadata_of
 from redistribution.mart import FILE_NAME
-from redistribution.meta import comments_of, metadata_of
 from redistribution.publications import labels_by_digest, labels_told, retractions, whole_files
 from redistribution.stable_files import stable_names
 

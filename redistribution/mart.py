@@ -12,7 +12,8 @@ from typing import Any
 from expectations.gate import Figures
 from ingestion.lake import quoted
 from ingestion.territory import read_territory
-from redistribution.meta import NUMBERS, asked, is_mart, labels_of, read_meta, summed_of
+from redistribution.labels import labels_of
+from redistribution.meta import NUMBERS, asked, is_mart, read_meta, summed_of
 
 # From what anybody may see to what few may.
 CLASSES = ("open", "partner", "internal", "restricted")
@@ -27,7 +28,7 @@ class Mart:
     `sources` are the bricks that it is made of, with their class; `files_by` the column of which each value has a file of its
     own, its unit: only units whose rows differ are written and replaced; `lineage` are the nodes of dbt that it is made of,
     itself included; `figures` what it says of them, by which its gate judges; `labels` is what readers are told of it, in each
-    language (`redistribution.meta.labels_of`). `broken` says what its YAML lacks: it cannot be published then.
+    language (`redistribution.labels.labels_of`). `broken` says what its YAML lacks: it cannot be published then.
     """
 
     name: str

@@ -11,8 +11,8 @@ from expectations.gate import Figures
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, literal, load_extension, quoted
 from redistribution.followers import follow
+from redistribution.labels import metadata_of
 from redistribution.mart import WHOLE, Mart
-from redistribution.meta import metadata_of
 from redistribution.publications import labels_by_digest, last_published, whole_files
 from redistribution.withheld import accepted_because, still_withheld
 

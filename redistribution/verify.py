@@ -10,7 +10,6 @@ from ingestion.verify import Fault, unread
 from redistribution.catalogue import attach, catalogue, followed, stray
 from redistribution.mart import CLASSES
 from redistribution.publications import by_class, last_published
-from redistribution.site import standing_sites
 from redistribution.stable_files import stable_names
 
 REBUILD = "orchestra rebuild"
@@ -37,14 +36,6 @@ def published_faults(lake: Lake, journal: Journal, *, is_deep: bool = False) -> 
         if entries := publications.get(access_class):
             yield from _catalogue_faults(lake, journal, access_class, entries[-1]["seq"], is_deep=is_deep)
             yield from _stable_faults(lake, journal, access_class)
-
-
-def site_faults(lake: Lake, journal: Journal) -> Iterator[Fault]:
-    """Give what is wrong with the sites: what is gone, or is not what was written; what lags behind is no fault."""
-    if standing_sites(lake):
-        from redistribution.site.follow import faults
-
-        yield from faults(lake, journal)
 
 
 def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int, *, is_deep: bool) -> Iterator[Fault]:

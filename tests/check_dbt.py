@@ -23,7 +23,8 @@ from ingestion.lake import PROJECT, Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
 from ingestion.territory import read_territory
 from redistribution.mart import CLASSES, read_marts
-from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta, unsaid_of
+from redistribution.meta import column_meta, is_mart, read_meta
+from redistribution.meta_rules import faults_of_meta, read_codes, unsaid_of
 from redistribution.site.cards import read_cards
 from redistribution.site.period import misuses, with_period
 from tests.check_docs import faults_of_docs

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from ingestion.lake import PROJECT
-from redistribution.meta import faults_of_meta, labels_of, read_codes, unsaid_of
+from redistribution.labels import labels_of
+from redistribution.meta_rules import faults_of_meta, read_codes, unsaid_of
 from tests.check_dbt import faults_of_questions, faults_of_seeds
 
 MART = """

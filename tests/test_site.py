@@ -17,9 +17,10 @@ from ingestion.lake import PROJECT, Lake
 from ingestion.territory import read_territory
 from redistribution.retraction import retract
 from redistribution.site.figures import FEW
+from redistribution.site.mark import site_faults
 from redistribution.site.pages import MOST_BYTES, Pages
 from redistribution.site.words import Language, scaled
-from redistribution.verify import published_faults, site_faults
+from redistribution.verify import published_faults
 from tests.fixtures.chromium import opened
 from tests.fixtures.site import COLUMNS, MEASURE, Town, rows
 

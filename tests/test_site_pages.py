@@ -20,7 +20,8 @@ from ingestion.lake import PROJECT, Lake
 from ingestion.sandbox.zones import zones
 from redistribution.site.cards import read_cards
 from redistribution.site.linked import Download
-from redistribution.site.pages import MOST_BYTES, _file
+from redistribution.site.mart_page import file_of
+from redistribution.site.pages import MOST_BYTES
 from redistribution.site.period import misuses, period_of
 from redistribution.site.words import Language, scaled
 from tests.check_dbt import faults_of_questions
@@ -302,7 +303,7 @@ def test_a_mart_of_several_files_is_asked_of_all_of_them(town: Town, tmp_path: P
     monkeypatch.chdir(tmp_path)
     for each in offered:
         duckdb.sql(f"copy (select 1 as x) to '{each.name}' (format parquet)")
-    assert duckdb.sql(f"select sum(x) from {_file(card, offered)}").fetchall() == [(2,)]
+    assert duckdb.sql(f"select sum(x) from {file_of(card, offered)}").fetchall() == [(2,)]
 
 
 # The words of the trade -----------------------------------------------------------------------------------------------

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import functools
-import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +16,24 @@ from ingestion.brick import Brick
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, Stored
 from ingestion.territory import Territory
-from ingestion.verify import Fault
 from redistribution.mart import CLASSES, WHOLE
 from redistribution.publications import standing
-from redistribution.site import Site, receipt, standing_sites
+from redistribution.site import Site, receipt
 from redistribution.site.cards import Card, origin_of, read_cards, seen_by
 from redistribution.site.figures import Figures, Marts
 from redistribution.site.linked import Download, Place, Standing
+from redistribution.site.mark import MARK, read_mark, sha_of
 from redistribution.site.pages import Pages
 from redistribution.site.words import Language
 from redistribution.withheld import still_withheld
 
 log = logging.getLogger("orchestra")
 
-MARK = ".seq"
 MOST_CSV_ROWS = 200_000
 WAIT = 600  # seconds that a run waits for another that writes the same site
 
 
-def follow(
+def follow_site(
     lake: Lake,
     journal: Journal,
     access_class: str,
@@ -58,31 +55,6 @@ def follow(
         return _Following(lake, journal, access_class, manifest, bricks, territory, tell).follow(is_thorough=is_thorough)
 
 
-@dataclass
-class _Mark:
-    """What a site has reached: its place in the history, what it was made with, and of each file what it was made of, and its digest."""
-
-    seq: int = 0
-    digest: str = ""
-    made_with: str = ""
-    files: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-
-def _read_mark(lake: Lake, journal: Journal, folder: str) -> _Mark:
-    """Read the mark of a site; an empty one, and said, for a site of another history."""
-    try:
-        told = json.loads(lake.read(f"{folder}/{MARK}") or b"{}")
-        mark = _Mark(told["seq"], told["digest"], told["made_with"], {name: (of, sha) for name, (of, sha) in told["files"].items()})
-    except (ValueError, TypeError, KeyError):
-        return _Mark()
-    if journal.follows(mark.seq, mark.digest):
-        return mark
-    log.warning(
-        "%s follows another history than the journal of %s, which is at %s: it is made again from zero", folder, lake.root, journal.seq
-    )
-    return _Mark()
-
-
 class _Following:
     """One catching up of one site."""
 
@@ -100,12 +72,12 @@ class _Following:
         self.lake, self.journal, self.access_class, self.manifest, self.bricks = lake, journal, access_class, manifest, bricks
         self.folder = f"site/{access_class}"
         zones = Path(territory.zones) if territory.zones else self._synthetic_zones() if journal.is_synthetic else None
-        of_zones = _sha(zones.read_bytes()) if zones and zones.exists() else ""
+        of_zones = sha_of(zones.read_bytes()) if zones and zones.exists() else ""
         place_of_zones = str(zones) if zones else None
         are_made_up = bool(of_zones) and not territory.zones
         own = (territory.languages, territory.use_cases)
         self.place = Place(territory.name, access_class, *own, journal.is_synthetic, place_of_zones, of_zones, are_made_up)
-        self.mark = _read_mark(lake, journal, self.folder)
+        self.mark = read_mark(lake, journal, self.folder)
         self.site = Site(access_class, lake.path(self.folder, "index.html"))
         self.new: dict[str, tuple[str, str]] = {}
         self.known: dict[str, tuple[str, str]] = {}
@@ -160,7 +132,7 @@ class _Following:
         if not is_thorough:
             return set(gone)
         pages = {name: sha for name, (_, sha) in self.mark.files.items() if sha and name not in gone}
-        return gone | {name for name, sha in pages.items() if _sha(self.lake.read(f"{self.folder}/{name}") or b"") != sha}
+        return gone | {name for name, sha in pages.items() if sha_of(self.lake.read(f"{self.folder}/{name}") or b"") != sha}
 
     def _shown(self, cards: Mapping[str, Card]) -> dict[str, Standing]:
         """Give the published marts that the class sees, by name: those whose files stand, and that are no more closed today."""
@@ -306,7 +278,7 @@ class _Following:
         self.tell(name)
         content = render()
         self.lake.replace(f"{self.folder}/{name}", content)
-        self.new[name] = (made_of, _sha(content))
+        self.new[name] = (made_of, sha_of(content))
         self.site.written.append(name)
 
     def _receipt(self, each: Standing) -> str | None:
@@ -327,7 +299,7 @@ class _Following:
                 return None
             content = json.dumps(told, ensure_ascii=False).encode()
             self.lake.replace(f"{self.folder}/{href}", content)
-            known = (made_of, _sha(content))
+            known = (made_of, sha_of(content))
             self.site.written.append(href)
         self.new[href] = known
         return href
@@ -372,31 +344,12 @@ def mart_of(name: str) -> str:
     return parts[1].partition(".")[0] if len(parts) > 1 else name.partition(".")[0]
 
 
-def faults(lake: Lake, journal: Journal) -> Iterator[Fault]:
-    """Give what is wrong with the sites: files that are gone, pages that are not what was written; what lags behind is no fault."""
-    for access_class in standing_sites(lake):
-        folder = f"site/{access_class}"
-        mark, existing = _read_mark(lake, journal, folder), lake.names(folder)
-        mend = f"orchestra site --class {access_class}"
-        if not mark.files:
-            yield Fault(f"{folder} is not whole, or follows another history", mend)
-        for name, (_, sha) in mark.files.items():
-            if f"{folder}/{name}" not in existing:
-                yield Fault(f"{folder}/{name} is gone", mend)
-            elif sha and _sha(lake.read(f"{folder}/{name}") or b"") != sha:
-                yield Fault(f"{folder}/{name} is not the page that was written", mend)
-
-
 @functools.cache
 def code_digest() -> str:
     """Sum up the code of the site, its words and its templates: another one makes every page again."""
     files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".yml", ".html", ".css", ".js"))
-    return _summed([[path.name, _sha(path.read_bytes())] for path in files])
-
-
-def _sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:32]
+    return _summed([[path.name, sha_of(path.read_bytes())] for path in files])
 
 
 def _summed(told: Any) -> str:
-    return _sha(json.dumps(told, sort_keys=True, default=str).encode())
+    return sha_of(json.dumps(told, sort_keys=True, default=str).encode())
