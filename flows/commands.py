@@ -19,8 +19,9 @@ from flows.outcome import Run
 from flows.reached import reached
 from ingestion.brick import Brick
 from ingestion.census import read_bricks
-from ingestion.journal import Entry, Journal, declare_lost
+from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
+from ingestion.lost import declare_lost
 from ingestion.steward import accept_load, drop_load, refused_rows, standing_refusals
 from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault

@@ -32,8 +32,9 @@ from ingestion.casting import (
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.declaration import BrickError
 from ingestion.footprint import Footprint
-from ingestion.journal import Entry, Journal, Position, files_of
+from ingestion.journal import Entry, Journal, files_of
 from ingestion.lake import Lake, listed, literal, quoted
+from ingestion.position import Position
 from ingestion.refusal import REFUSAL, TOLD_ROWS, UNREADABLE, first_refused, refusal
 from ingestion.territory import read_territory
 

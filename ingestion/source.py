@@ -21,8 +21,8 @@ from ingestion import landing, privacy
 from ingestion.brick import Brick, Table
 from ingestion.census import BRICKS, read_brick
 from ingestion.declaration import BrickError
-from ingestion.journal import Position
 from ingestion.lake import connect
+from ingestion.position import Position
 
 if TYPE_CHECKING:
     from dlt.extract import DltSource
