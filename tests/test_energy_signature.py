@@ -15,7 +15,9 @@ import pytest
 
 from flows.dbt_process import DBT_PROJECT, dbt_environment
 from ingestion.lake import Lake
-from ingestion.sandbox.world import FIRST_DAY, World, uniform
+from ingestion.sandbox.noise import uniform
+from ingestion.sandbox.stock import FIRST_DAY
+from ingestion.sandbox.world import World
 
 SEEDS = range(1, 11)
 STATION = "35281001"
