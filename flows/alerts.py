@@ -16,8 +16,9 @@ from urllib.parse import unquote, urlsplit
 from flows import report
 from flows.cadence import lateness
 from ingestion.census import read_bricks
+from ingestion.disk import write_whole
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, LakeError, write_whole
+from ingestion.lake import Lake, LakeError
 from ingestion.territory import read_territory
 from redistribution.withheld import still_withheld
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ingestion.lake import Lake, LakeError, write_whole
+from ingestion.disk import write_whole
+from ingestion.lake import Lake, LakeError
 from ingestion.position import Position, position_of
 
 if TYPE_CHECKING:

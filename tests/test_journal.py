@@ -43,7 +43,7 @@ entries = journal.Journal(house)
 if sys.argv[2] == "before":
     os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 else:
-    lake._sync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    lake.sync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 entries.append("publication", who="killed")
 """
 
