@@ -70,7 +70,7 @@ class Lake:
         return "/".join((self.root, *parts))
 
     def state_path(self, *parts: str) -> Path:
-        """Give a path under the local state, whose folder exists."""
+        """Give a path under the local state, whose folder is made where it lacks."""
         path = self.state.joinpath(*parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -84,7 +84,7 @@ class Lake:
         """
         if self.is_s3:
             return self._create_on_s3(name, content)
-        path = self._file(name)
+        path = self._make_room(name)
         try:
             with written_beside(path, content) as temporary:
                 os.link(temporary, path)
@@ -130,7 +130,7 @@ class Lake:
             kind = mimetypes.guess_type(name)[0]  # a page of the site is served as what it is
             self.s3.put_object(**self._key(name), Body=content, **({"ContentType": kind} if kind else {}))
         else:
-            write_whole(self._file(name), content)
+            write_whole(self._make_room(name), content)
 
     def read(self, name: str) -> bytes | None:
         """Read an object; None when there is none of that name."""
@@ -205,7 +205,7 @@ class Lake:
                 self.s3.put_object(**self._key(name), Body=file)
             local.unlink()
             return size
-        target = self._file(name)
+        target = self._make_room(name)
         shutil.move(local, temporary := beside(target))  # a copy when the state is on another disk
         temporary.replace(target)
         return size
@@ -216,7 +216,7 @@ class Lake:
             source = {"Bucket": self._bucket, "Key": self._key(name)["Key"]}
             self.s3.copy_object(**self._key(alias), CopySource=source)
             return
-        target = self._file(alias)
+        target = self._make_room(alias)
         os.link(self.path(name), temporary := beside(target))
         temporary.replace(target)
         temporary.unlink(missing_ok=True)  # a rename to another name of the same file does nothing
@@ -228,8 +228,8 @@ class Lake:
 
         return access().client()
 
-    def _file(self, name: str) -> Path:
-        """Give the path of an object of a lake on disk, whose folder exists."""
+    def _make_room(self, name: str) -> Path:
+        """Make the folder of an object of a lake on disk; give the path of the object."""
         path = Path(self.path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -283,7 +283,7 @@ class Lake:
 
     @contextlib.contextmanager
     def workspace(self, name: str, *, lasting: bool = False) -> Iterator[Path]:
-        """Give an empty local folder, removed at the end; one that a kill left behind is removed at the start."""
+        """Make an empty local folder, removed at the end; one that a kill left behind is removed at the start."""
         path = self.state_path("work", name)
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
@@ -340,7 +340,7 @@ def limit(connection: duckdb.DuckDBPyConnection, spill: Path, *, is_private: boo
 
 @functools.cache
 def _spill(state: Path) -> Path:
-    """Give this process a folder to spill to disk in; those that killed processes left behind are removed."""
+    """Make a folder for this process to spill to disk in, and remove those that killed processes left behind."""
     root = state / "spill"
     root.mkdir(parents=True, exist_ok=True)
     for folder in root.iterdir():

@@ -28,7 +28,7 @@ KEY = "ORCHESTRA_PSEUDONYM_KEY"
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, brick: Brick) -> None:
-    """Give a connection what the masks of a brick need: the key as session variables, the zones as a table.
+    """Make a connection ready for the masks of a brick: the key as session variables, the zones as a table.
 
     Raises BrickError when the key or the zones are missing: nothing lands then.
     """

@@ -51,8 +51,8 @@ def refused_rows(lake: Lake, load: Entry, limit: int) -> dict[str, list[dict[str
     return found
 
 
-def _again(journal: Journal, load: Entry) -> Entry:
-    """Give a load as the journal says it now."""
+def _looked_up_again(journal: Journal, load: Entry) -> Entry:
+    """Read the journal again, and give a load as it says it now."""
     journal.refresh()
     if (found := journal.loads(load["brick"]).get(load["load_id"])) is None:
         raise LakeError(
@@ -68,7 +68,7 @@ def accept_load(lake: Lake, journal: Journal, load: Entry, why: str) -> int:
     dropped it, since it was looked up.
     """
     with lake.lock(f"landing-{load['brick']}", wait=60):
-        load = _again(journal, load)
+        load = _looked_up_again(journal, load)
         if load["verdict"] == "accepted" and load["load_id"] not in journal.unread(load["brick"]):
             raise LakeError(f"load {load['load_id']} of {load['brick']} is accepted already. Mend: nothing is to be done.")
         journal.found(read_territory().name, is_synthetic=journal.is_synthetic)
@@ -81,7 +81,7 @@ def drop_load(lake: Lake, journal: Journal, load: Entry, *, refetch: bool, why: 
     Raises LakeError when another steward has dropped it since it was looked up.
     """
     with lake.lock(f"landing-{load['brick']}", wait=60):
-        load = _again(journal, load)
+        load = _looked_up_again(journal, load)
         seq = journal.append("drop", brick=load["brick"], load_id=load["load_id"], refetch=refetch, **({"why": why} if why else {}))
         lake.delete([file for record in load["tables"].values() for file in record["files"]])
     return seq

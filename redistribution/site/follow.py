@@ -71,7 +71,7 @@ class _Following:
         self.tell = tell
         self.lake, self.journal, self.access_class, self.manifest, self.bricks = lake, journal, access_class, manifest, bricks
         self.folder = f"site/{access_class}"
-        zones = Path(territory.zones) if territory.zones else self._synthetic_zones() if journal.is_synthetic else None
+        zones = Path(territory.zones) if territory.zones else self._draw_zones() if journal.is_synthetic else None
         of_zones = sha_of(zones.read_bytes()) if zones and zones.exists() else ""
         place_of_zones = str(zones) if zones else None
         are_made_up = bool(of_zones) and not territory.zones
@@ -112,8 +112,8 @@ class _Following:
         self.lake.replace(f"{self.folder}/{MARK}", json.dumps(told).encode())
         return self.site
 
-    def _synthetic_zones(self) -> Path:
-        """Give the zones that the sandbox draws, for a synthetic lake whose territory names none."""
+    def _draw_zones(self) -> Path:
+        """Draw the zones of a synthetic lake whose territory names none; give their file."""
         from ingestion.sandbox.zones import zones
 
         path = self.lake.state_path("zones.geojson")
