@@ -24,11 +24,11 @@ from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_o
 from ingestion.territory import read_territory
 from redistribution.mart import CLASSES, read_marts
 from redistribution.meta import column_meta, is_mart, read_meta
-from redistribution.meta_rules import faults_of_meta, read_codes, unsaid_of
 from redistribution.site.cards import read_cards
 from redistribution.site.period import misuses, with_period
 from tests.check_docs import faults_of_docs
 from tests.check_marts import faults_of_marts
+from tests.check_meta import faults_of_meta, read_codes, unsaid_of
 from tests.check_metrics import faults_of_metrics
 
 # What only one engine has, and what ties a model to a run.

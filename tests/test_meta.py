@@ -12,8 +12,8 @@ import yaml
 
 from ingestion.lake import PROJECT
 from redistribution.labels import labels_of
-from redistribution.meta_rules import faults_of_meta, read_codes, unsaid_of
 from tests.check_dbt import faults_of_questions, faults_of_seeds
+from tests.check_meta import faults_of_meta, read_codes, unsaid_of
 
 MART = """
 name: energy_by_month

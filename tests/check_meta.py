@@ -1,4 +1,4 @@
-"""The rules for every mart (docs/contracts.md): a YAML that breaks one is told, with the mart, the column and the mend."""
+"""The rules that each mart keeps by itself (docs/contracts.md), told with mart, column and mend: part of `make check`."""
 
 from __future__ import annotations
 
