@@ -21,6 +21,11 @@ FILE_NAME = "filename"  # DuckLake's own column of the file that holds a row
 WHOLE = "whole"  # the unit of a mart that is one file
 
 
+def seen_by(access_class: str) -> tuple[str, ...]:
+    """Name the classes that who may see a class sees: it, and all that are more open."""
+    return CLASSES[: CLASSES.index(access_class) + 1]
+
+
 @dataclass(frozen=True)
 class Mart:
     """A decision mart, as the dbt project declares it.

@@ -18,6 +18,11 @@ def still_withheld(journal: Journal) -> dict[str, Any]:
     return last
 
 
+def withheld_since(journal: Journal) -> dict[str, str]:
+    """Give, by mart, when a publication last withheld it (ISO, UTC)."""
+    return {name: entry["at"] for entry in journal.of("publication") for name in entry["withheld"]}
+
+
 def why_withheld(name: str, record: dict[str, Any]) -> str:
     """Say why a mart is withheld, and the mend where a steward may accept it."""
     told = "; ".join(record["reasons"])

@@ -16,16 +16,16 @@ from ingestion.brick import Brick
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, Stored
 from ingestion.territory import Territory
-from redistribution.mart import CLASSES, WHOLE
+from redistribution.mart import CLASSES, WHOLE, seen_by
 from redistribution.publications import standing
 from redistribution.site import Site, receipt
-from redistribution.site.cards import Card, origin_of, read_cards, seen_by
+from redistribution.site.cards import Card, origin_of, read_cards
 from redistribution.site.figures import Figures, Marts
 from redistribution.site.linked import Download, Place, Standing
 from redistribution.site.mark import MARK, read_mark, sha_of
 from redistribution.site.pages import Pages
 from redistribution.site.words import Language
-from redistribution.withheld import still_withheld
+from redistribution.withheld import still_withheld, withheld_since
 
 log = logging.getLogger("orchestra")
 
@@ -137,8 +137,7 @@ class _Following:
     def _shown(self, cards: Mapping[str, Card]) -> dict[str, Standing]:
         """Give the published marts that the class sees, by name: those whose files stand, and that are no more closed today."""
         held, withheld = set(self.lake.listing("marts")), still_withheld(self.journal)
-        since = {name: entry["at"] for entry in self.journal.of("publication") for name in entry["withheld"]}
-        visible = seen_by(self.access_class, CLASSES)
+        since, visible = withheld_since(self.journal), seen_by(self.access_class)
         found = {}
         for name, (entry, record) in standing(self.journal.of("publication")).items():
             card = cards.get(name)
@@ -239,8 +238,7 @@ class _Following:
         figures: Callable[[str], Figures],
     ) -> None:
         """Write the home, the census and the loads."""
-        visible = seen_by(self.access_class, CLASSES)
-        since = {name: entry["at"] for entry in self.journal.of("publication") for name in entry["withheld"]}
+        since, visible = withheld_since(self.journal), seen_by(self.access_class)
         withheld = [
             (name, since[name], _reasons(record))
             for name, record in sorted(still_withheld(self.journal).items())
