@@ -1,6 +1,6 @@
-"""Masks of personal columns, as SQL expressions of landing's one SELECT, and of what landed before a column was personal.
+"""No clear value of a personal column is read once it is declared so: masks of what lands, and of what had landed before.
 
-The key never stands in SQL text.
+They are expressions of landing's one SELECT. The key never stands in SQL text.
 """
 
 from __future__ import annotations
