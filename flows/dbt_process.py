@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from flows.outcome import BuildStep
+from ingestion.census import BRICKS
 from ingestion.lake import PROJECT, Lake
 
 DBT_PROJECT = PROJECT / "dbt_project"
@@ -88,3 +92,20 @@ def selector(node: str) -> str:
     """Write how dbt selects a node and what is made of it."""
     kind, _, name = node.split(".", 2)
     return f"source:{name}+" if kind == "source" else f"{name.partition('.')[0]}+"
+
+
+def project_digest() -> str:
+    """Sum up what dbt builds from: the project, the bricks, the territory."""
+    # Not what dbt writes beside it when it is run by hand.
+    folders = (*(DBT_PROJECT / name for name in ("models", "seeds", "macros", "tests")), Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS)))
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".sql", ".yml", ".csv")]
+    territory = Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))
+    return digest_of([*files, DBT_PROJECT.parent / "dbt_project.yml", territory])
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Sum up the names and contents of files."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

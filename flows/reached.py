@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
-from flows.dbt_process import DBT_PROJECT
-from ingestion.census import BRICKS
 from ingestion.journal import Journal
-from ingestion.lake import PROJECT, Lake
+from ingestion.lake import Lake
 from ingestion.warehouse import REWRITES
 
 
@@ -51,20 +45,3 @@ def changed_sources(journal: Journal, seq: int) -> set[tuple[str, str]]:
             named = [entry["table"]] if "table" in entry else tables.get(load_id, [])
             changed |= {(entry["brick"], table) for table in named}
     return changed
-
-
-def project_digest() -> str:
-    """Sum up what dbt builds from: the project, the bricks, the territory."""
-    # Not what dbt writes beside it when it is run by hand.
-    folders = (*(DBT_PROJECT / name for name in ("models", "seeds", "macros", "tests")), Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS)))
-    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".sql", ".yml", ".csv")]
-    territory = Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))
-    return digest_of([*files, DBT_PROJECT.parent / "dbt_project.yml", territory])
-
-
-def digest_of(files: Iterable[Path]) -> str:
-    """Sum up the names and contents of files."""
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]

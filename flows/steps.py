@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from expectations import docs, gate
 from flows.cadence import lateness
-from flows.dbt_process import dbt_build, run_dbt, selector, written_by_dbt
+from flows.dbt_process import dbt_build, digest_of, project_digest, run_dbt, selector, written_by_dbt
 from flows.outcome import BuildStep, LandStep, PublishStep, Run
-from flows.reached import changed_sources, digest_of, is_built, project_digest, reached
+from flows.reached import changed_sources, is_built, reached
 from ingestion.brick import Brick, endpoint_of
 from ingestion.census import read_bricks
 from ingestion.connectors import SourceError

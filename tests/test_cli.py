@@ -251,13 +251,13 @@ def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[st
 
 
 def test_what_dbt_leaves_when_it_is_run_by_hand_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.reached import project_digest
+    from flows.dbt_process import project_digest
 
     project = tmp_path / "dbt_project"
     for name in ("models/marts", "target/compiled/models/_marts.yml", "logs"):
         (project / name).mkdir(parents=True)
     (tmp_path / "dbt_project.yml").write_text("name: x")
-    monkeypatch.setattr("flows.reached.DBT_PROJECT", project)
+    monkeypatch.setattr("flows.dbt_process.DBT_PROJECT", project)
     before = project_digest()
     (project / "target" / "compiled" / "models" / "_marts.yml" / "x.sql").write_text("select 1")
     assert project_digest() == before

@@ -512,7 +512,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Oracle, Ch
     limits = csv.DictReader((folder / "dbt_project/seeds/energy/energy_thresholds.csv").read_text(encoding="utf-8").splitlines())
     oracle = Oracle(case, TERRITORY, {row["threshold_code"]: float(row["threshold_value"]) for row in limits})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "DBT_PROJECT", folder / "dbt_project")
+        patch.setattr("flows.dbt_process.DBT_PROJECT", folder / "dbt_project")
         patch.setenv("ORCHESTRA_BRICKS", str(folder / "ingestion" / "bricks"))
         patch.setenv("ORCHESTRA_ENDPOINT", str(folder / "drops" / "{brick}"))
         patch.setenv("ORCHESTRA_ENDPOINT_REPONSES_ALERTES", "none")

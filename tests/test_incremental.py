@@ -109,7 +109,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
                 content = b"".join(line for line in content.splitlines(keepends=True) if json.loads(line)["energy"] != "electricity")
             (folder / "drops" / "patrimoine_bati" / f"{table}.ndjson").write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "DBT_PROJECT", folder / "dbt_project")
+        patch.setattr("flows.dbt_process.DBT_PROJECT", folder / "dbt_project")
         patch.setenv("ORCHESTRA_BRICKS", str(folder / "ingestion" / "bricks"))
         patch.setenv("ORCHESTRA_ENDPOINT", str(folder / "drops" / "{brick}"))
         patch.setenv("ORCHESTRA_ENDPOINT_REPONSES_ALERTES", "none")

@@ -44,7 +44,7 @@ class Town:
         ]
         groups = [{"name": "bricks", "owner": {"name": "Nobody"}}]
         (models / "_models.yml").write_text(yaml.safe_dump({"version": 2, "groups": groups, "models": told}), encoding="utf-8")
-        patch.setattr(steps, "DBT_PROJECT", self.project)
+        patch.setattr("flows.dbt_process.DBT_PROJECT", self.project)
         patch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
 
     def edit(self, model: str, old: str, new: str) -> None:

@@ -29,7 +29,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from flows import steps
 from flows.dbt_process import dbt_environment
 from ingestion.census import read_bricks
 from ingestion.journal import Journal
@@ -208,7 +207,7 @@ class World:
         (folder / "dbt_project.yml").write_text(told, encoding="utf-8")
         for room in ("models/staging", "seeds"):
             (self.project / room).mkdir(parents=True)
-        patch.setattr(steps, "DBT_PROJECT", self.project)
+        patch.setattr("flows.dbt_process.DBT_PROJECT", self.project)
         patch.setenv("ORCHESTRA_BRICKS", str(folder / "bricks"))
         self.models: dict[str, Model] = {}
         self.gone: dict[str, Model] = {}
