@@ -128,16 +128,19 @@ def rebuild(*, is_json: Json = False) -> list[str]:
 @app.command
 def status(*, is_json: Json = False) -> list[str]:
     """Say what the lake holds and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
-    from flows import report, steps
-    from flows.cadence import next_run
-    from ingestion.brick import read_bricks
-    from redistribution.publish import last_published, still_withheld, why_withheld
+    from flows import report
+    from flows.cadence import lateness, next_run
+    from flows.reached import reached
+    from ingestion.census import read_bricks
+    from ingestion.steward import standing_refusals
+    from redistribution.publications import last_published
+    from redistribution.withheld import still_withheld, why_withheld
 
     lake = Lake()
     journal = Journal(lake)
-    seq = steps.reached(lake, journal).seq
+    seq = reached(lake, journal).seq
     bricks = {
-        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": steps.late(journal, brick), "next_run": next_run(brick)}
+        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": lateness(journal, brick), "next_run": next_run(brick)}
         for name, brick in read_bricks().items()
     }
     published = last_published(journal)
@@ -153,7 +156,7 @@ def status(*, is_json: Json = False) -> list[str]:
     ]
     if page := docs.last_page(lake):
         told.append(f"Data Docs of the last run that judged something: file://{page}")
-    failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in steps.standing(journal, brick).values()]
+    failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in standing_refusals(journal, brick).values()]
     failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
     told += [f"FAILED {failure}" for failure in failures]
     show(is_json, {**content, "bricks": bricks, "marts": marts, "data_docs": page, "failures": failures}, "\n\n".join(told))
@@ -180,7 +183,7 @@ def _sum_up(brick: Brick, loads: list[Entry]) -> dict[str, Any]:
 def bricks_list(*, is_json: Json = False) -> None:
     """List the bricks."""
     from flows import report
-    from ingestion.brick import read_bricks
+    from ingestion.census import read_bricks
 
     bricks = read_bricks()
     rows = [
@@ -204,7 +207,7 @@ def bricks_show(name: str, /, *, is_json: Json = False) -> None:
 @bricks_app.command(name="check")
 def bricks_check() -> None:
     """Check every brick's YAML."""
-    from ingestion.brick import read_bricks
+    from ingestion.census import read_bricks
 
     print(f"{len(read_bricks())} bricks are what the contract asks")
 
@@ -221,16 +224,17 @@ def schema() -> None:
 @app.command
 def verify(*, is_deep: Annotated[bool, Parameter("--deep", help="read every row too")] = False, is_json: Json = False) -> list[str]:
     """Check that the lake is what its journal says: the journal, the landed files, the catalogues, the stable files and the sites."""
-    from flows import steps
+    from flows.reached import reached
     from ingestion.warehouse import warehouse_fault
-    from redistribution.verify import published_faults, site_faults
+    from redistribution.site.mark import site_faults
+    from redistribution.verify import published_faults
 
     lake, faults = Lake(), []
     try:
         journal = Journal(lake)
         faults = [str(f) for check in (landed_faults, published_faults) for f in check(lake, journal, is_deep=is_deep)]
         faults += map(str, site_faults(lake, journal))
-        if fault := warehouse_fault(lake, journal, steps.reached(lake, journal).seq):
+        if fault := warehouse_fault(lake, journal, reached(lake, journal).seq):
             faults.append(f"{lake.state / 'warehouse.duckdb'} {fault}. Mend: orchestra build")
         seq = journal.seq
     except LakeError as error:  # nothing else can be said of a lake whose journal is broken
@@ -266,7 +270,7 @@ def sandbox_serve(*, port: Whole, scale: float = 1.0, until: dt.date = dt.date(2
 
 def chosen_bricks(names: Sequence[str], use_cases: Sequence[str] = ()) -> dict[str, Brick]:
     """Give the bricks that were named, or serve a use case that was; all but the retired when none was."""
-    from ingestion.brick import read_bricks
+    from ingestion.census import read_bricks
 
     bricks = read_bricks()
     cases = {case for brick in bricks.values() for case in brick.meta.use_cases}
@@ -288,7 +292,7 @@ def _take(asked: Sequence[str], is_json: bool, brick: Sequence[str] = (), use_ca
 
     bricks = chosen_bricks(brick, use_case)
     with report.showing(is_quiet=is_json) as progress:
-        outcome = steps.run(Lake(), bricks, progress, asked)
+        outcome = steps.run_chain(Lake(), bricks, progress, asked)
     for step in outcome.lands:
         if step.brick in brick:  # asked for by its name, and not to be had
             step.error = step.error or step.skipped

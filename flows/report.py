@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from flows.steps import BuildStep, LandStep, Progress, PublishStep, Run, silent
+from flows.outcome import BuildStep, LandStep, PublishStep, Run
+from flows.steps import Progress, silent
 from ingestion.footprint import METHOD
 from ingestion.journal import Entry
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from flows.commands import Bricks, Json, Misuse, UseCases, Whole, chosen_bricks, show
-from ingestion.journal import Entry, Journal, declare_lost
+from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake
 
 loads_app, marts_app, journal_app = (App(name, version_flags=()) for name in ("loads", "marts", "journal"))
@@ -105,7 +105,7 @@ def loads_drop(load_id: str, /, *, why: Why = "", refetch: bool = False, forget:
 @marts_app.command(name="accept")
 def marts_accept(mart: str, /, *, why: Why) -> None:
     """Publish a withheld mart as it is, once."""
-    from redistribution.publish import accept_mart
+    from redistribution.withheld import accept_mart
 
     lake = Lake()
     seq = accept_mart(lake, Journal(lake), mart, why)
@@ -120,7 +120,8 @@ def journal_lost(*, seq: Whole, why: Why, forget: bool = False) -> None:
         seq: number of the entry
         forget: it is known what it said: the files that it may have named may be swept
     """
-    from ingestion.brick import read_bricks
+    from ingestion.census import read_bricks
+    from ingestion.lost import declare_lost
 
     lake = Lake()
     if forget:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion import local_hours, privacy
-from ingestion.brick import Brick, BrickError, Column, Table, endpoint_of, read_territory
+from ingestion.brick import Brick, Column, Table, endpoint_of
 from ingestion.casting import (
     Notation,
     as_written,
@@ -30,10 +30,13 @@ from ingestion.casting import (
     without_nulls,
 )
 from ingestion.connectors import Part, Reading, Request, connector, source_name
+from ingestion.declaration import BrickError
 from ingestion.footprint import Footprint
-from ingestion.journal import Entry, Journal, Position, files_of
+from ingestion.journal import Entry, Journal, files_of
 from ingestion.lake import Lake, listed, literal, quoted
+from ingestion.position import Position
 from ingestion.refusal import REFUSAL, TOLD_ROWS, UNREADABLE, first_refused, refusal
+from ingestion.territory import read_territory
 
 if TYPE_CHECKING:
     import dlt

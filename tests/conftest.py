@@ -13,9 +13,11 @@ from urllib.parse import parse_qs, unquote
 import pytest
 import yaml
 
-from ingestion.brick import Brick, read_brick, read_territory
+from ingestion.brick import Brick
+from ingestion.census import read_brick
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake
+from ingestion.territory import read_territory
 from tests.fixtures import seaweed
 from tests.fixtures.losing import Losing
 

@@ -21,9 +21,10 @@ from cyclopts import App, MissingArgumentError
 
 from flows import commands, report
 from flows.cli import main
-from ingestion.brick import PROJECT, read_bricks
+from ingestion.census import read_bricks
+from ingestion.lake import PROJECT
 from ingestion.sandbox.files import write_drops
-from redistribution.publish import CLASSES
+from redistribution.mart import CLASSES
 
 
 def orchestra(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -174,7 +175,7 @@ def test_an_interrupted_command_and_a_closed_pipe(monkeypatch: pytest.MonkeyPatc
                 check=False,
             )
         assert (done.returncode, done.stderr) == (0, "")
-    monkeypatch.setattr("ingestion.brick.read_bricks", lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("ingestion.census.read_bricks", lambda: signal.raise_signal(signal.SIGINT))
     assert main(["bricks", "check"]) == 130
 
 
@@ -269,7 +270,8 @@ def test_a_brick_asked_for_by_its_name_and_not_plugged_in_is_a_failure(place: di
 
 def test_the_sandbox_says_which_bricks_it_plays_and_the_others_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import servers
-    from ingestion.brick import BrickError, endpoint_of
+    from ingestion.brick import endpoint_of
+    from ingestion.declaration import BrickError
     from ingestion.sandbox.server import start
 
     bricks = read_bricks()
@@ -307,6 +309,8 @@ def test_a_warehouse_that_is_written_to_is_no_traceback(place: dict[str, str], t
 
 def test_a_build_that_failed_is_not_published(place: dict[str, str], tmp_path: Path) -> None:
     from flows import steps
+    from flows.outcome import BuildStep
+    from flows.reached import reached
     from ingestion.journal import Journal
     from ingestion.lake import Lake, LakeError
 
@@ -314,22 +318,24 @@ def test_a_build_that_failed_is_not_published(place: dict[str, str], tmp_path: P
     assert orchestra("land", "--brick", "insee_cog", **place).returncode == 0
     lake.connect(str(lake.state_path("warehouse.duckdb"))).close()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "_dbt_build", lambda *_: steps.BuildStep(failures=["build: test not_null failed"]))
-        outcome = steps.run(lake, {}, steps=("build", "publish"))
+        patch.setattr(steps, "dbt_build", lambda *_: BuildStep(failures=["build: test not_null failed"]))
+        outcome = steps.run_chain(lake, {}, steps=("build", "publish"))
         assert outcome.publish is None and outcome.failures == ["build: test not_null failed"]
         with pytest.raises(LakeError, match="the last build failed"):
-            steps.run(lake, {}, steps=("publish",))
-        patch.setattr(steps, "_dbt_build", lambda *_: steps.BuildStep())
-        assert not steps.run(lake, {}, steps=("build",)).failures
-        assert steps.reached(lake, Journal(lake))[0] == 2
+            steps.run_chain(lake, {}, steps=("publish",))
+        patch.setattr(steps, "dbt_build", lambda *_: BuildStep())
+        assert not steps.run_chain(lake, {}, steps=("build",)).failures
+        assert reached(lake, Journal(lake))[0] == 2
         lake.state_path("target", "manifest.json").write_bytes(b'{"nodes": {')  # what a full disk leaves
         with pytest.raises(LakeError, match="Mend: orchestra rebuild"):
-            steps.run(lake, {}, steps=("publish",))
+            steps.run_chain(lake, {}, steps=("publish",))
 
 
 def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """dbt is played here: what it says of its nodes, and what is then asked of it."""
     from flows import steps
+    from flows.dbt_process import FAILED_STATUSES
+    from flows.reached import is_built, reached
     from ingestion.journal import Journal
     from ingestion.lake import Lake
 
@@ -350,7 +356,7 @@ def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[st
         results = [{"unique_id": name, "status": status, "message": "told", "execution_time": 0} for name, status in said.items()]
         lake.state_path("target", "run_results.json").write_text(json.dumps({"results": results}))
         lake.state_path("target", "manifest.json").write_text(json.dumps(manifest))
-        return subprocess.CompletedProcess(arguments, int(any(status in steps.FAILED for status in said.values())), "", "")
+        return subprocess.CompletedProcess(arguments, int(any(status in FAILED_STATUSES for status in said.values())), "", "")
 
     def build(**told: str) -> list[str]:
         said.clear()
@@ -359,12 +365,11 @@ def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[st
         failures = steps.build(lake, Journal(lake)).failures
         return [arguments[arguments.index("--select") + 1 :] if "--select" in arguments else [] for arguments in asked] + failures
 
-    monkeypatch.setattr(steps, "_dbt", dbt)
+    monkeypatch.setattr("flows.dbt_process.run_dbt", dbt)
     monkeypatch.setattr(steps, "warehouse_fault", lambda *_: None)
     first = build(model__p__a="success", model__p__b="success", test__p__unique_b="fail", model__p__c="skipped", model__p__d="error")
     assert first == [[], "build: test unique_b: told", "build: model d: told"]
-    reached = steps.reached(lake, Journal(lake))
-    assert reached.unreached == {
+    assert reached(lake, Journal(lake)).unreached == {
         "model.p.b": "test unique_b: told", "model.p.c": "model c: skipped, for what it is made of failed", "model.p.d": "model d: told",
     }  # fmt: skip
     # What it did not reach, and only that, is asked for again, until it is reached.
@@ -372,49 +377,50 @@ def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[st
         ["b+", "c+", "d+"], "build: model d: told",
     ]  # fmt: skip
     assert build(model__p__d="success") == [["d+"]]
-    assert build() == [] and not steps.reached(lake, Journal(lake)).unreached
+    assert build() == [] and not reached(lake, Journal(lake)).unreached
     # A test of a source that fails leaves the source unreached.
     monkeypatch.setattr(steps, "project_digest", lambda: "another")
     assert build(test__p__source_c="fail", model__p__a="skipped")[0] == []
     assert build(test__p__source_c="pass", model__p__a="success") == [["a+", "source:insee_cog.communes+"]]
     # A build that was killed, or that could not begin, is wholly to be done again.
     monkeypatch.setattr(steps, "project_digest", lambda: "a third")
-    assert len(build()) == 1 and steps.is_built(lake, Journal(lake))
+    assert len(build()) == 1 and is_built(lake, Journal(lake))
 
 
 def test_what_dbt_leaves_when_it_is_run_by_hand_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows import steps
+    from flows.dbt_process import project_digest
 
     project = tmp_path / "dbt_project"
     for name in ("models/marts", "target/compiled/models/_marts.yml", "logs"):
         (project / name).mkdir(parents=True)
     (tmp_path / "dbt_project.yml").write_text("name: x")
-    monkeypatch.setattr(steps, "DBT_PROJECT", project)
-    before = steps.project_digest()
+    monkeypatch.setattr("flows.dbt_process.DBT_PROJECT", project)
+    before = project_digest()
     (project / "target" / "compiled" / "models" / "_marts.yml" / "x.sql").write_text("select 1")
-    assert steps.project_digest() == before
+    assert project_digest() == before
     (project / "models" / "marts" / "x.sql").write_text("select 1")
-    assert steps.project_digest() != before
+    assert project_digest() != before
 
 
 def test_a_source_that_gives_nothing_for_longer_than_it_should_is_told(place: dict[str, str]) -> None:
-    from flows import steps
+    from flows.cadence import lateness
+    from flows.outcome import LandStep
     from ingestion.journal import Journal
     from ingestion.lake import Lake
 
     orchestra("land", "--brick", "insee_cog", **place)
     journal, bricks = Journal(Lake(place["ORCHESTRA_LAKE"])), read_bricks()
-    assert steps.late(journal, bricks["insee_cog"]) is None and steps.late(journal, bricks["lora_batiments"]) is None
+    assert lateness(journal, bricks["insee_cog"]) is None and lateness(journal, bricks["lora_batiments"]) is None
     limit = dt.timedelta(days=bricks["insee_cog"].config.freshness.error_after.days)
     journal.entries[-1]["read_at"] = (dt.datetime.now(dt.UTC) - limit * 1.1).isoformat()
     journal.entries[0]["is_synthetic"] = False
-    told = steps.late(journal, bricks["insee_cog"])
+    told = lateness(journal, bricks["insee_cog"])
     assert told and f"more than {limit.days} days" in told
-    assert steps.LandStep("insee_cog", late=told).warnings == [f"insee_cog: {told}"]
+    assert LandStep("insee_cog", late=told).warnings == [f"insee_cog: {told}"]
 
 
 def test_a_mart_that_is_withheld_is_told_as_long_as_it_is(place: dict[str, str]) -> None:
-    from flows import steps
+    from flows.outcome import PublishStep
     from ingestion.journal import Journal
     from ingestion.lake import Lake
 
@@ -423,17 +429,17 @@ def test_a_mart_that_is_withheld_is_told_as_long_as_it_is(place: dict[str, str])
     record = {"class": "open", "digests": {}, "row_count": 3, "labels": {}, "reasons": ["too few"]}
     Journal(lake).append("publication", run_id="r1", as_of=None, marts={}, withheld={"m_by_month": record}, withdrawn={})
     assert json.loads(orchestra("status", "--json", **place).stdout)["marts"]["m_by_month"]["withheld"] == "too few"
-    assert steps.PublishStep(withheld={"m_by_month": "too few"}).failures == ["mart m_by_month still is withheld: too few"]
+    assert PublishStep(withheld={"m_by_month": "too few"}).failures == ["mart m_by_month still is withheld: too few"]
 
 
 def test_a_source_that_was_raised_takes_its_marts_away_though_the_project_does_not_parse(
     place: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a rebuild, which throws away what dbt said of the project."""
-    from flows import steps
+    from flows import dbt_process, steps
     from ingestion.journal import Journal
     from ingestion.lake import Lake
-    from redistribution.publish import last_published
+    from redistribution.publications import last_published
 
     orchestra("land", "--brick", "insee_cog", **place)
     lake = Lake(place["ORCHESTRA_LAKE"])
@@ -443,7 +449,8 @@ def test_a_source_that_was_raised_takes_its_marts_away_though_the_project_does_n
     meta = brick.meta.model_copy(update={"access_class": "restricted"})
     raised = brick.model_copy(update={"config": brick.config.model_copy(update={"meta": meta})})
     monkeypatch.setattr(steps, "read_bricks", lambda: {"insee_cog": raised})
-    monkeypatch.setattr(steps, "_dbt", lambda _, arguments, __: subprocess.CompletedProcess(arguments, 2, "", "does not parse"))
+    for module in (dbt_process, steps):
+        monkeypatch.setattr(module, "run_dbt", lambda _, arguments, __: subprocess.CompletedProcess(arguments, 2, "", "does not parse"))
     assert steps.build(lake, Journal(lake)).failures and not last_published(Journal(lake))
 
 
@@ -494,6 +501,7 @@ def test_a_lost_entry_is_told_its_load_listed_and_the_next_run_goes_on(place: di
 
 def test_a_build_that_misses_a_landed_file_says_so_once(place: dict[str, str]) -> None:
     from flows import steps
+    from flows.outcome import BuildStep
     from ingestion.journal import Journal
     from ingestion.lake import Lake
 
@@ -501,15 +509,14 @@ def test_a_build_that_misses_a_landed_file_says_so_once(place: dict[str, str]) -
     lake = Lake(place["ORCHESTRA_LAKE"])
     next(Path(lake.root).glob("landed/insee_cog/communes/load_id=*/*.parquet")).unlink()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            steps, "_dbt_build", lambda *_: steps.BuildStep(failures=[f"build: model m{n}: transaction conflict" for n in range(40)])
-        )
+        patch.setattr(steps, "dbt_build", lambda *_: BuildStep(failures=[f"build: model m{n}: transaction conflict" for n in range(40)]))
         (told,) = steps.build(lake, Journal(lake)).failures
     assert told.startswith("build: insee_cog.communes: load ") and "is gone. Mend: " in told and "--refetch" in told
 
 
 def test_what_is_built_is_built_again_when_the_warehouse_or_the_history_is_not_what_it_was(place: dict[str, str], tmp_path: Path) -> None:
     from flows import steps
+    from flows.outcome import BuildStep
     from ingestion.journal import Journal
     from ingestion.lake import Lake
     from ingestion.warehouse import catch_up
@@ -518,11 +525,11 @@ def test_what_is_built_is_built_again_when_the_warehouse_or_the_history_is_not_w
     lake, asked = Lake(place["ORCHESTRA_LAKE"]), []
     warehouse = lake.state_path("warehouse.duckdb")
 
-    def dbt(lake: Lake, select: list[str], _: int) -> steps.BuildStep:
+    def dbt(lake: Lake, select: list[str], _: int) -> BuildStep:
         asked.append(select)
         with lake.connect(str(warehouse)) as connection:
             catch_up(connection, lake, Journal(lake), {})
-        return steps.BuildStep(nodes=[{"id": "model.orchestra.any", "kind": "model", "status": "success", "seconds": 0.0}])
+        return BuildStep(nodes=[{"id": "model.orchestra.any", "kind": "model", "status": "success", "seconds": 0.0}])
 
     def is_built_whole(lake: Lake = lake) -> bool:
         asked.clear()
@@ -530,7 +537,7 @@ def test_what_is_built_is_built_again_when_the_warehouse_or_the_history_is_not_w
         return asked == [[]]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "_dbt_build", dbt)
+        patch.setattr(steps, "dbt_build", dbt)
         assert is_built_whole() and not is_built_whole()
         older = warehouse.read_bytes()
         warehouse.write_bytes(b"")

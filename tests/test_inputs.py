@@ -21,8 +21,9 @@ from conftest import Document, House, Site, column, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.brick import Brick, BrickError
+from ingestion.brick import Brick
 from ingestion.connectors import formats
+from ingestion.declaration import BrickError
 from ingestion.journal import Entry
 from ingestion.steward import refused_rows
 
@@ -1038,7 +1039,7 @@ RIGHT: dict[str, Callable[[Landing], bool]] = {
 
 @pytest.mark.parametrize("case", RIGHT)
 def test_the_cases_of_the_issue(house: House, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    from ingestion.brick import read_brick
+    from ingestion.census import read_brick
 
     if not (CASES / case).is_dir():
         pytest.skip("the cases of ../shared/cases/inputs are not there")

@@ -16,7 +16,8 @@ import pytest
 from conftest import House, column, table
 
 from expectations.gate import LANDED, judge_load
-from ingestion.brick import Brick, read_bricks
+from ingestion.brick import Brick
+from ingestion.census import read_bricks
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
 
