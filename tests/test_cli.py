@@ -115,7 +115,8 @@ MISUSE = {
     "prove mart": "KEY requires an argument",
     "loads show": "LOAD_ID requires an argument. (see orchestra loads show --help)",
     "loads accept id": "--why requires an argument",
-    "loads accept id --why --refetch": "--why requires an argument",
+    "loads accept id --why --refetch": '"--refetch" for --why. It is no reason',
+    "journal lost --seq 2 --why": "--why requires an argument",
     "loads drop id": "takes one of --refetch",
     "loads drop id --refetch --forget": "takes one of --refetch",
     "loads show id --limit 2.5": "--limit: invalid literal for int() with base 10: '2.5'",
@@ -159,6 +160,7 @@ def test_what_is_typed_arrives_as_it_is_typed(monkeypatch: pytest.MonkeyPatch) -
     }  # fmt: skip
     assert bound("loads drop id --why none --forget --forget") == {"load_id": "id", "why": "none", "forget": True}
     assert bound("loads show --limit 5 id --limit -1") == {"load_id": "id", "limit": -1}
+    assert bound('loads accept --why "- the meter" id') == bound('loads accept --why="- the meter" id')
     assert bound('loads accept --why="- the meter" id') == {"load_id": "id", "why": "- the meter"}
     assert get_args(get_args(commands.Class)[0]) == tuple(CLASSES)
 
