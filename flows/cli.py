@@ -65,8 +65,8 @@ def _obey(typed: list[str]) -> object:
         raise CycloptsError(msg="a command is missing", command_chain=typed)
     from rich.console import Console
 
-    console = Console(width=10_000)  # a line is a line, which a terminal folds, and a pipe does not
-    with console.capture() as told:
+    # A line is a line, which a terminal folds, and a pipe does not.
+    with (console := Console(width=10_000)).capture() as told:
         app.help_print(words := bound.arguments["tokens"], console=console)
     print(told.get().rstrip() + ("" if words else f"\n\n{ENVIRONMENT}"))
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -99,10 +100,8 @@ def prove(mart: str, /, *key: Annotated[str, Parameter(required=True)], is_json:
 
     with report.showing(is_quiet=is_json) as progress:
         prover = Prover(Lake(), mart, lambda step: progress(f"prove {mart}", step))
-        try:
+        with closing(prover):
             proof = prover.prove(prover.key_of(list(key)))
-        finally:
-            prover.close()
     rows = [{"column": name, "published": value, "again": proof.again.get(name)} for name, value in proof.row.items() if name != "geometry"]
     made = f"from {proof.loads} loads, {proof.files} files and {proof.models} SELECTs, in {proof.seconds:.1f} s"
     told = [

@@ -11,9 +11,16 @@ from flows.commands import Bricks, Json, Misuse, UseCases, Whole, chosen_bricks,
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake
 
+
+def _refuse_option(_: type, why: str) -> None:
+    """Refuse an option in the place of a reason, which may begin with a dash too."""
+    if why.startswith("-") and " " not in why:
+        raise ValueError("It is no reason.")
+
+
 loads_app, marts_app, journal_app = (App(name, version_flags=()) for name in ("loads", "marts", "journal"))
 All = Annotated[bool, Parameter("--all", help="those dropped, or read again since, too")]
-Why = Annotated[str, Parameter(help="the reason, which the journal keeps")]
+Why = Annotated[str, Parameter(help="the reason, which the journal keeps", allow_leading_hyphen=True, validator=_refuse_option)]
 
 
 @loads_app.command(name="list")
@@ -125,8 +132,7 @@ def journal_lost(*, seq: Whole, why: Why, forget: bool = False) -> None:
 
     lake = Lake()
     if forget:
-        told = Journal(lake).forget(seq, why)
-        print(f"journal entry {told}: what entry {seq} may have named will be swept")
+        print(f"journal entry {Journal(lake).forget(seq, why)}: what entry {seq} may have named will be swept")
         return
     entry = declare_lost(lake, seq, why, read_bricks().values())
     if entry["kind"] != "lost":

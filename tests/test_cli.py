@@ -7,11 +7,11 @@ import datetime as dt
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -39,12 +39,15 @@ def place(tmp_path: Path) -> dict[str, str]:
     return {"ORCHESTRA_LAKE": str(tmp_path / "lake"), "ORCHESTRA_ENDPOINT_INSEE_COG": str(tmp_path / "insee_cog")}
 
 
-def test_help_takes_less_than_half_a_second() -> None:
+@pytest.mark.parametrize("command", [[], ["land"], ["loads", "show"], ["up"]], ids=" ".join)
+def test_help_takes_less_than_half_a_second(command: list[str]) -> None:
+    """Of CPU, which is what it takes of a quiet machine; the tests leave none quiet."""
     spent = []
     for _ in range(3):
-        start = time.perf_counter()
-        assert "exit status" in orchestra("--help").stdout
-        spent.append(time.perf_counter() - start)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert "Usage: orchestra" in orchestra(*command, "--help").stdout
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(spent) < 0.5
 
 
@@ -78,7 +81,8 @@ def commands_of(app: App = commands.app, *path: str) -> Iterator[list[str]]:
 COMMANDS = {" ".join(command): command for command in commands_of()}
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy_and_ends_with_the_environment() -> None:
+    assert orchestra("--help").stdout.rstrip().endswith("2 misuse")
     heavy = {"duckdb", "pydantic", "dlt", "dbt", "prefect", "great_expectations", "pandas"}
     script = f"import sys; from flows.cli import main; main(sys.argv[1:]); sys.exit(' '.join({heavy} & set(sys.modules)))"
     for command in ([], ["land"], ["loads", "show"]):
@@ -112,7 +116,8 @@ MISUSE = {
     "prove mart": "KEY requires an argument",
     "loads show": "LOAD_ID requires an argument. (see orchestra loads show --help)",
     "loads accept id": "--why requires an argument",
-    "loads accept id --why --refetch": "--why requires an argument",
+    "loads accept id --why --refetch": '"--refetch" for --why. It is no reason',
+    "journal lost --seq 2 --why": "--why requires an argument",
     "loads drop id": "takes one of --refetch",
     "loads drop id --refetch --forget": "takes one of --refetch",
     "loads show id --limit 2.5": "--limit: invalid literal for int() with base 10: '2.5'",
@@ -156,6 +161,7 @@ def test_what_is_typed_arrives_as_it_is_typed(monkeypatch: pytest.MonkeyPatch) -
     }  # fmt: skip
     assert bound("loads drop id --why none --forget --forget") == {"load_id": "id", "why": "none", "forget": True}
     assert bound("loads show --limit 5 id --limit -1") == {"load_id": "id", "limit": -1}
+    assert bound('loads accept --why "- the meter" id') == bound('loads accept --why="- the meter" id')
     assert bound('loads accept --why="- the meter" id') == {"load_id": "id", "why": "- the meter"}
     assert get_args(get_args(commands.Class)[0]) == tuple(CLASSES)
 
