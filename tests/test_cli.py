@@ -9,7 +9,6 @@ import os
 import re
 import resource
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -149,7 +148,7 @@ def test_what_the_readme_types_can_be_typed(name: str) -> None:
             commands.app.parse_args(shlex.split(line, comments=True)[1:], print_error=False, exit_on_error=False)
 
 
-def test_what_is_typed_arrives_as_it_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_typed_arrives_as_it_is_typed() -> None:
     """Options before or after, given twice, joined by =; a value may be empty, look like none or like a number."""
 
     def bound(line: str) -> dict[str, Any]:
@@ -172,16 +171,14 @@ def test_an_interrupted_command_and_a_closed_pipe(monkeypatch: pytest.MonkeyPatc
         reader, writer = os.pipe()
         os.close(reader)
         with open(writer, "w") as closed:  # noqa: PTH123
-            done = subprocess.run(
-                [sys.executable, "-m", "flows.cli", *arguments],
-                stdout=closed,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=environment,
-                check=False,
-            )
+            typed = [sys.executable, "-m", "flows.cli", *arguments]
+            done = subprocess.run(typed, stdout=closed, stderr=subprocess.PIPE, text=True, env=environment, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-    monkeypatch.setattr("ingestion.census.read_bricks", lambda: signal.raise_signal(signal.SIGINT))
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ingestion.census.read_bricks", interrupted)
     assert main(["bricks", "check"]) == 130
 
 
