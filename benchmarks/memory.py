@@ -15,7 +15,7 @@ _LAND = """
 import sys
 import dlt, great_expectations
 from pathlib import Path
-from ingestion.brick import read_brick
+from ingestion.census import read_brick
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from ingestion.landing import land_brick

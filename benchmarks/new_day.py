@@ -8,10 +8,10 @@ from pathlib import Path
 
 from benchmarks.measure import Result, Spent, alternate
 from benchmarks.territory import FIRST_DAY, orchestra, territory
-from ingestion.brick import read_bricks
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import Lake
-from redistribution.publish import read_marts
+from redistribution.mart import read_marts
 
 HISTORIES, QUICK_HISTORIES = (120, 900), (120, 400)
 LIMIT = 1.3

@@ -10,11 +10,12 @@ _FLOW = """
 import json, time
 start = time.perf_counter()
 from flows import steps
-done = lambda name: steps.LandStep(name, skipped="a benchmark", footprint={})
+from flows.outcome import BuildStep, LandStep, PublishStep
+done = lambda name: LandStep(name, skipped="a benchmark", footprint={})
 steps.land = lambda lake, journal, brick, *rest: done(brick.name)
-steps.build = lambda *arguments, **options: steps.BuildStep()
-steps.publish = lambda *arguments, **options: steps.PublishStep()
-from ingestion.brick import read_bricks
+steps.build = lambda *arguments, **options: BuildStep()
+steps.publish = lambda *arguments, **options: PublishStep()
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 bricks = read_bricks()
@@ -24,7 +25,7 @@ def timed(action):
     action()
     return time.perf_counter() - start
 
-plain = timed(lambda: steps.run(Lake(), bricks))
+plain = timed(lambda: steps.run_chain(Lake(), bricks))
 before = time.perf_counter()
 from flows.schedule import run as flow
 imported = time.perf_counter() - before

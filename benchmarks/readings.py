@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingestion.brick import Brick, read_brick
+from ingestion.brick import Brick
+from ingestion.census import read_brick
 from ingestion.lake import literal
 
 COLUMNS = {

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ingestion.lake import Lake, write_whole
+from ingestion.disk import write_whole
+from ingestion.lake import Lake
 
 log = logging.getLogger("orchestra")
 HISTORY = 30  # pages kept

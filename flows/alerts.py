@@ -13,11 +13,14 @@ from collections.abc import Iterable
 from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
 
-from flows import report, steps
-from ingestion.brick import read_bricks, read_territory
+from flows import report
+from flows.cadence import lateness
+from ingestion.census import read_bricks
+from ingestion.disk import write_whole
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, LakeError, write_whole
-from redistribution.publish import still_withheld
+from ingestion.lake import Lake, LakeError
+from ingestion.territory import read_territory
+from redistribution.withheld import still_withheld
 
 log = logging.getLogger("orchestra")
 ADDRESSES = ("ORCHESTRA_ALERT_WEBHOOK", "ORCHESTRA_ALERT_MAIL")
@@ -68,7 +71,7 @@ def standing(lake: Lake) -> dict[str, str]:
         for load_id, files in journal.unread(name).items():
             told = f"Load {load_id} of {name} is not whole: {len(files)} files could not be read."
             found[f"load {load_id}"] = f"{told} See: orchestra loads show {load_id}"
-        if late := steps.late(journal, brick):
+        if late := lateness(journal, brick):
             found[f"brick {name}"] = f"Brick {name} is late: {late}. See: orchestra status"
     for name, record in still_withheld(journal).items():
         told = f"Mart {name} is withheld, for {len(record['reasons'])} reasons; readers keep the last good one."

@@ -1,11 +1,15 @@
-"""When a brick is read: the cron of its cadence, and the instant of its next run."""
+"""When a brick is read: the cron of its cadence, the instant of its next run, and whether its source is late."""
 
 from __future__ import annotations
 
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from ingestion.brick import Brick, BrickError, endpoint_of, read_bricks, read_territory
+from ingestion.brick import Brick, endpoint_of
+from ingestion.census import read_bricks
+from ingestion.declaration import BrickError
+from ingestion.journal import Journal
+from ingestion.territory import read_territory
 
 # Minutes past the hour are spread so that two cadences never start together.
 CRONS = {"hourly": "7 * * * *", "daily": "22 5 * * *", "weekly": "37 4 * * 1", "monthly": "52 3 2 * *"}
@@ -33,3 +37,16 @@ def next_run(brick: Brick, now: dt.datetime | None = None) -> str | None:
     zone = ZoneInfo(read_territory().time_zone)
     start = (now or dt.datetime.now(dt.UTC)).astimezone(zone)
     return next(CronSim(CRONS.get(brick.meta.cadence, brick.meta.cadence), start)).isoformat(timespec="minutes")
+
+
+def lateness(journal: Journal, brick: Brick) -> str | None:
+    """Say that a source has given nothing for longer than its freshness asks; None when it is on time, or never landed.
+
+    The clock of a synthetic lake is that of its last load.
+    """
+    last = max((load["read_at"] for load in journal.accepted(brick.name)), default=None)
+    now = journal.as_of() if journal.is_synthetic else dt.datetime.now(dt.UTC).isoformat()
+    limit = brick.config.freshness.error_after.days
+    if not last or not now or (dt.datetime.fromisoformat(now) - dt.datetime.fromisoformat(last)) <= dt.timedelta(days=limit):
+        return None
+    return f"nothing new since {last[:16]}, more than {limit:g} days"

@@ -1,12 +1,13 @@
-"""The command line `orchestra`, also `python -m flows.cli`: what can be typed; `commands.py` obeys."""
+"""The command line `orchestra`, also `python -m flows.cli`: how a command ends, and how misuse is told; `commands.py` holds them all."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from pathlib import Path
-from typing import Any
+
+from cyclopts import CycloptsError
+
+from flows.commands import Misuse, app
 
 DONE, FAILED, MISUSE = 0, 1, 2
 
@@ -27,16 +28,18 @@ exit status: 0 done (refused rows are no failure), 1 a load refused, a mart with
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; give its exit status."""
-    options = _parser().parse_args(arguments)
-    from flows import commands  # not for `--help`: the rooms take longer to import than to type
-    from ingestion.brick import BrickError
-    from ingestion.lake import LakeError
-
+    typed = sys.argv[1:] if arguments is None else arguments
     try:
-        return FAILED if getattr(commands, options.command)(options) else DONE
-    except (commands.Misuse, BrickError, LakeError) as error:
+        failed = _obey(typed)
+        sys.stdout.flush()  # a pipe that is closed is told here, not when Python ends
+        return FAILED if failed else DONE
+    except Misuse as error:
         print(f"orchestra: {error}", file=sys.stderr)
-        return MISUSE if isinstance(error, commands.Misuse) else FAILED
+        return MISUSE
+    except CycloptsError as error:
+        command = " ".join(["orchestra", *(error.command_chain or ())])
+        print(f"orchestra: {' '.join(str(error).split())} (see {command} --help)", file=sys.stderr)
+        return MISUSE
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -46,84 +49,27 @@ def main(arguments: list[str] | None = None) -> int:
         library = type(error).__module__.partition(".")[0]
         mends = {"botocore": "check the AWS_ variables and the bucket", "_duckdb": "check the disk, and who else uses the lake"}
         mend = "check the disk and its rights" if isinstance(error, OSError) else mends.get(library)
-        if not mend:
+        if not mend and library != "ingestion":  # whose own errors say the mend
             raise
-        print(f"orchestra: {type(error).__name__}: {error}. Mend: {mend}", file=sys.stderr)
+        told = f"{type(error).__name__}: {error}. Mend: {mend}" if mend else error
+        print(f"orchestra: {told}", file=sys.stderr)
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    """Give the parser; each command's default `command` names the function of `commands.py` that obeys."""
-    parser = argparse.ArgumentParser(
-        prog="orchestra", description="From the bricks of a territory to audited marts.", epilog=ENVIRONMENT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.set_defaults(brick=[], use_case=[], json=False)
-    json, choice, load, mart = (argparse.ArgumentParser(add_help=False) for _ in range(4))
-    json.add_argument("--json", action="store_true", help="print JSON")
-    choice.add_argument("--brick", action="append", default=[], metavar="B", help="only this brick (may be repeated)")
-    choice.add_argument("--use-case", action="append", default=[], metavar="U", help="only the bricks of this use case")
-    load.add_argument("load")
-    mart.add_argument("mart")
-    commands = parser.add_subparsers(metavar="command", required=True)
+def _obey(typed: list[str]) -> object:
+    """Do what was typed, or print the help that was asked for; give what failed. Raises CycloptsError for what is no command."""
+    command, bound, _ = app.parse_args(typed, print_error=False, exit_on_error=False)
+    if command != app.help_print:
+        return command(*bound.args, **bound.kwargs)
+    if not {"--help", "-h"} & set(typed):
+        raise CycloptsError(msg="a command is missing", command_chain=typed)
+    from rich.console import Console
 
-    def group(name: str, told: str) -> Any:
-        return commands.add_parser(name, help=told, description=told).add_subparsers(metavar="action", required=True)
-
-    def command(within: Any, name: str, told: str, obeys: str, *shared: Any, **defaults: Any) -> argparse.ArgumentParser:
-        sub: argparse.ArgumentParser = within.add_parser(name, help=told, description=told, parents=shared)
-        sub.set_defaults(command=obeys, **defaults)
-        return sub
-
-    command(commands, "run", "land, build and publish", "run", json, choice, steps=("land", "build", "publish"))
-    command(commands, "land", "read what is new of the bricks into the lake", "run", json, choice, steps=("land",))
-    command(commands, "build", "have dbt build the models that are behind", "run", json, steps=("build",))
-    command(commands, "publish", "judge the marts and make them visible", "run", json, steps=("publish",))
-    command(commands, "site", "write the static site of a class; each run keeps it up to date from then on", "site", json).add_argument(
-        "--class", dest="access_class", default="open", metavar="C", help="open (default), partner, internal or restricted"
-    )
-    command(
-        commands, "prove", "make a published row again from what its receipt names, and nothing else", "prove", json, mart
-    ).add_argument("key", nargs="+", help="the values of its grain in their order, or each as name=value")
-    command(commands, "rebuild", "throw away warehouse and catalogues, and catch up from zero", "rebuild", json)
-    command(commands, "status", "say what the lake holds and what is behind", "status", json)
-    bricks = group("bricks", "the census of the bricks")
-    command(bricks, "list", "list the bricks", "bricks_list", json)
-    command(bricks, "show", "show a brick", "bricks_show", json).add_argument("brick", nargs=1)
-    command(bricks, "check", "check every brick's YAML", "bricks_check")
-    loads = group("loads", "the loads of the journal")
-    command(loads, "list", "list the loads", "loads_list", json, choice).add_argument(
-        "--all", action="store_true", help="those dropped, or read again since, too"
-    )
-    show = command(loads, "show", "show a load and its refused rows", "loads_show", json, load)
-    show.add_argument("--limit", type=int, default=20, help="refused rows shown by table (default 20)")
-    command(loads, "accept", "accept a refused load", "loads_accept", load).add_argument(
-        "--why", required=True, help="why the refusal does not stand"
-    )
-    drop = command(loads, "drop", "take a load away, and delete its files", "loads_drop", load)
-    drop.add_argument("--why", help="why it is dropped; `loads list --all` shows it")
-    way = drop.add_mutually_exclusive_group(required=True)
-    way.add_argument("--refetch", action="store_true", help="put the cursor back: the next run reads the same again")
-    way.add_argument("--forget", action="store_true", help="leave the cursor where it is")
-    command(commands, "verify", "check that the lake is what its journal says", "verify", json).add_argument(
-        "--deep", action="store_true", help="read every row too"
-    )
-    lost = command(group("journal", "the journal itself"), "lost", "put an entry in the place of one that is lost for good", "journal_lost")
-    lost.add_argument("--seq", type=int, required=True, help="number of the entry")
-    lost.add_argument("--why", required=True, help="how it was lost")
-    lost.add_argument("--forget", action="store_true", help="it is known what it said: the files that it may have named may be swept")
-    accept = command(
-        group("marts", "the marts that are withheld"), "accept", "publish a withheld mart as it is, once", "marts_accept", mart
-    )
-    accept.add_argument("--why", required=True, help="why its gate is not to be followed")
-    serve = command(group("sandbox", "a synthetic territory"), "serve", "serve the bricks with made-up data", "sandbox_serve")
-    serve.add_argument("--port", type=int, required=True)
-    serve.add_argument("--scale", type=float, default=1.0, help="1 is a dozen buildings, up to 100")
-    serve.add_argument("--until", help="the sandbox's today, YYYY-MM-DD (default 2025-12-31)")
-    serve.add_argument("--key-file", type=Path, help="where to write what was planted")
-    command(commands, "schema", "write the JSON schemas of the YAML files, by which editors complete and check them", "schema")
-    command(commands, "up", "serve the schedules of all bricks, with Prefect and its UI", "up")
-    return parser
+    # A line is a line, which a terminal folds, and a pipe does not.
+    with (console := Console(width=10_000)).capture() as told:
+        app.help_print(words := bound.arguments["tokens"], console=console)
+    print(told.get().rstrip() + ("" if words else f"\n\n{ENVIRONMENT}"))
+    return None
 
 
 if __name__ == "__main__":

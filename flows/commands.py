@@ -1,80 +1,107 @@
-"""What each command of `orchestra` does: it prints, and gives what failed, nothing when it is done."""
+"""What can be typed after `orchestra`: each command is a function, which prints, and gives what failed, nothing when it is done.
+
+Its signature is what can be typed, its docstring the help. Imports that take long stand inside, for `--help` reads all of this.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from argparse import Namespace
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
+from cyclopts import App, Parameter
 
 from expectations import docs
-from flows import report, steps
-from flows.cadence import next_run
-from ingestion.brick import Brick, read_bricks
-from ingestion.journal import Entry, Journal, declare_lost
+from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
-from ingestion.steward import accept_load, drop_load, refused_rows
 from ingestion.verify import landed_faults
-from ingestion.warehouse import warehouse_fault
-from redistribution.publish import CLASSES, accept_mart, last_published, still_withheld, why_withheld
-from redistribution.verify import published_faults, site_faults
+
+if TYPE_CHECKING:
+    from ingestion.brick import Brick
+
+app = App(
+    "orchestra", help="From the bricks of a territory to audited marts.", version_flags=(), help_format="plaintext", help_formatter="plain",
+    default_parameter=Parameter(negative=(), allow_repeating=True, show_default=lambda value: str(value) if value else None),
+)  # fmt: skip
+bricks_app = app.command(App("bricks", help="The census of the bricks.", version_flags=()))
+sandbox_app = app.command(App("sandbox", help="A synthetic territory.", version_flags=()))
+app.command("flows.stewards:loads_app", "loads", help="The loads of the journal.")
+app.command("flows.stewards:marts_app", "marts", help="The marts that are withheld.")
+app.command("flows.stewards:journal_app", "journal", help="The journal itself.")
+app.command("flows.servers:up", help="Serve the schedules of all bricks, with Prefect and its UI, until Ctrl-C.")
+
+# What commands take; by itself, cyclopts would round 2.5 to an int.
+Json = Annotated[bool, Parameter("--json", help="print JSON")]
+Bricks = Annotated[tuple[str, ...], Parameter("--brick", help="only this brick (may be repeated)")]
+UseCases = Annotated[tuple[str, ...], Parameter("--use-case", help="only the bricks of this use case")]
+Class = Annotated[Literal["open", "partner", "internal", "restricted"], Parameter("--class", help="who may read the site")]
+Whole = Annotated[int, Parameter(converter=lambda _, tokens: int(tokens[0].value))]
 
 
 class Misuse(Exception):
     """A command that cannot be obeyed as it was typed."""
 
 
-def run(options: Namespace) -> list[str]:
-    """Run the steps that were asked of the bricks that were chosen."""
-    bricks = _chosen(options)
-
-    def action(progress: steps.Progress) -> steps.Run:
-        outcome = steps.run(Lake(), bricks, progress, options.steps)
-        for step in outcome.lands:
-            if step.brick in options.brick:  # asked for by its name, and not to be had
-                step.error = step.error or step.skipped
-        return outcome
-
-    return _shown(options, action)
+@app.command(name="run")
+def land_build_publish(*, brick: Bricks = (), use_case: UseCases = (), is_json: Json = False) -> list[str]:
+    """Land, build and publish."""
+    return _take(("land", "build", "publish"), is_json, brick, use_case)
 
 
-def rebuild(options: Namespace) -> list[str]:
-    """Catch up from zero."""
-    return _shown(options, lambda progress: steps.rebuild(Lake(), progress))
+@app.command
+def land(*, brick: Bricks = (), use_case: UseCases = (), is_json: Json = False) -> list[str]:
+    """Read what is new of the bricks into the lake."""
+    return _take(("land",), is_json, brick, use_case)
 
 
-def site(options: Namespace) -> list[str]:
-    """Write the site of a class, or bring it to what is published; give what failed."""
-    if options.access_class not in CLASSES:
-        raise Misuse(f"--class {options.access_class} is none of {', '.join(CLASSES)}")
+@app.command
+def build(*, is_json: Json = False) -> list[str]:
+    """Have dbt build the models that are behind."""
+    return _take(("build",), is_json)
+
+
+@app.command
+def publish(*, is_json: Json = False) -> list[str]:
+    """Judge the marts and make them visible."""
+    return _take(("publish",), is_json)
+
+
+@app.command
+def site(*, access_class: Class = "open", is_json: Json = False) -> list[str]:
+    """Write the static site of a class; each run keeps it up to date from then on."""
+    from flows import report, steps
+
     lake = Lake()
-    with report.showing(is_quiet=options.json) as progress:
-        sites = steps.follow_sites(lake, Journal(lake), progress, options.access_class)
+    with report.showing(is_quiet=is_json) as progress:
+        sites = steps.follow_sites(lake, Journal(lake), progress, access_class)
     told = [
         f"site of class {each.access_class}: {each.address}\n  {len(each.written)} files written, {len(each.taken_away)} taken away"
         for each in sites
     ]
     failures = [failure for each in sites for failure in each.failures]
-    told += [f"FAILED {failure}" for failure in failures]
-    _print(options, [asdict(each) for each in sites], "\n".join(told))
+    show(is_json, [asdict(each) for each in sites], "\n".join([*told, *(f"FAILED {failure}" for failure in failures)]))
     return failures
 
 
-def prove(options: Namespace) -> list[str]:
-    """Make a row again; give what differs, or is not what its receipt says."""
+@app.command
+def prove(mart: str, /, *key: Annotated[str, Parameter(required=True)], is_json: Json = False) -> list[str]:
+    """Make a published row again from what its receipt names, and nothing else.
+
+    Args:
+        mart: its name
+        key: the values of its grain in their order, or each as name=value
+    """
+    from flows import report
     from redistribution.site.receipt import Prover
 
-    with report.showing(is_quiet=options.json) as progress:
-        prover = Prover(Lake(), options.mart, lambda step: progress(f"prove {options.mart}", step))
-        try:
-            proof = prover.prove(prover.key_of(options.key))
-        finally:
-            prover.close()
+    with report.showing(is_quiet=is_json) as progress:
+        prover = Prover(Lake(), mart, lambda step: progress(f"prove {mart}", step))
+        with closing(prover):
+            proof = prover.prove(prover.key_of(list(key)))
     rows = [{"column": name, "published": value, "again": proof.again.get(name)} for name, value in proof.row.items() if name != "geometry"]
     made = f"from {proof.loads} loads, {proof.files} files and {proof.models} SELECTs, in {proof.seconds:.1f} s"
     told = [
@@ -82,23 +109,41 @@ def prove(options: Namespace) -> list[str]:
         report.table([{name: None if value is None else str(value) for name, value in row.items()} for row in rows]),
         *([f"WRONG {fault}" for fault in proof.faults] or [f"made again, equal, {made}"]),
     ]
-    _print(options, asdict(proof), "\n\n".join(told))
+    show(is_json, asdict(proof), "\n\n".join(told))
     return proof.faults
 
 
-def status(options: Namespace) -> list[str]:
-    """Say what the lake holds, and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
+@app.command
+def rebuild(*, is_json: Json = False) -> list[str]:
+    """Throw away warehouse and catalogues, and catch up from zero."""
+    from flows import report, steps
+
+    with report.showing(is_quiet=is_json) as progress:
+        outcome = steps.rebuild(Lake(), progress)
+    show(is_json, report.as_json(outcome), report.as_text(outcome))
+    return outcome.failures
+
+
+@app.command
+def status(*, is_json: Json = False) -> list[str]:
+    """Say what the lake holds and what is behind: the warehouse, sources that are late, loads refused, marts withheld."""
+    from flows import report
+    from flows.cadence import lateness, next_run
+    from flows.reached import reached
+    from ingestion.census import read_bricks
+    from ingestion.steward import standing_refusals
+    from redistribution.publications import last_published
+    from redistribution.withheld import still_withheld, why_withheld
+
     lake = Lake()
     journal = Journal(lake)
-    seq = steps.reached(lake, journal).seq
+    seq = reached(lake, journal).seq
     bricks = {
-        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": steps.late(journal, brick), "next_run": next_run(brick)}
+        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": lateness(journal, brick), "next_run": next_run(brick)}
         for name, brick in read_bricks().items()
     }
-    marts = {
-        name: {"class": record["class"], "row_count": record["row_count"], "withheld": None}
-        for name, record in last_published(journal).items()
-    }
+    published = last_published(journal)
+    marts = {name: {"class": each["class"], "row_count": each["row_count"], "withheld": None} for name, each in published.items()}
     for name, record in still_withheld(journal).items():
         marts.setdefault(name, {"class": record["class"], "row_count": 0})["withheld"] = why_withheld(name, record)
     content = {"lake": lake.root, "is_synthetic": journal.is_synthetic, "seq": journal.seq, "warehouse_seq": seq, "as_of": journal.as_of()}
@@ -110,14 +155,14 @@ def status(options: Namespace) -> list[str]:
     ]
     if page := docs.last_page(lake):
         told.append(f"Data Docs of the last run that judged something: file://{page}")
-    failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in steps.standing(journal, brick).values()]
+    failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in standing_refusals(journal, brick).values()]
     failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
     told += [f"FAILED {failure}" for failure in failures]
-    _print(options, {**content, "bricks": bricks, "marts": marts, "data_docs": page, "failures": failures}, "\n\n".join(told))
+    show(is_json, {**content, "bricks": bricks, "marts": marts, "data_docs": page, "failures": failures}, "\n\n".join(told))
     return failures
 
 
-def _sum_up(brick: Brick, loads: list[Entry]) -> report.Row:
+def _sum_up(brick: Brick, loads: list[Entry]) -> dict[str, Any]:
     """Sum up the loads of a brick; rows are those that its accepted loads hold, of a table delivered whole those of its last photo."""
     refused = sum(load["verdict"] == "refused" for load in loads)
     accepted = sorted((load for load in loads if load["verdict"] == "accepted"), key=lambda load: load["read_at"])
@@ -133,211 +178,127 @@ def _sum_up(brick: Brick, loads: list[Entry]) -> report.Row:
     }
 
 
-def bricks_list(options: Namespace) -> None:
-    """Print the census."""
+@bricks_app.command(name="list")
+def bricks_list(*, is_json: Json = False) -> None:
+    """List the bricks."""
+    from flows import report
+    from ingestion.census import read_bricks
+
     bricks = read_bricks()
     rows = [
         {"brick": name, "status": meta.status, "class": meta.access_class, "connector": meta.connector, "cadence": meta.cadence,
          "use_cases": ", ".join(meta.use_cases), "title": next(iter(meta.titles.values()))}
         for name, meta in ((name, brick.meta) for name, brick in bricks.items())
     ]  # fmt: skip
-    _print(options, [brick.model_dump(mode="json") for brick in bricks.values()], report.table(rows))
+    show(is_json, [brick.model_dump(mode="json") for brick in bricks.values()], report.table(rows))
 
 
-def bricks_show(options: Namespace) -> None:
-    """Print a brick as its YAML says it, defaults left out."""
-    (brick,) = _chosen(options).values()
+@bricks_app.command(name="show")
+def bricks_show(name: str, /, *, is_json: Json = False) -> None:
+    """Show a brick as its YAML says it, defaults left out."""
+    import yaml
+
+    (brick,) = chosen_bricks([name]).values()
     said = brick.model_dump(mode="json", exclude_defaults=True)
-    _print(options, brick.model_dump(mode="json"), yaml.safe_dump(said, allow_unicode=True, sort_keys=False, width=120).rstrip())
+    show(is_json, brick.model_dump(mode="json"), yaml.safe_dump(said, allow_unicode=True, sort_keys=False, width=120).rstrip())
 
 
-def bricks_check(_: Namespace) -> None:
-    """Check every brick; reading them does."""
+@bricks_app.command(name="check")
+def bricks_check() -> None:
+    """Check every brick's YAML."""
+    from ingestion.census import read_bricks
+
     print(f"{len(read_bricks())} bricks are what the contract asks")
 
 
-def schema(_: Namespace) -> None:
-    """Write the JSON schemas of docs/schemas."""
+@app.command
+def schema() -> None:
+    """Write the JSON schemas of the YAML files, by which editors complete and check them."""
     from flows.schema import FOLDER, write_schemas
 
     written = write_schemas()
     print("\n".join(map(str, written)) or f"{FOLDER}: nothing differs")
 
 
-def loads_list(options: Namespace) -> None:
-    """Print the loads of the bricks that were chosen."""
-    chosen = _chosen(options)
-    journal = Journal(Lake())
-    loads = [{**load, "dropped": None} for load in journal.loads().values() if load["brick"] in chosen]
-    if options.all:
-        stand, drops = {load["load_id"] for load in loads}, {drop["load_id"]: drop for drop in journal.of("drop")}
-        gone = {load["load_id"]: load for load in journal.of("load") if load["brick"] in chosen and load["load_id"] not in stand}
-        loads += [{**load, "dropped": drops.get(load_id, {}).get("why", "")} for load_id, load in gone.items()]
-        loads.sort(key=lambda load: load["load_id"])
+@app.command
+def verify(*, is_deep: Annotated[bool, Parameter("--deep", help="read every row too")] = False, is_json: Json = False) -> list[str]:
+    """Check that the lake is what its journal says: the journal, the landed files, the catalogues, the stable files and the sites."""
+    from flows.reached import reached
+    from ingestion.warehouse import warehouse_fault
+    from redistribution.site.mark import site_faults
+    from redistribution.verify import published_faults
 
-    def row(load: Entry) -> report.Row:
-        verdict = load["verdict"] if load["dropped"] is None else f"gone, was {load['verdict']}"
-        said = [f"dropped: {load['dropped']}"] if load["dropped"] else []
-        said += [f"accepted: {load['accepted_because']}"] if "accepted_because" in load else []
-        said += load["reasons"]  # last: a cell is cut
-        return {
-            "load": load["load_id"],
-            "verdict": verdict,
-            "read_at": load["read_at"],
-            **report.row_counts([load]),
-            "why": "; ".join(said),
-        }
-
-    rows = [row(load) for load in loads]
-    _print(options, loads, report.table(rows))
-
-
-def loads_show(options: Namespace) -> None:
-    """Print a load and its refused rows, in the steward's words."""
-    lake, _, load = _of_load(options.load)
-    refused = refused_rows(lake, load, options.limit)
-    told = [f"load {load['load_id']}: {load['verdict']}, read at {load['read_at']}"]
-    told += [f"  why: {reason}" for reason in load["reasons"]]
-    for name, record in load["tables"].items():
-        count = f"{record['source_count']} rows at the source ({record['count_method']})"
-        told.append(f"\n{name}: {count} = {record['kept']} kept + {record['refused']} refused")
-        if record["before_cursor"]:
-            told.append(f"  {record['before_cursor']} rows before the cursor left out, of files that an earlier load holds")
-        if record["new_columns"]:
-            told.append(f"  columns that the brick does not declare: {', '.join(record['new_columns'])}")
-        told += [f"  warning: {warning}" for warning in record.get("profile", {}).get("warnings", [])]
-        told += [f"  file {file} refused: {reason}" for file, reason in record["refused_files"]]
-        rows = [{"file": r["file"], "row": r["row"], "line": r.get("line"), "why it was refused": r["reason"]} for r in refused[name]]
-        told += [report.table(rows)] if rows else []
-    _print(options, {**load, "refused_rows": refused}, "\n".join(told))
-
-
-def loads_accept(options: Namespace) -> None:
-    """Accept a refused load, or give up the files that an accepted one could not read."""
-    lake, journal, load = _of_load(options.load)
-    if load["verdict"] == "accepted" and options.load not in journal.unread(load["brick"]):
-        raise Misuse(f"load {options.load} is accepted already")
-    seq = accept_load(lake, journal, load, options.why)
-    print(f"load {options.load} accepted (journal entry {seq}); next: orchestra build")
-
-
-def marts_accept(options: Namespace) -> None:
-    """Accept what is withheld of a mart."""
-    lake = Lake()
-    seq = accept_mart(lake, Journal(lake), options.mart, options.why)
-    print(f"mart {options.mart} accepted as it is withheld (journal entry {seq}); next: orchestra publish")
-
-
-def loads_drop(options: Namespace) -> None:
-    """Drop a load."""
-    lake, journal, load = _of_load(options.load)
-    seq = drop_load(lake, journal, load, refetch=options.refetch, why=options.why)
-    count = report.row_counts([load])["kept"]
-    told = "it is read again" if options.refetch else f"its {count:,} rows are given up: they are not read again"
-    print(f"load {options.load} dropped (journal entry {seq}): {told}; next: orchestra run --brick {load['brick']}")
-
-
-def verify(options: Namespace) -> list[str]:
-    """Check the journal, the landed files, the catalogues and the stable files; give what is wrong."""
     lake, faults = Lake(), []
     try:
         journal = Journal(lake)
-        faults = [str(f) for check in (landed_faults, published_faults) for f in check(lake, journal, is_deep=options.deep)]
+        faults = [str(f) for check in (landed_faults, published_faults) for f in check(lake, journal, is_deep=is_deep)]
         faults += map(str, site_faults(lake, journal))
-        if fault := warehouse_fault(lake, journal, steps.reached(lake, journal).seq):
+        if fault := warehouse_fault(lake, journal, reached(lake, journal).seq):
             faults.append(f"{lake.state / 'warehouse.duckdb'} {fault}. Mend: orchestra build")
         seq = journal.seq
     except LakeError as error:  # nothing else can be said of a lake whose journal is broken
         faults, seq = [str(error)], None
     told = "\n".join(f"WRONG {fault}" for fault in faults) or f"lake {lake.root}: all is what its journal says, up to entry {seq}"
-    _print(options, {"lake": lake.root, "seq": seq, "is_deep": options.deep, "faults": faults}, told)
+    show(is_json, {"lake": lake.root, "seq": seq, "is_deep": is_deep, "faults": faults}, told)
     return faults
 
 
-def journal_lost(options: Namespace) -> None:
-    """Put an entry in the place of a lost one, and list the files that it may have named; or give those up."""
-    lake = Lake()
-    if options.forget:
-        seq = Journal(lake).forget(options.seq, options.why)
-        print(f"journal entry {seq}: what entry {options.seq} may have named will be swept")
-        return
-    entry = declare_lost(lake, options.seq, options.why, read_bricks().values())
-    if entry["kind"] != "lost":
-        print(f"entry {options.seq} stands again, from the local copy of the journal: a {entry['kind']} of {entry['at'][:19]}")
-        return
-    named = Counter(_owner(file) for file in entry["kept"])
-    print(
-        f"entry {options.seq} is told as lost. It may have been a load, a drop, an erasure or a publication: look for what it did.\n"
-        + "".join(f"  {owner}: {count} files that no entry names any more\n" for owner, count in sorted(named.items()))
-        + "They are kept, and seen by nobody; the next run reads again what the sources still give. When they are needed no more: "
-        f'orchestra journal lost --seq {options.seq} --forget --why "..."\nnext: orchestra run'
-    )
+@sandbox_app.command(name="serve")
+def sandbox_serve(*, port: Whole, scale: float = 1.0, until: dt.date = dt.date(2025, 12, 31), key_file: Path | None = None) -> None:
+    """Serve the bricks with made-up data, until it is interrupted.
 
-
-def _owner(file: str) -> str:
-    """Say what a landed or published file is of: a load, or a mart."""
-    folder, first, second, *rest = file.split("/")
-    return f"load {rest[0].removeprefix('load_id=')}" if folder == "landed" else f"mart {second} ({first})"
-
-
-def sandbox_serve(options: Namespace) -> None:
-    """Serve a synthetic territory until it is interrupted."""
+    Args:
+        port: port of 127.0.0.1
+        scale: 1 is a dozen buildings, up to 100
+        until: the sandbox's today, YYYY-MM-DD
+        key_file: where to write what was planted
+    """
     from ingestion.sandbox.server import serve
 
-    try:
-        until = dt.date.fromisoformat(options.until) if options.until else None
-    except ValueError as error:
-        raise Misuse(f"--until {options.until}: {error}") from error
-    if not 0 < options.scale <= 100:
-        raise Misuse(f"--scale {options.scale} is not between 0 and 100")
-    if not 0 < options.port < 65536:
-        raise Misuse(f"--port {options.port} is no port")
-    url = f"http://127.0.0.1:{options.port}"
+    if not 0 < scale <= 100:
+        raise Misuse(f"--scale {scale} is not between 0 and 100")
+    if not 0 < port < 65536:
+        raise Misuse(f"--port {port} is no port")
+    url = f"http://127.0.0.1:{port}"
     print(f"synthetic territory on {url}; export ORCHESTRA_ENDPOINT={url}/{{brick}}", flush=True)
     try:
-        serve(options.port, scale=options.scale, until=until, key_file=options.key_file)
+        serve(port, scale=scale, until=until, key_file=key_file)
     except (ValueError, OSError) as error:
         raise Misuse(f"the sandbox cannot be served: {error}") from error
 
 
-def up(_: Namespace) -> None:
-    """Serve every schedule until Ctrl-C."""
-    from flows.servers import up
+def chosen_bricks(names: Sequence[str], use_cases: Sequence[str] = ()) -> dict[str, Brick]:
+    """Give the bricks that were named, or serve a use case that was; all but the retired when none was."""
+    from ingestion.census import read_bricks
 
-    up()
-
-
-def _chosen(options: Namespace) -> dict[str, Brick]:
-    """Give the bricks that the options name, all but the retired when they name none."""
     bricks = read_bricks()
     cases = {case for brick in bricks.values() for case in brick.meta.use_cases}
-    if unknown := [name for name in options.brick if name not in bricks]:
+    if unknown := [name for name in names if name not in bricks]:
         raise Misuse(f"no brick '{unknown[0]}': {', '.join(bricks)}")
-    if unknown := [name for name in options.use_case if name not in cases]:
+    if unknown := [name for name in use_cases if name not in cases]:
         raise Misuse(f"no brick serves the use case '{unknown[0]}': {', '.join(sorted(cases))}")
-    is_all = not options.brick and not options.use_case
+    is_all = not names and not use_cases
     return {
         name: brick
         for name, brick in bricks.items()
-        if name in options.brick or (brick.meta.status != "retired" and (is_all or set(options.use_case) & set(brick.meta.use_cases)))
+        if name in names or (brick.meta.status != "retired" and (is_all or set(use_cases) & set(brick.meta.use_cases)))
     }
 
 
-def _of_load(load_id: str) -> tuple[Lake, Journal, Entry]:
-    lake = Lake()
-    journal = Journal(lake)
-    if load_id not in (loads := journal.loads()):
-        raise Misuse(f"no load '{load_id}' in {lake.root}: see orchestra loads list")
-    return lake, journal, loads[load_id]
+def _take(asked: Sequence[str], is_json: bool, brick: Sequence[str] = (), use_case: Sequence[str] = ()) -> list[str]:
+    """Take the steps that were asked, of the bricks that were chosen."""
+    from flows import report, steps
 
-
-def _shown(options: Namespace, action: Callable[[steps.Progress], steps.Run]) -> list[str]:
-    """Show how a run goes on, then what it did; give what failed."""
-    with report.showing(is_quiet=options.json) as progress:
-        outcome = action(progress)
-    _print(options, report.as_json(outcome), report.as_text(outcome))
+    bricks = chosen_bricks(brick, use_case)
+    with report.showing(is_quiet=is_json) as progress:
+        outcome = steps.run_chain(Lake(), bricks, progress, asked)
+    for step in outcome.lands:
+        if step.brick in brick:  # asked for by its name, and not to be had
+            step.error = step.error or step.skipped
+    show(is_json, report.as_json(outcome), report.as_text(outcome))
     return outcome.failures
 
 
-def _print(options: Namespace, content: Any, text: str) -> None:
-    print(json.dumps(content, ensure_ascii=False, indent=2, default=str) if options.json else text)
+def show(is_json: bool, content: Any, text: str) -> None:
+    """Print what a command has to say, to a person or as JSON."""
+    print(json.dumps(content, ensure_ascii=False, indent=2, default=str) if is_json else text)

@@ -13,7 +13,7 @@ from flows import alerts, report
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows
-from redistribution.publish import accept_mart
+from redistribution.withheld import accept_mart
 
 ALL_ROWS = 100_000  # refused rows that a file for the depositor holds, by table
 # A run tells by the name of its state how it ended; so does its event.

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from flows.steps import BuildStep, LandStep, Progress, PublishStep, Run, silent
+from flows.outcome import BuildStep, LandStep, PublishStep, Run
+from flows.steps import Progress, silent
 from ingestion.footprint import METHOD
 from ingestion.journal import Entry
 
 # A row of a table; names of columns are shown without their underscores.
 Row = dict[str, Any]
-WIDEST = 100  # characters of a cell; --json cuts nothing
+WIDEST = 100  # characters of a cell on a terminal
+# What would break the line of a row, or speak to the terminal.
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 # What a step or a run is told as, from the worst to the best; the first three fail.
@@ -91,7 +95,7 @@ def as_text(run: Run) -> str:
 
 
 def table(rows: list[Row]) -> str:
-    """Lay out rows under their names; numbers to the right, what is longer than WIDEST cut."""
+    """Lay out rows under their names, numbers to the right; a row is a line, and whole where no terminal shows it."""
     if not rows:
         return "none"
     lines = [[name.replace("_", " ") for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
@@ -104,10 +108,8 @@ def table(rows: list[Row]) -> str:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    text = f"{value:,}" if isinstance(value, int) else str(value)
-    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
+    text = CONTROLS.sub(" ", "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value))
+    return text if len(text) <= WIDEST or not sys.stdout.isatty() else text[: WIDEST - 1] + "…"
 
 
 def row_counts(loads: Iterable[Entry]) -> dict[str, int]:

@@ -20,11 +20,14 @@ from prefect.states import Completed, Failed, Running
 from expectations import docs
 from flows import desk, report, steps
 from flows.cadence import CRONS, next_run, scheduled
-from ingestion.brick import read_bricks, read_territory
+from flows.outcome import BuildStep, LandStep, PublishStep
+from flows.reached import is_built
+from ingestion.census import read_bricks
 from ingestion.footprint import METHOD, Footprint
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
 from ingestion.steward import refused_rows
+from ingestion.territory import read_territory
 
 WIDEST_REASON = 120  # characters, so that file and row stay in sight
 WAITING = "Waiting its turn"
@@ -83,7 +86,7 @@ def land_brick(brick: BrickName, run_id: str) -> Any:
     """Land a brick, and show the rows of its tables and those refused."""
     state = land(brick, run_id, return_state=True)
     step = state.result(raise_on_failure=False)
-    if not isinstance(step, steps.LandStep):  # it could not even be tried
+    if not isinstance(step, LandStep):  # it could not even be tried
         return state
     tables = step.entry["tables"] if step.entry else {}
     told = f"load {step.entry['load_id']}: {step.entry['verdict']}" if step.entry else step.skipped or "nothing new"
@@ -123,7 +126,7 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
         docs.begin(lake)
         states = {f"land {brick}": land_brick(brick, run_id, return_state=True) for brick in chosen}
         states["build"] = build(return_state=True)
-        if steps.is_built(lake, Journal(lake)):
+        if is_built(lake, Journal(lake)):
             states["publish"] = publish(run_id, return_state=True)
         if page := docs.render(lake, run_id):
             shown = f"{os.environ['ORCHESTRA_DOCS_URL']}/{page.name}" if "ORCHESTRA_DOCS_URL" in os.environ else f"file://{page}"
@@ -203,7 +206,7 @@ def _turn(lake: Lake) -> Iterator[None]:
 
 
 def _is_land(step: Any) -> bool:
-    return isinstance(step, steps.LandStep)
+    return isinstance(step, LandStep)
 
 
 def _verdict(step: Any, state: Any) -> report.Verdict:
@@ -211,7 +214,7 @@ def _verdict(step: Any, state: Any) -> report.Verdict:
     return report.Verdict(report.FAILED, str(state.message)) if isinstance(step, BaseException) else report.verdict_of(step)
 
 
-def _state(step: steps.LandStep | steps.BuildStep | steps.PublishStep) -> Any:
+def _state(step: LandStep | BuildStep | PublishStep) -> Any:
     """Tell a step by the state of what ran it, which holds the step: its name and colour are those of the run that it makes fail."""
     verdict = report.verdict_of(step)
     return (Failed if verdict.is_failed else Completed)(data=step, name=verdict.name, message=verdict.told)

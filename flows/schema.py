@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import PROJECT, Brick
+from ingestion.brick import Brick
 from ingestion.connectors import CONNECTORS, connector
+from ingestion.lake import PROJECT
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -13,8 +13,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from ingestion.brick import UNPLUGGED, read_bricks, read_territory
+from ingestion.brick import UNPLUGGED
+from ingestion.census import read_bricks
 from ingestion.lake import PROJECT, Busy, Lake, LakeError
+from ingestion.territory import read_territory
 
 UNTIL = "2025-12-31"  # the sandbox's today
 

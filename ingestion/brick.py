@@ -1,34 +1,20 @@
-"""The identity of a source: one YAML per brick, read by dbt and by ingestion alike, checked here."""
+"""The identity of a source, read by dbt and by ingestion alike: what could be read in two ways is no brick."""
 
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import hashlib
 import json
 import os
 import re
-import unicodedata
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector, declared_name, source_name
+from ingestion.declaration import BrickError, Name, TimeZone, fault_at
+from ingestion.territory import read_territory
 
-PROJECT = Path(__file__).resolve().parent.parent
-BRICKS = Path(__file__).resolve().parent / "bricks"
-
-# libyaml reads ten times faster than Python, where it is there.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_SECRET = re.compile(
-    r"://[^/\s@]+@|[?&](?:api_?key|token|password|secret)=|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.|"
-    r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abp]-|sk-)[\w-]{10,}|\b(?:Bearer|Basic|Apikey) +[\w.~+/-]{12,}",
-    re.IGNORECASE,
-)
 # Schemas of the warehouse that a brick's, of its own name, must not be.
 ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
 UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
@@ -39,38 +25,13 @@ YEARS = frozenset("YyGcx")  # its codes that say which year
 BESIDE_YY = frozenset("zZjUW")  # what cannot be moved to another century with the year
 
 
-class BrickError(Exception):
-    """Bricks that are not what the contract asks; the message has one line per fault: file, line, field, mend."""
-
-
-def _fault_at(told: str, *field: str | int) -> PydanticCustomError:
-    """Make the fault of a field below the model that finds it."""
-    return PydanticCustomError("fault", "{told}", {"told": told, "field": field})
-
-
-def _snake_case(name: str) -> str:
-    if not re.fullmatch("[a-z][a-z0-9_]*", name):
-        raise ValueError(f"'{name}' must be snake_case: lower-case letters, digits and underscores, a letter first")
-    return name
-
-
-def _time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"'{name}' is no time zone of the tz database (Europe/Berlin, UTC, ...)") from error
-    return name
-
-
 def _use_case(name: str) -> str:
     if name not in (declared := read_territory().use_cases):
         raise ValueError(f"'{name}' is no use case that territory.yml declares ({', '.join(declared)})")
     return name
 
 
-Name = Annotated[str, AfterValidator(_snake_case)]
 UseCase = Annotated[str, AfterValidator(_use_case)]
-TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
 class Period(Strict):
@@ -171,7 +132,7 @@ class Column(Strict):
         if self.meta.format and self.data_type in ("date", "timestamptz"):
             self._tells_its_year(set(re.findall("%-?(.)", self.meta.format)))
         elif self.meta.years_from is not None:
-            raise _fault_at("it goes with a date whose `format` holds %y, and only with it", "config", "meta", "years_from")
+            raise fault_at("it goes with a date whose `format` holds %y, and only with it", "config", "meta", "years_from")
         if self.meta.between:
             self._is_span(self.meta.between)
         return self
@@ -181,18 +142,18 @@ class Column(Strict):
         place = ("config", "meta", "format")
         if self.meta.format in EPOCHS:
             if self.data_type != "timestamptz" or self.meta.years_from is not None:
-                raise _fault_at(f"{self.meta.format} is an instant: declare `data_type: timestamptz`, without `years_from`", *place)
+                raise fault_at(f"{self.meta.format} is an instant: declare `data_type: timestamptz`, without `years_from`", *place)
             return
         if not codes & YEARS:
-            raise _fault_at("it names no year: %Y (four digits), %y with `years_from`, or epoch_s, epoch_ms for a number", *place)
+            raise fault_at("it names no year: %Y (four digits), %y with `years_from`, or epoch_s, epoch_ms for a number", *place)
         if "y" in codes and self.meta.years_from is None:
             told = "%y does not say of which century: add `years_from: 1930`, the first of the hundred years that it means"
-            raise _fault_at(told, *place)
+            raise fault_at(told, *place)
         if "y" not in codes and self.meta.years_from is not None:
-            raise _fault_at("it goes with a `format` that holds %y, and only with it", "config", "meta", "years_from")
+            raise fault_at("it goes with a `format` that holds %y, and only with it", "config", "meta", "years_from")
         if "y" in codes and (beside := sorted(codes & BESIDE_YY)):
             told = f"%y goes without {', '.join(f'%{code}' for code in beside)}: declare `data_type: string`, and read it in staging"
-            raise _fault_at(told, *place)
+            raise fault_at(told, *place)
 
     def _is_span(self, between: tuple[Bound, Bound]) -> None:
         """Find fault with bounds that values of the column cannot be compared with."""
@@ -201,7 +162,7 @@ class Column(Strict):
         is_fit = bounds and all(isinstance(bound, kinds) for bound in bounds)
         if not is_fit or (self.data_type == "date" and any(isinstance(bound, dt.datetime) for bound in bounds)):
             told = "[first, last], one of them null at most: dates (date), dates or instants (timestamptz), numbers (bigint, double)"
-            raise _fault_at(told, "config", "meta", "between")
+            raise fault_at(told, "config", "meta", "between")
 
 
 class TableMeta(Strict):
@@ -253,17 +214,17 @@ class Table(Strict):
     def _names_are_known(self) -> Table:
         names = [column.name for column in self.columns]
         if twice := _twice([name for column in self.columns for name in (column.name, *column.meta.formerly)]):
-            raise _fault_at(f"column '{twice}' is declared twice (names that differ by their case are one name)", "columns")
+            raise fault_at(f"column '{twice}' is declared twice (names that differ by their case are one name)", "columns")
         if self.meta.lookback and not self.meta.cursor:
-            raise _fault_at("a lookback needs a cursor", "config", "meta", "lookback")
+            raise fault_at("a lookback needs a cursor", "config", "meta", "lookback")
         for field, name in (*(("key", name) for name in self.meta.key), ("cursor", self.meta.cursor or "folder_date")):
             if name not in names and (field, name) != ("cursor", "folder_date"):
-                raise _fault_at(f"'{name}' is not one of the table's columns: {', '.join(names)}", "config", "meta", field)
+                raise fault_at(f"'{name}' is not one of the table's columns: {', '.join(names)}", "config", "meta", field)
         hidden = [column.name for column in self.columns if not column.is_landed and column.name in self.meta.key]
         if hidden:
-            raise _fault_at(f"{', '.join(hidden)} is dropped by its mask: use mask pseudonym", "config", "meta", "key")
+            raise fault_at(f"{', '.join(hidden)} is dropped by its mask: use mask pseudonym", "config", "meta", "key")
         if any(column.meta.mask == "zone" for column in self.columns) and self.meta.crs not in (None, "EPSG:4326"):
-            raise _fault_at(f"mask zone reads longitudes and latitudes (EPSG:4326), not {self.meta.crs}", "config", "meta", "crs")
+            raise fault_at(f"mask zone reads longitudes and latitudes (EPSG:4326), not {self.meta.crs}", "config", "meta", "crs")
         return self
 
     def contract(self) -> tuple[str, dict[str, Any]]:
@@ -318,13 +279,13 @@ class BrickMeta(Strict):
         # Another language of the territory is told in English, as on the pages.
         wanted = [language for language in ("fr", "en") if language in read_territory().languages] or ["en"]
         if absent := [language for language in wanted if language not in self.titles]:
-            raise _fault_at(f"is missing; the territory's languages are {', '.join(read_territory().languages)}", f"title_{absent[0]}")
+            raise fault_at(f"is missing; the territory's languages are {', '.join(read_territory().languages)}", f"title_{absent[0]}")
         return self
 
     @model_validator(mode="after")
     def _endpoint_is_explained(self) -> BrickMeta:
         if self.endpoint is None and not self.endpoint_reason:
-            raise _fault_at("null: say why in `endpoint_reason`", "endpoint")
+            raise fault_at("null: say why in `endpoint_reason`", "endpoint")
         return self
 
 
@@ -361,9 +322,9 @@ class Brick(Strict):
     @model_validator(mode="after")
     def _is_whole(self) -> Brick:
         if self.name in ROOMS:
-            raise _fault_at(f"'{self.name}' is the name of a schema of the warehouse ({', '.join(ROOMS)})", "name")
+            raise fault_at(f"'{self.name}' is the name of a schema of the warehouse ({', '.join(ROOMS)})", "name")
         if twice := _twice([table.name for table in self.tables]):
-            raise _fault_at(f"table {twice} is declared twice", "tables")
+            raise fault_at(f"table {twice} is declared twice", "tables")
         module = connector(self.meta.connector)
         _options(module.BrickOptions, self.meta.options, "config", "meta", "options")
         for number, table in enumerate(self.tables):
@@ -371,16 +332,32 @@ class Brick(Strict):
             optional = next((place for place, column in enumerate(table.columns) if column.meta.optional), None)
             if optional is not None and not getattr(options, "header", True):
                 told = "without `header` columns are told by position: declare every column of the file, none of them `optional`"
-                raise _fault_at(told, "tables", number, "columns", optional, "config", "meta", "optional")
+                raise fault_at(told, "tables", number, "columns", optional, "config", "meta", "optional")
         if self.has_personal:
             if not (self.meta.legal_basis and self.meta.purpose):
-                raise _fault_at("a brick with personal columns needs `legal_basis` and `purpose`", "config", "meta")
+                raise fault_at("a brick with personal columns needs `legal_basis` and `purpose`", "config", "meta")
             if self.meta.status == "adopted" and not self.meta.dpia_ref:
-                raise _fault_at("a brick with personal columns cannot be adopted without `dpia_ref`", "config", "meta", "status")
+                raise fault_at("a brick with personal columns cannot be adopted without `dpia_ref`", "config", "meta", "status")
             masks = {column.meta.mask for table in self.tables for column in table.columns}
             if "pseudonym" in masks and not self.meta.pseudonym_domain:
-                raise _fault_at("mask pseudonym needs the brick's `pseudonym_domain`", "config", "meta")
+                raise fault_at("mask pseudonym needs the brick's `pseudonym_domain`", "config", "meta")
         return self
+
+
+def _options(model: type[BaseModel], values: dict[str, Any], *field: str | int) -> BaseModel:
+    """Give the options of a connector once checked; the first fault is told, at its place."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        told = "unknown option" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+        raise fault_at(f"{told} (accepted: {', '.join(model.model_fields)})", *field, *fault["loc"]) from error
+
+
+def _twice(names: list[str]) -> str | None:
+    """Give the first name that stands twice, as SQL compares names: whatever their case."""
+    folded = [name.casefold() for name in names]
+    return next((name for number, name in enumerate(names) if folded[number] in folded[:number]), None)
 
 
 def endpoint_of(brick: Brick) -> str:
@@ -395,160 +372,3 @@ def endpoint_of(brick: Brick) -> str:
         reason = f"{own} is {UNPLUGGED}" if endpoint else brick.meta.endpoint_reason
         raise BrickError(f"{brick.name}: no endpoint ({reason}) Mend: set {own} to a URL or a folder.")
     return endpoint.rstrip("/")
-
-
-def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
-    """Read every brick of `folder` (ORCHESTRA_BRICKS, else the project's) by name.
-
-    Raises BrickError with one line per fault of any file: file, line, field, what is accepted.
-    """
-    folder = folder or Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS))
-    if not folder.is_dir():
-        raise BrickError(f"{folder} is no folder of bricks. Mend: set ORCHESTRA_BRICKS to one, or leave it out for the project's own.")
-    bricks: dict[str, Brick] = {}
-    claims: dict[str, str] = {}
-    faults: list[str] = []
-    for path in sorted(folder.glob("*.y*ml")):
-        try:
-            brick = bricks[path.stem] = read_brick(path)
-        except BrickError as error:
-            faults.append(str(error))
-            continue
-        for dataset in brick.meta.authoritative_for:
-            here = f"{path.name}:{_line_of(path, dataset)}"
-            if (other := claims.setdefault(dataset, here)) != here:
-                told = f"{here}: `authoritative_for: {dataset}` is already claimed by {other}"
-                faults.append(f"{told}. Mend: keep it in the one brick that decides.")
-    if faults:
-        raise BrickError("\n".join(faults))
-    return bricks
-
-
-def _line_of(path: Path, dataset: str) -> int:
-    """Give the line of a brick where it claims a dataset."""
-    text = path.read_text(encoding="utf-8")
-    found = re.search(rf"authoritative_for\b.*?\b{re.escape(dataset)}\b", text, re.DOTALL)
-    return text.count("\n", 0, found.end() if found else 0) + 1
-
-
-def read_brick(path: Path) -> Brick:
-    """Read one brick; raises BrickError naming file, line, field and what is accepted."""
-    text, root, document = _read_yaml(path)
-    sources = document.get("sources") if isinstance(document, dict) else None
-    if not isinstance(sources, list) or len(sources) != 1:
-        raise BrickError(f"{path.name}: must hold exactly one entry under `sources:`")
-    faults = [
-        f"{path.name}:{text.count(chr(10), 0, match.start()) + 1}: looks like a secret. "
-        "Mend: keep it in an environment variable and name that variable here."
-        for match in _SECRET.finditer(text)
-    ]
-    extra = sorted(str(name) for name in document if name not in ("version", "sources"))
-    faults += [f"{path.name}: `{name}` is no field of a brick file (version, sources)" for name in extra]
-    try:
-        brick = Brick.model_validate(sources[0])
-    except ValidationError as error:
-        found = error.errors()
-        # A list whose only item is faulty is not also told as empty.
-        inner = {f["loc"][:depth] for f in found for depth in range(len(f["loc"]))}
-        faults += [_fault(path, root, f) for f in found if f["type"] != "too_short" or f["loc"] not in inner]
-    else:
-        if brick.name != path.stem:
-            faults.append(f"{path.name}: `name: {brick.name}` must be the file's own name, {path.stem}")
-    if faults:
-        raise BrickError("\n".join(dict.fromkeys(faults)))
-    return brick
-
-
-def _read_yaml(path: Path) -> tuple[str, Any, Any]:
-    """Give the text, the tree and the content of a YAML file; raises BrickError."""
-    try:
-        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8"))
-        loader = _Loader(text)
-        root = loader.get_single_node()
-        return text, root, root and loader.construct_document(root)
-    except UnicodeDecodeError as error:
-        raise BrickError(f"{path.name}: not UTF-8 at byte {error.start}. Mend: save it as UTF-8.") from error
-    except OSError as error:
-        raise BrickError(f"{path} cannot be read: {error.strerror}. Mend: check where it is, and ORCHESTRA_TERRITORY.") from error
-    except yaml.YAMLError as error:
-        raise BrickError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
-    except ValueError as error:
-        raise BrickError(f"{path.name}: not YAML: {error}. Mend: put what looks like a date or a number in quotes.") from error
-
-
-def _twice(names: list[str]) -> str | None:
-    """Give the first name that stands twice, as SQL compares names: whatever their case."""
-    folded = [name.casefold() for name in names]
-    return next((name for number, name in enumerate(names) if folded[number] in folded[:number]), None)
-
-
-def _options(model: type[BaseModel], values: dict[str, Any], *field: str | int) -> BaseModel:
-    """Give the options of a connector once checked; the first fault is told, at its place."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        told = "unknown option" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
-        raise _fault_at(f"{told} (accepted: {', '.join(model.model_fields)})", *field, *fault["loc"]) from error
-
-
-def _fault(path: Path, node: Any, fault: Any) -> str:
-    """Say one fault of pydantic in terms of the file: line, field, accepted values."""
-    model: type[BaseModel] = Brick
-    names: list[str] = []
-    for step in ("sources", 0, *fault["loc"], *fault.get("ctx", {}).get("field", ())):
-        if isinstance(node, yaml.MappingNode):
-            children = {key.value: value for key, value in node.value}
-        else:
-            children = dict(enumerate(node.value)) if isinstance(node, yaml.SequenceNode) else {}
-        if step in children:
-            node = children[step]
-        elif fault["type"] != "missing":
-            break
-        names.append(str(step))
-        field = model.model_fields.get(str(step))
-        # The model of a field, of the items of a tuple, or of what may be None.
-        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        message = f"unknown field (accepted: {', '.join(model.model_fields)})"
-    value = f", not {fault['input']!r}" if fault["type"] == "literal_error" else ""
-    return f"{path.name}:{node.start_mark.line + 1}: {'.'.join(names[2:]) or 'brick'}: {message}{value}"
-
-
-class Territory(Strict):
-    """What belongs to the territory: `territory.yml`."""
-
-    name: str
-    epci_code: str
-    crs: str
-    time_zone: TimeZone
-    languages: tuple[str, ...] = Field(min_length=1)
-    use_cases: dict[Name, dict[str, str]]
-    reference_year: int
-    reference_station: str
-    reference_degree_days: tuple[float, ...] = Field(min_length=12, max_length=12)
-    zones: str | None = None
-
-    @model_validator(mode="after")
-    def _is_told_in_each_language(self) -> Territory:
-        for name, titles in self.use_cases.items():
-            if absent := [language for language in self.languages if not titles.get(language)]:
-                raise ValueError(
-                    f"use_cases.{name} has no title in {', '.join(absent)}. Mend: write one by language ({', '.join(self.languages)})"
-                )
-        return self
-
-
-@functools.cache
-def read_territory(path: Path | None = None) -> Territory:
-    """Read `territory.yml` (ORCHESTRA_TERRITORY, else the project's), its `zones` made absolute; raises BrickError naming the field."""
-    path = path or Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))
-    try:
-        territory = Territory.model_validate(_read_yaml(path)[2])
-        zones = str((path.parent / territory.zones).resolve()) if territory.zones else None
-        return territory.model_copy(update={"zones": zones})
-    except ValidationError as error:
-        faults = [f"{path.name}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise BrickError("\n".join(faults)) from error

@@ -194,13 +194,13 @@ def mapped(column: Column, landed: dict[str, str], notation: Notation, key: list
     among the rows of landed files, local hours shown twice are told apart as landing does; else they are the first.
     """
     names = (column.name, *column.meta.formerly)
-    values = [_as_today(column, value, kind, notation, key) for value, kind in found(names, landed)]
+    values = [_as_today(column, value, kind, notation, key) for value, kind in landed_under(names, landed)]
     told = f"coalesce({', '.join(values)})" if len(values) > 1 else (values or [f"null::{column.sql_type}"])[0]
     is_within = within(column, f"({told})", notation)
     return f"case when {is_within} then {told} end" if is_within else told
 
 
-def found(names: tuple[str, ...], landed: dict[str, str]) -> list[tuple[str, str]]:
+def landed_under(names: tuple[str, ...], landed: dict[str, str]) -> list[tuple[str, str]]:
     """Give the expressions and types of the landed columns of some names; in documents, of what was let in under them."""
     spelled = {name.casefold(): name for name in landed}
     present = [spelled[name.casefold()] for name in names if name.casefold() in spelled]

@@ -9,10 +9,11 @@ from typing import Any
 from ingestion import local_hours
 from ingestion.brick import Brick, Table
 from ingestion.connectors import Reading
-from ingestion.journal import Journal, Position
+from ingestion.journal import Journal
+from ingestion.position import Position
 
 
-def position_of(journal: Journal, brick: Brick, table: Table, by: str) -> Position:
+def start_of(journal: Journal, brick: Brick, table: Table, by: str) -> Position:
     """Give where the next reading of a table starts."""
     return usable(journal.position(brick.name, table.name), table, by)
 

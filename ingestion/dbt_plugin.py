@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
-from ingestion.brick import BrickError, read_bricks, read_territory
+from ingestion.census import read_bricks
+from ingestion.declaration import BrickError
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, configure
 from ingestion.plan import plan
+from ingestion.territory import read_territory
 from ingestion.warehouse import catch_up, say_territory
 
 if TYPE_CHECKING:

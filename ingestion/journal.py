@@ -1,4 +1,4 @@
-"""The journal: the one commit of the house, a dense sequence of entries that nothing edits."""
+"""The journal, the one commit of the house: a dense sequence of entries, each created once, that nothing edits."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ingestion.lake import Lake, LakeError, write_whole
+from ingestion.disk import write_whole
+from ingestion.lake import Lake, LakeError
+from ingestion.position import Position, position_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,35 +29,6 @@ KINDS = ("lake", "load", "drop", "erase", "expire", "compact", "publication", "a
 # What an entry of a kind always says.
 SAID = {"load": ("brick", "load_id", "verdict", "read_at", "contract", "declarations", "tables"), "drop": ("brick", "load_id", "refetch")}
 Entry = dict[str, Any]
-
-
-@dataclass
-class Position:
-    """Where we are in a table: what its last settled reading said, and of the files that a reading may meet again.
-
-    `known` are those opened, by signature; `held` those of which an accepted load holds every row; `failed` those that could
-    not be read, with what read them (`read_by` of their load); `given_up` those of them that a steward has given up.
-    """
-
-    at: dict[str, Any] = field(default_factory=dict)
-    known: dict[str, str] = field(default_factory=dict)
-    held: set[str] = field(default_factory=set)
-    failed: dict[str, str | None] = field(default_factory=dict)
-    given_up: set[str] = field(default_factory=set)
-
-    @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Position:
-        """Give a position from what `told` made of it; the first reading's from nothing."""
-        return cls(dict(told.get("at", {})), dict(told.get("known", {})), set(told.get("held", ())), dict(told.get("failed", {})))
-
-    def told(self) -> dict[str, Any]:
-        """Give what another reading starts from, as JSON."""
-        return {"at": self.at, "known": self.known, "held": sorted(self.held), "failed": self.failed}
-
-    def settle(self, record: dict[str, Any], read_by: str | None) -> None:
-        """Move to where a reading of a table ended, by its record."""
-        self.at, self.known = record["position"], {**self.known, **record["opened"]}
-        _note_files(self, record, read_by, is_held=True, is_given_up=False)
 
 
 class Journal:
@@ -79,14 +51,14 @@ class Journal:
 
     def refresh(self) -> None:
         """Read the entries that followed; raises LakeError for one that is missing or broken, and for a newer format."""
-        listed = _listed(self.lake, after=self.seq)
+        listed = list_entries(self.lake, after=self.seq)
         last = max(listed, default=self.seq)
         if gone := set(range(self.seq + 1, last)) - set(listed):
-            _read(self.lake, min(gone), last)  # raises, unless it was being written while the others were listed
+            read_entry(self.lake, min(gone), last)  # raises, unless it was being written while the others were listed
         is_recalled = self.lake.is_s3 and not self.entries and self._recall(listed)
         known = self.seq
         while self.seq < last:
-            self._add(*_read(self.lake, self.seq + 1, last))
+            self._add(*read_entry(self.lake, self.seq + 1, last))
         if self.entries and self.entries[0]["format"] > FORMAT:
             raise LakeError(f"{self.lake.root} has format {self.entries[0]['format']}, this version reads {FORMAT}: upgrade")
         if self.seq > known or is_recalled:
@@ -101,8 +73,8 @@ class Journal:
         told = {"kind": kind, "at": datetime.now(UTC).isoformat(), "nonce": secrets.token_hex(8), **body}
         while True:
             self.refresh()
-            content = _written({"seq": self.seq + 1, **told})
-            if self.lake.create(_name(self.seq + 1), content):
+            content = entry_bytes({"seq": self.seq + 1, **told})
+            if self.lake.create(entry_name(self.seq + 1), content):
                 self._add(json.loads(content), content)
                 return self.seq
 
@@ -120,7 +92,7 @@ class Journal:
             if self.lake.is_s3:
                 self.lake.probe_create()
             content = {"lake_id": secrets.token_hex(8), "format": FORMAT, "territory": territory, "is_synthetic": is_synthetic}
-            self.lake.create(_name(1), _written({"seq": 1, "kind": "lake", "at": datetime.now(UTC).isoformat(), **content}))
+            self.lake.create(entry_name(1), entry_bytes({"seq": 1, "kind": "lake", "at": datetime.now(UTC).isoformat(), **content}))
             self.refresh()
         self.belong(territory)
         first = self.entries[0]
@@ -250,48 +222,8 @@ class Journal:
         return {name for kept in {entry["of"]: entry["kept"] for entry in self.of("lost")}.values() for name in kept}
 
     def position(self, brick: str, table: str) -> Position:
-        """Give where the next reading of a table starts.
-
-        Only what is settled moves it: a load accepted, or dropped and given up. A refusal does not; a drop with refetch puts
-        it back.
-        """
-        found = Position()
-        points = [found.at]  # the first reading's, then one by load that moved it; what followed a load put back is forgotten
-        read_from: dict[str, dict[str, Any]] = {}  # by load, the point that it was read from
-        before: dict[str, int] = {}  # by load, the point to go back to
-        loads: dict[str, Entry] = {}
-        settled: set[str] = set()
-        for entry in self.of_brick(brick):
-            load_id = entry["load_id"]
-            earlier = loads.get(load_id)
-            if entry["kind"] == "load" and table in entry["tables"]:
-                loads[load_id] = entry
-                before.setdefault(load_id, len(points) - 1)
-                read_from.setdefault(load_id, points[-1])
-            elif entry["kind"] == "load" or load_id not in loads:
-                continue
-            is_accepted = entry["kind"] == "load" and entry["verdict"] == "accepted"
-            record = loads[load_id]["tables"][table]
-            if entry["kind"] == "drop":
-                found.held -= record["opened"].keys()
-            if (is_accepted or (entry["kind"] == "drop" and not entry["refetch"])) and load_id not in settled:
-                settled.add(load_id)
-                found.known |= record["opened"]
-                # What a later reading has passed does not go back to a load accepted, or given up, after it.
-                if points[-1] is read_from[load_id]:
-                    points.append(record["position"])
-                is_given_up = not is_accepted or "accepted_because" in entry
-                _note_files(found, record, loads[load_id].get("read_by"), is_held=is_accepted, is_given_up=is_given_up)
-            elif is_accepted and "accepted_because" in entry and earlier and "accepted_because" not in earlier:
-                found.given_up |= {name for name, _ in record["refused_files"]} & found.failed.keys()
-            elif entry["kind"] == "drop" and entry["refetch"] and load_id in settled:
-                point = before[load_id]
-                del points[point + 1 :]
-                # A load that was read after this one is read again from here at the latest: never from a point further on.
-                before = {each: min(at, point) for each, at in before.items()}
-                found.known = {name: signature for name, signature in found.known.items() if name not in record["opened"]}
-        found.at = points[-1]
-        return found
+        """Give where the next reading of a table starts."""
+        return position_of(self.of_brick(brick), table)
 
     def of_brick(self, brick: str) -> Iterator[Entry]:
         """Give the loads and the drops of a brick, oldest first."""
@@ -322,10 +254,10 @@ class Journal:
 
         The last entry is compared too: a copy of another history is left aside, and that is said.
         """
-        copy, last = _copied(self.lake), max(listed, default=0)
+        copy, last = copied_entries(self.lake), max(listed, default=0)
         if other := [seq for seq, content in enumerate(copy[:last], 1) if listed.get(seq) != len(content)]:
-            _read(self.lake, other[0], last)  # raises when it is broken
-        if copy and (other or last < len(copy) or self.lake.read(_name(len(copy))) != copy[-1]):
+            read_entry(self.lake, other[0], last)  # raises when it is broken
+        if copy and (other or last < len(copy) or self.lake.read(entry_name(len(copy))) != copy[-1]):
             log.warning(
                 "%s: the journal of %s (at %s) is not the one that this state has followed to %s: restored, or another's. "
                 "It is read again, and what followed it is made again from zero", self.lake.state, self.lake.root, last, len(copy),
@@ -346,94 +278,28 @@ def files_of(load: Entry) -> list[str]:
     return [name for table in load["tables"].values() for name in table["files"]]
 
 
-def declare_lost(lake: Lake, seq: int, why: str, bricks: Iterable[Brick]) -> Entry:
-    """Put an entry in the place of one that is missing or broken, and give it; what the local copy of a lake on S3 holds is put back.
-
-    It keeps the files that no other entry names, and the declarations of today under which other loads have landed. A broken
-    entry is set aside under `journal/broken/`. Raises LakeError for an entry that is whole, or that never was.
-    """
-    last = max(_listed(lake), default=0)
-    entries, broken = {}, {}
-    for number in range(1, last + 1):
-        try:
-            entries[number] = _read(lake, number, last)[0]
-        except LakeError:
-            broken[number] = lake.read(_name(number))
-    if seq not in broken:
-        raise LakeError(
-            f"{lake.root}: entry {seq} of the journal is not lost (it has {last}). Mend: none is needed; see `orchestra verify`"
-        )
-    if (aside := broken[seq]) is not None:
-        lake.replace(f"journal/broken/{seq:012d}-{secrets.token_hex(4)}.json", aside)
-        lake.delete([_name(seq)])
-    copy = _copied(lake)
-    content = copy[seq - 1] if len(copy) >= seq else _written(_lost(lake, seq, why, list(entries.values()), bricks))
-    if not lake.create(_name(seq), content):
-        raise LakeError(f"{lake.root}: entry {seq} of the journal has come back meanwhile. Mend: none is needed; see `orchestra verify`")
-    found: Entry = json.loads(content)
-    return found
-
-
-def _lost(lake: Lake, seq: int, why: str, entries: list[Entry], bricks: Iterable[Brick]) -> Entry:
-    if seq == 1:
-        raise LakeError(
-            f"{lake.root}: entry 1 of the journal says what lake this is, and nothing else does. Mend: put {_name(1)} back from a backup, "
-            "or land into a lake of its own (ORCHESTRA_LAKE)"
-        )
-    loads = [entry for entry in entries if entry["kind"] == "load"]
-    named = {name for load in loads for name in files_of(load)}
-    named |= {
-        name
-        for entry in entries
-        if entry["kind"] == "publication"
-        for record in entry["marts"].values()
-        for name in record["files"].values()
-    }
-    used = {version for load in loads for version in load["contract"].values()}
-    held = {version for load in loads for version in load["declarations"]}
-    today = dict(table.contract() for brick in bricks for table in brick.tables)
-    files = [*lake.names("landed"), *(name for name in lake.names("marts") if name.split("/")[2] != "main")]
-    return {
-        "seq": seq, "kind": "lost", "at": datetime.now(UTC).isoformat(), "nonce": secrets.token_hex(8), "of": seq, "why": why,
-        "kept": [name for name in files if name not in named and name.endswith(".parquet")],
-        "declarations": {version: told for version, told in today.items() if version in used - held},
-    }  # fmt: skip
-
-
-def _note_files(position: Position, record: dict[str, Any], read_by: str | None, *, is_held: bool, is_given_up: bool) -> None:
-    """Note which files of a settled load are held, which could not be read, and which of these a steward has given up."""
-    failed = {name for name, _ in record.get("refused_files", ())}
-    read = record["opened"].keys() - failed
-    position.failed = {name: by for name, by in position.failed.items() if name not in read} | dict.fromkeys(failed, read_by)
-    position.given_up = position.given_up - read | (failed if is_given_up else set())
-    if is_held:
-        # Rows refused for their content may come back mended: their file is not held. Older loads do not say which.
-        position.held = (position.held | read) - failed - set(record.get("refused_in", read if record.get("refused") else ()))
-
-
-def _name(seq: int) -> str:
+def entry_name(seq: int) -> str:
+    """Name the object that holds an entry."""
     return f"journal/{seq:012d}.json"
 
 
-def _listed(lake: Lake, after: int = 0) -> dict[int, int]:
+def list_entries(lake: Lake, after: int = 0) -> dict[int, int]:
     """List the entries that stand after one: their size, by number."""
-    found = {re.fullmatch(r"journal/(\d{12})\.json", name): stored.size for name, stored in lake.listing("journal", _name(after)).items()}
+    found = {
+        re.fullmatch(r"journal/(\d{12})\.json", name): stored.size for name, stored in lake.listing("journal", entry_name(after)).items()
+    }
     return {int(match[1]): size for match, size in found.items() if match}
 
 
-def _written(entry: Entry) -> bytes:
-    return json.dumps(entry, ensure_ascii=False, sort_keys=True).encode()
-
-
-def _read(lake: Lake, seq: int, last: int) -> tuple[Entry, bytes]:
+def read_entry(lake: Lake, seq: int, last: int) -> tuple[Entry, bytes]:
     """Read an entry, and its bytes; raises LakeError, with the mend, when it is missing or broken."""
-    content = lake.read(_name(seq))
+    content = lake.read(entry_name(seq))
     fault = "is missing" if content is None else "is empty"
     if content:
         try:
             entry = json.loads(content)
             if (kind := entry["kind"]) not in KINDS:
-                raise LakeError(f"{lake.path(_name(seq))} is of a kind ('{kind}') that this version does not read: upgrade")
+                raise LakeError(f"{lake.path(entry_name(seq))} is of a kind ('{kind}') that this version does not read: upgrade")
             if absent := [name for name in SAID.get(kind, ()) if name not in entry]:
                 fault = f"says no {absent[0]}, as a {kind} does"
             elif entry["seq"] == seq and (seq > 1 or "format" in entry):
@@ -443,20 +309,25 @@ def _read(lake: Lake, seq: int, last: int) -> tuple[Entry, bytes]:
         except (ValueError, TypeError, KeyError) as error:
             fault = f"is broken ({type(error).__name__}: {error})"
     raise LakeError(
-        f"{lake.path(_name(seq))} {fault}, and the journal goes on to {last}: nothing is read, written or swept before it is mended. "
+        f"{lake.path(entry_name(seq))} {fault}, and the journal goes on to {last}: nothing is read, written or swept before it is mended. "
         f'Mend: put it back from a backup; when it is lost for good: orchestra journal lost --seq {seq} --why "..."'
     )
 
 
-def _copy_of(lake: Lake) -> Path:
-    return lake.state_path("journal.ndjson")
+def entry_bytes(entry: Entry) -> bytes:
+    """Write an entry as it stands in its object."""
+    return json.dumps(entry, ensure_ascii=False, sort_keys=True).encode()
 
 
-def _copied(lake: Lake) -> list[bytes]:
+def copied_entries(lake: Lake) -> list[bytes]:
     """Read the local copy of the journal of a lake on S3, up to where it is whole."""
     path = _copy_of(lake)
     lines = path.read_bytes().split(b"\n") if lake.is_s3 and path.exists() else []
     return [line for _, line in itertools.takewhile(lambda numbered: _is_entry(*numbered), enumerate(lines, 1))]
+
+
+def _copy_of(lake: Lake) -> Path:
+    return lake.state_path("journal.ndjson")
 
 
 def _is_entry(seq: int, line: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Places of the lake, writes that happen once, locks that die with their process, DuckDB connections with limits."""
+"""A lake: an object is written once and seen whole, a lock dies with its process, and DuckDB keeps to its limits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ingestion.disk import beside, files_under, sync, write_whole, written_beside
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,7 +70,7 @@ class Lake:
         return "/".join((self.root, *parts))
 
     def state_path(self, *parts: str) -> Path:
-        """Give a path under the local state, whose folder exists."""
+        """Give a path under the local state, whose folder is made where it lacks."""
         path = self.state.joinpath(*parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -82,13 +84,13 @@ class Lake:
         """
         if self.is_s3:
             return self._create_on_s3(name, content)
-        path = self._file(name)
+        path = self._make_room(name)
         try:
-            with _written_beside(path, content) as temporary:
+            with written_beside(path, content) as temporary:
                 os.link(temporary, path)
         except FileExistsError:
             return path.read_bytes() == content
-        _sync(path.parent)
+        sync(path.parent)
         return True
 
     def _create_on_s3(self, name: str, content: bytes) -> bool:
@@ -128,7 +130,7 @@ class Lake:
             kind = mimetypes.guess_type(name)[0]  # a page of the site is served as what it is
             self.s3.put_object(**self._key(name), Body=content, **({"ContentType": kind} if kind else {}))
         else:
-            write_whole(self._file(name), content)
+            write_whole(self._make_room(name), content)
 
     def read(self, name: str) -> bytes | None:
         """Read an object; None when there is none of that name."""
@@ -159,7 +161,7 @@ class Lake:
             for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix, **start):
                 found |= {item["Key"][skip:]: Stored(item["Size"], item["LastModified"].timestamp()) for item in page.get("Contents", ())}
             return dict(sorted(found.items()))
-        for entry in _walked(self.path(folder) if folder else self.root):
+        for entry in files_under(self.path(folder) if folder else self.root):
             if (name := entry.path[len(self.root) + 1 :]) > after:
                 with contextlib.suppress(FileNotFoundError):  # a temporary name that has gone since
                     told = entry.stat()
@@ -203,8 +205,8 @@ class Lake:
                 self.s3.put_object(**self._key(name), Body=file)
             local.unlink()
             return size
-        target = self._file(name)
-        shutil.move(local, temporary := _beside(target))  # a copy when the state is on another disk
+        target = self._make_room(name)
+        shutil.move(local, temporary := beside(target))  # a copy when the state is on another disk
         temporary.replace(target)
         return size
 
@@ -214,8 +216,8 @@ class Lake:
             source = {"Bucket": self._bucket, "Key": self._key(name)["Key"]}
             self.s3.copy_object(**self._key(alias), CopySource=source)
             return
-        target = self._file(alias)
-        os.link(self.path(name), temporary := _beside(target))
+        target = self._make_room(alias)
+        os.link(self.path(name), temporary := beside(target))
         temporary.replace(target)
         temporary.unlink(missing_ok=True)  # a rename to another name of the same file does nothing
 
@@ -226,8 +228,8 @@ class Lake:
 
         return access().client()
 
-    def _file(self, name: str) -> Path:
-        """Give the path of an object of a lake on disk, whose folder exists."""
+    def _make_room(self, name: str) -> Path:
+        """Make the folder of an object of a lake on disk; give the path of the object."""
         path = Path(self.path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -281,7 +283,7 @@ class Lake:
 
     @contextlib.contextmanager
     def workspace(self, name: str, *, lasting: bool = False) -> Iterator[Path]:
-        """Give an empty local folder, removed at the end; one that a kill left behind is removed at the start."""
+        """Make an empty local folder, removed at the end; one that a kill left behind is removed at the start."""
         path = self.state_path("work", name)
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
@@ -338,7 +340,7 @@ def limit(connection: duckdb.DuckDBPyConnection, spill: Path, *, is_private: boo
 
 @functools.cache
 def _spill(state: Path) -> Path:
-    """Give this process a folder to spill to disk in; those that killed processes left behind are removed."""
+    """Make a folder for this process to spill to disk in, and remove those that killed processes left behind."""
     root = state / "spill"
     root.mkdir(parents=True, exist_ok=True)
     for folder in root.iterdir():
@@ -378,46 +380,3 @@ def literal(value: str) -> str:
 def listed(values: Iterable[str]) -> str:
     """Write a list of texts in SQL."""
     return "[" + ", ".join(literal(value) for value in values) + "]"
-
-
-def _walked(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Give the files under a folder, at any depth; none for no folder."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _walked(entry.path)
-            else:
-                yield entry
-
-
-def _beside(path: Path) -> Path:
-    """Name a temporary file of the same folder, hidden."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file over whatever stands there: whole, or not at all."""
-    with _written_beside(path, content) as temporary:
-        temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
-    """Write content to a temporary file of the same folder, synced, and remove it in the end."""
-    temporary = _beside(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

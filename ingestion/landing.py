@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion import privacy
-from ingestion.brick import Brick, BrickError, Table, endpoint_of, read_territory
+from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.connectors import Reading
-from ingestion.cursor import position_of
+from ingestion.cursor import start_of
+from ingestion.declaration import BrickError
 from ingestion.footprint import Footprint
-from ingestion.journal import Entry, Journal, Position, files_of
+from ingestion.journal import Entry, Journal, files_of
 from ingestion.lake import Lake
+from ingestion.position import Position
 from ingestion.refusal import reasons_before_judging
 from ingestion.staging import Staged, read_table, stage
+from ingestion.territory import read_territory
 
 if TYPE_CHECKING:
     import dlt
@@ -82,7 +85,7 @@ def land_brick(
         waiting: dict[str, Position] = {}
         if not tried or _differs(lake, journal, brick, tried, work, outcome):
             for table in brick.tables:
-                position = position_of(journal, brick, table, by)
+                position = start_of(journal, brick, table, by)
                 reading = read_table(brick, table, position, connection, work / "spool", progress)
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
@@ -226,7 +229,7 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
     spool = work / "tried"
     try:
         for table in brick.tables:
-            position = position_of(journal, brick, table, tried["read_by"])
+            position = start_of(journal, brick, table, tried["read_by"])
             record = tried["tables"].get(table.name, {"position": position.at, "opened": {}, "refused_files": []})
             since = [load["tables"] for load in journal.accepted(brick.name) if load["read_at"] > tried["read_at"]]
             newer = {name for tables in since if table.name in tables for name in tables[table.name]["opened"]}

@@ -1,4 +1,4 @@
-"""Hours that the clocks of a place skip or show twice, when a text tells its local hour without its offset."""
+"""Hours that clocks skip or show twice, in a text without its offset: a rule tells which is meant, and is told; none is guessed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build computes of a model: nothing, some of its partitions or the whole, decided from what it is made of and what stands."""
+"""What a build computes of a model: nothing, some of its partitions, or the whole wherever less might leave an old row standing."""
 
 from __future__ import annotations
 

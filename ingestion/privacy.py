@@ -1,6 +1,6 @@
-"""Masks of personal columns, as SQL expressions of landing's one SELECT, and of what landed before a column was personal.
+"""No clear value of a personal column is read once it is declared so: masks of what lands, and of what had landed before.
 
-The key never stands in SQL text.
+They are expressions of landing's one SELECT. The key never stands in SQL text.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import secrets
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, BrickError, Column, Table, read_territory
+from ingestion.brick import Brick, Column, Table
 from ingestion.casting import Notation, mapped, notation_of
+from ingestion.declaration import BrickError
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, literal, load_extension, quoted
 from ingestion.refusal import without_value
+from ingestion.territory import read_territory
 from ingestion.warehouse import clear_columns, is_erased, shape_of
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ KEY = "ORCHESTRA_PSEUDONYM_KEY"
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, brick: Brick) -> None:
-    """Give a connection what the masks of a brick need: the key as session variables, the zones as a table.
+    """Make a connection ready for the masks of a brick: the key as session variables, the zones as a table.
 
     Raises BrickError when the key or the zones are missing: nothing lands then.
     """

@@ -18,11 +18,13 @@ from dlt.common.schema import Schema
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ingestion import privacy
-from ingestion.brick import BRICKS, Brick, BrickError, Table, read_brick
+from ingestion.brick import Brick, Table
+from ingestion.census import BRICKS, read_brick
 from ingestion.cursor import usable
-from ingestion.journal import Position
+from ingestion.declaration import BrickError
 from ingestion.lake import connect
 from ingestion.landing import reader_of
+from ingestion.position import Position
 from ingestion.refusal import reasons_before_judging
 from ingestion.staging import Staged, read_table, stage
 
@@ -47,7 +49,7 @@ def brick(name: str) -> DltSource:
     if not path.exists():
         raise BrickError(f"{folder} holds no brick '{name}': {', '.join(sorted(each.stem for each in folder.glob('*.yml')))}")
     told = read_brick(path)
-    return source_of(told, functools.partial(_new_rows, told))
+    return source_of(told, functools.partial(_read_new_rows, told))
 
 
 def source_of(brick: Brick, rows: Callable[[Table], Iterator[Any]], naming: str | None = None) -> DltSource:
@@ -69,8 +71,8 @@ def _tables(brick: Brick, rows: Callable[[Table], Iterator[Any]]) -> list[Any]:
     return [resource(table) for table in brick.tables]
 
 
-def _new_rows(brick: Brick, table: Table) -> Iterator[Any]:
-    """Give what the pipeline's state does not hold of a table, as Arrow batches, then tell the state."""
+def _read_new_rows(brick: Brick, table: Table) -> Iterator[Any]:
+    """Read what the pipeline's state does not hold of a table, as Arrow batches, then tell the state."""
     from pyarrow.parquet import ParquetFile
 
     state, told, read_by = dlt.current.resource_state(), f"{brick.name}.{table.name}", reader_of(brick)

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion import local_hours
-from ingestion.brick import Brick, BrickError, Table, endpoint_of
+from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.cursor import cursor_from, position_after
+from ingestion.declaration import BrickError
 from ingestion.formats.header import ANOTHER
-from ingestion.journal import Position
 from ingestion.lake import listed, literal, quoted
 from ingestion.one_select import Select
 from ingestion.parquet import Footers, write
+from ingestion.position import Position
 from ingestion.refusal import REFUSAL, REFUSED, TOLD_ROWS, first_refused, lines_of
 
 if TYPE_CHECKING:

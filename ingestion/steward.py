@@ -1,13 +1,34 @@
-"""What a steward does with a load: read its refused rows, accept it, drop it."""
+"""What stands refused, and how a steward ends it: a load is accepted or dropped as the journal says it now, never as it was looked up."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ingestion.brick import read_territory
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.refusal import first_refused, sentence
+from ingestion.territory import read_territory
+
+
+def standing_refusals(journal: Journal, brick: str) -> dict[str, str]:
+    """Say, by load, which stand refused, or are accepted without files that could not be read; why, and the mend."""
+    refused = {load["load_id"]: f"load {load['load_id']} stands refused: {'; '.join(load['reasons'])}. {mend_of(load)}"
+               for load in journal.refused(brick)}  # fmt: skip
+    unread = {
+        load_id: f"load {load_id} is not whole: {'; '.join(f'{brick}.{table}: {file}: {why}' for table, file, why in files)}. Mend: "
+        f"mend the source or its brick, and it is read then, or orchestra loads accept {load_id} --why '...', which gives that file up"
+        for load_id, files in journal.unread(brick).items()
+    }
+    return refused | unread
+
+
+def mend_of(load: Entry) -> str:
+    """Say what ends a refusal, as commands that work."""
+    command = f"orchestra loads {{}} {load['load_id']}"
+    return (
+        f"Mend: see {command.format('show')}; then mend its source or its brick, and it is tried again, or "
+        f"{command.format('accept')} --why '...', or {command.format('drop')} --refetch (--forget gives its rows up)"
+    )
 
 
 def refused_rows(lake: Lake, load: Entry, limit: int) -> dict[str, list[dict[str, Any]]]:
@@ -30,8 +51,8 @@ def refused_rows(lake: Lake, load: Entry, limit: int) -> dict[str, list[dict[str
     return found
 
 
-def _again(journal: Journal, load: Entry) -> Entry:
-    """Give a load as the journal says it now."""
+def _looked_up_again(journal: Journal, load: Entry) -> Entry:
+    """Read the journal again, and give a load as it says it now."""
     journal.refresh()
     if (found := journal.loads(load["brick"]).get(load["load_id"])) is None:
         raise LakeError(
@@ -47,7 +68,7 @@ def accept_load(lake: Lake, journal: Journal, load: Entry, why: str) -> int:
     dropped it, since it was looked up.
     """
     with lake.lock(f"landing-{load['brick']}", wait=60):
-        load = _again(journal, load)
+        load = _looked_up_again(journal, load)
         if load["verdict"] == "accepted" and load["load_id"] not in journal.unread(load["brick"]):
             raise LakeError(f"load {load['load_id']} of {load['brick']} is accepted already. Mend: nothing is to be done.")
         journal.found(read_territory().name, is_synthetic=journal.is_synthetic)
@@ -60,7 +81,7 @@ def drop_load(lake: Lake, journal: Journal, load: Entry, *, refetch: bool, why: 
     Raises LakeError when another steward has dropped it since it was looked up.
     """
     with lake.lock(f"landing-{load['brick']}", wait=60):
-        load = _again(journal, load)
+        load = _looked_up_again(journal, load)
         seq = journal.append("drop", brick=load["brick"], load_id=load["load_id"], refetch=refetch, **({"why": why} if why else {}))
         lake.delete([file for record in load["tables"].values() for file in record["files"]])
     return seq

@@ -1,4 +1,4 @@
-"""What dbt reads of the lake: each declared table as a view over the explicit list of its accepted files."""
+"""What dbt reads of the lake: each declared table as a view over the explicit list of its accepted files, and no other file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column, Table, Territory
-from ingestion.casting import Notation, cast, found, mapped, notation_of
+from ingestion.brick import Brick, Column, Table
+from ingestion.casting import Notation, cast, landed_under, mapped, notation_of
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
+from ingestion.territory import Territory
 from ingestion.verify import landed_faults
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
     notation = notation_of(brick, table)
     for (_, _, clear), alike in groups.items():
         types = shape_of(journal, alike[0], table)
-        key = [value for name in table.meta.key for value, _ in found(_names(table, name), types)]
+        key = [value for name in table.meta.key for value, _ in landed_under(_names(table, name), types)]
         columns = [
             # What is personal today and stands there in clear is hidden until the next landing masks it.
             f"{f'null::{column.sql_type}' if column.name in clear else mapped(column, types, notation, key)} as {quoted(column.name)}"
@@ -255,7 +256,7 @@ def is_erased(journal: Journal, brick: Brick, table: Table, landed: dict[str, st
 def _holds(brick: Brick, table: Table, landed: dict[str, str], name: str, value: Any) -> str:
     """Write whether a row holds a value of a key, as text or as a value of the type that landed or is declared today."""
     named = [c for c in table.columns if name.casefold() in {each.casefold() for each in (c.name, *c.meta.formerly)}]
-    held = found((named[0].name, *named[0].meta.formerly) if named else (name,), landed)
+    held = landed_under((named[0].name, *named[0].meta.formerly) if named else (name,), landed)
     if not held and named and named[0].meta.optional:
         return "false"
     if not held:

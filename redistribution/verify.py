@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from ingestion.journal import Journal
 from ingestion.lake import Lake, literal, quoted
 from ingestion.verify import Fault, unread
-from redistribution import publish
-from redistribution.site import standing_sites
+from redistribution.catalogue import attach, catalogue, followed, stray
+from redistribution.mart import CLASSES
+from redistribution.publications import by_class, last_published
+from redistribution.stable_files import stable_names
 
 REBUILD = "orchestra rebuild"
 
 
 def published_faults(lake: Lake, journal: Journal, *, is_deep: bool = False) -> Iterator[Fault]:
     """Give what is wrong with what readers see; what merely lags behind the journal is no fault. `is_deep` reads every row."""
-    standing, last = lake.listing("marts"), publish.last_published(journal)
+    standing, last = lake.listing("marts"), last_published(journal)
     connection = lake.connect() if is_deep else None
     for name, record in last.items():
         sizes = record.get("sizes", {})
@@ -29,25 +31,18 @@ def published_faults(lake: Lake, journal: Journal, *, is_deep: bool = False) -> 
             yield Fault(f"mart {name}: {told}", f"delete its files, then {REBUILD}")
     if connection:
         connection.close()
-    for access_class in publish.CLASSES:
-        if entries := publish.of_class(journal, access_class):
+    publications = by_class(journal)
+    for access_class in CLASSES:
+        if entries := publications.get(access_class):
             yield from _catalogue_faults(lake, journal, access_class, entries[-1]["seq"], is_deep=is_deep)
             yield from _stable_faults(lake, journal, access_class)
-
-
-def site_faults(lake: Lake, journal: Journal) -> Iterator[Fault]:
-    """Give what is wrong with the sites: what is gone, or is not what was written; what lags behind is no fault."""
-    if standing_sites(lake):
-        from redistribution.site.follow import faults
-
-        yield from faults(lake, journal)
 
 
 def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int, *, is_deep: bool) -> Iterator[Fault]:
     import duckdb
 
-    path, found = publish.catalogue(lake, access_class), publish.followed(lake, access_class)
-    if why := publish.stray(lake, journal, access_class, found):
+    path, found = catalogue(lake, access_class), followed(lake, access_class)
+    if why := stray(lake, journal, access_class, found):
         yield Fault(f"{path} {why}", REBUILD)
     elif max(found.snapshots, default=0) < seq:
         yield Fault(f"{path} is not there, is broken, or has not followed the journal to {seq}", f"orchestra publish, or {REBUILD}")
@@ -56,8 +51,8 @@ def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int,
     else:
         connection = lake.connect()
         try:
-            publish.attach(connection, lake, access_class)
-            for name, record in publish.last_published(journal).items():
+            attach(connection, lake, access_class)
+            for name, record in last_published(journal).items():
                 if record["class"] != access_class:
                     continue
                 sql = f"select data_file from ducklake_list_files('lake', {literal(name)})"
@@ -72,7 +67,7 @@ def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int,
 
 
 def _stable_faults(lake: Lake, journal: Journal, access_class: str) -> Iterator[Fault]:
-    wanted = publish.stable_names(list(journal.of("publication")), access_class)
+    wanted = stable_names(list(journal.of("publication")), access_class)
     held, files = lake.listing("marts"), lake.listing(f"files/{access_class}")
     for alias, file in wanted.items():
         if alias not in files:

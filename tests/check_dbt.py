@@ -16,17 +16,19 @@ from typing import Any
 import duckdb
 
 from expectations.validation import faults_of_suites
+from flows.dbt_process import DBT_PROJECT, dbt_environment
 from flows.schema import faults_of_schemas
-from flows.steps import DBT_PROJECT, dbt_environment
-from ingestion.brick import PROJECT, read_bricks, read_territory
-from ingestion.lake import Lake, quoted
+from ingestion.census import read_bricks
+from ingestion.lake import PROJECT, Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
-from redistribution.meta import column_meta, faults_of_meta, is_mart, read_codes, read_meta, unsaid_of
-from redistribution.publish import CLASSES, read_marts
+from ingestion.territory import read_territory
+from redistribution.mart import CLASSES, read_marts
+from redistribution.meta import column_meta, is_mart, read_meta
 from redistribution.site.cards import read_cards
 from redistribution.site.period import misuses, with_period
 from tests.check_docs import faults_of_docs
 from tests.check_marts import faults_of_marts
+from tests.check_meta import faults_of_meta, read_codes, unsaid_of
 from tests.check_metrics import faults_of_metrics
 
 # What only one engine has, and what ties a model to a run.

@@ -1,4 +1,4 @@
-"""Rules for every mart that need the whole project (docs/contracts.md): part of `make check`, beside `redistribution.meta`."""
+"""Rules for every mart that need the whole project (docs/contracts.md): part of `make check`, beside `tests.check_meta`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from redistribution.meta import Fault, column_meta, is_mart, is_measure, listed_of
+from redistribution.meta import column_meta, is_mart, is_measure, listed_of
+from tests.check_meta import Fault
 
 QUOTIENTS = ("share", "ratio", "rank", "°C")  # units of what never sums
 COMPUTES = re.compile(r"\b(case|group\s+by|qualify|over)\b", re.IGNORECASE)

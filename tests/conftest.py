@@ -13,9 +13,11 @@ from urllib.parse import parse_qs, unquote
 import pytest
 import yaml
 
-from ingestion.brick import Brick, read_brick, read_territory
+from ingestion.brick import Brick
+from ingestion.census import read_brick
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake
+from ingestion.territory import read_territory
 from tests.fixtures import seaweed
 from tests.fixtures.losing import Losing
 
@@ -243,13 +245,13 @@ def read_by_blocks(patch: pytest.MonkeyPatch, size: int) -> None:
 
 def staged(house: House, brick: Brick) -> dict[str, Any]:
     """Read and stage the one table of a brick, without booking it in; give its record and its rows."""
-    from ingestion.cursor import position_of
+    from ingestion.cursor import start_of
     from ingestion.refusal import reasons_before_judging
     from ingestion.staging import read_table, stage
 
     journal, only = house.journal, brick.tables[0]
     with house.lake.workspace("trial") as work, house.lake.connect(is_private=brick.has_personal) as connection:
-        position = position_of(journal, brick, only, "")
+        position = start_of(journal, brick, only, "")
         reading = read_table(brick, only, position, connection, work / "spool", None)
         kept = stage(connection, brick, only, reading, work, reading.read_at, position)
         rows = []

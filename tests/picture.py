@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from ingestion.brick import PROJECT
+from ingestion.lake import PROJECT
 
 PAGE = "site/open/en/public_buildings_energy_by_commune_month.html"
 WIDTH, HEIGHT, SCALE = 1280, 1500, 0.8

@@ -12,8 +12,9 @@ import pytest
 from fixtures.replica import MART, Replica, compile_models
 from test_energy_signature import cold_of
 
+from ingestion.sandbox.clock import epoch_hour
 from ingestion.sandbox.files import AnswersTree
-from ingestion.sandbox.world import World, epoch_hour
+from ingestion.sandbox.world import World
 
 SEEDS = range(10)
 KINDS = {"night_leak": "night_base_load", "drift": "drift", "gap": "missing_meter", "frozen_index": "frozen_index",

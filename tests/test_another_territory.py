@@ -17,9 +17,10 @@ import duckdb
 import pytest
 import yaml
 
-from ingestion.brick import PROJECT, read_bricks, read_territory
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
+from ingestion.territory import read_territory
 from ingestion.warehouse import catch_up
 
 UNTIL = dt.date(2024, 10, 12)  # after the declared swap of a meter

@@ -13,7 +13,11 @@ import pytest
 import yaml
 from conftest import Document, column, source, table
 
-from ingestion.brick import BRICKS, Brick, BrickError, endpoint_of, read_brick, read_bricks, read_territory
+from ingestion.brick import Brick, endpoint_of
+from ingestion.census import BRICKS, read_brick, read_bricks
+from ingestion.declaration import BrickError
+from ingestion.lake import PROJECT
+from ingestion.territory import read_territory
 
 CSV = {"format": "csv", "path": "items.csv"}
 PERSONAL = {"legal_basis": "law", "purpose": "heat", "pseudonym_domain": "homes"}
@@ -296,7 +300,7 @@ def test_every_field_of_the_contract_is_documented() -> None:
     from ingestion import brick as contract
     from ingestion.connectors import files, opendatasoft
 
-    text = (contract.PROJECT / "docs" / "contracts.md").read_text(encoding="utf-8")
+    text = (PROJECT / "docs" / "contracts.md").read_text(encoding="utf-8")
     models = [
         contract.Brick,
         contract.BrickConfig,

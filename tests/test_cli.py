@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
+import re
+import resource
+import shlex
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from cyclopts import App, MissingArgumentError
 
-from ingestion.brick import read_bricks
+from flows import commands, report
+from flows.cli import main
+from ingestion.census import read_bricks
+from ingestion.lake import PROJECT
 from ingestion.sandbox.files import write_drops
+from redistribution.mart import CLASSES
 
 
 def orchestra(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,12 +38,15 @@ def place(tmp_path: Path) -> dict[str, str]:
     return {"ORCHESTRA_LAKE": str(tmp_path / "lake"), "ORCHESTRA_ENDPOINT_INSEE_COG": str(tmp_path / "insee_cog")}
 
 
-def test_help_takes_less_than_half_a_second() -> None:
+@pytest.mark.parametrize("command", [[], ["land"], ["loads", "show"], ["up"]], ids=" ".join)
+def test_help_takes_less_than_half_a_second(command: list[str]) -> None:
+    """Of CPU, which is what it takes of a quiet machine; the tests leave none quiet."""
     spent = []
     for _ in range(3):
-        start = time.perf_counter()
-        assert "exit status" in orchestra("--help").stdout
-        spent.append(time.perf_counter() - start)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert "Usage: orchestra" in orchestra(*command, "--help").stdout
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(spent) < 0.5
 
 
@@ -44,17 +57,144 @@ def test_help_takes_less_than_half_a_second() -> None:
         (["run", "--use-case", "love"], "no brick serves"),
         (["loads", "show", "nope"], "no load 'nope'"),
         (["bricks", "show", "nope"], "no brick 'nope'"),
-        (["sandbox", "serve", "--port", "1", "--until", "soon"], "--until soon"),
+        (["sandbox", "serve", "--port", "1", "--until", "soon"], '--until: unable to convert "soon" into date'),
         (["sandbox", "serve", "--port", "99999"], "--port 99999 is no port"),
         (["sandbox", "serve", "--port", "1", "--scale", "-1"], "--scale -1.0 is not between 0 and 100"),
         (["sandbox", "serve", "--port", "1", "--scale", "nan"], "--scale nan is not between"),
         (["sandbox", "serve", "--port", "1", "--until", "1900-01-01"], "the sandbox cannot be served"),
-        (["dance"], "invalid choice"),
+        (["dance"], 'Unknown command "dance"'),
     ],
 )
 def test_misuse_has_status_2_and_says_what(arguments: list[str], told: str, place: dict[str, str]) -> None:
     done = orchestra(*arguments, **place)
     assert done.returncode == 2 and told in done.stderr, done
+
+
+def commands_of(app: App = commands.app, *path: str) -> Iterator[list[str]]:
+    """Give every command as it is typed; groups are none."""
+    for name in app:
+        if not name.startswith("-"):
+            yield from [[*path, name]] if app[name].default_command else commands_of(app[name], *path, name)
+
+
+COMMANDS = {" ".join(command): command for command in commands_of()}
+
+
+def test_help_imports_nothing_heavy_and_ends_with_the_environment() -> None:
+    assert orchestra("--help").stdout.rstrip().endswith("2 misuse")
+    heavy = {"duckdb", "pydantic", "dlt", "dbt", "prefect", "great_expectations", "pandas"}
+    script = f"import sys; from flows.cli import main; main(sys.argv[1:]); sys.exit(' '.join({heavy} & set(sys.modules)))"
+    for command in ([], ["land"], ["loads", "show"]):
+        done = subprocess.run([sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True, check=False)
+        assert done.stderr.strip() == "" and "Usage: orchestra" in done.stdout, done
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_the_help_of_a_command_names_its_options(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    told = capsys.readouterr().out
+    app = commands.app.parse_commands(command)[1][-1]
+    with commands.app.app_stack(command):
+        arguments = app.assemble_argument_collection(parse_docstring=True)
+    for argument in arguments:
+        shown = [name if name.startswith("-") else name.upper() for name in argument.names]
+        assert all(name in told for name in shown) and (argument.parameter.help or "") in told, (shown, told)
+    assert app.help.partition("\n")[0] in told and "\x1b" not in told and "ORCHESTRA_LAKE" not in told
+
+
+MISUSE = {
+    "": "a command is missing",
+    "loads": "a command is missing (see orchestra loads --help)",
+    "dance": 'Unknown command "dance"',
+    "loads dance": 'Unknown command "dance". Available commands: list, show, accept, drop',
+    "dance --help": 'Unknown command "dance"',
+    "land --brik insee_cog": "--brik. Did you mean --brick?",
+    "status --no-json": "Unknown option: --no-json",
+    "land --brick": "--brick requires an argument",
+    "run insee_cog": "['insee_cog']",
+    "prove mart": "KEY requires an argument",
+    "loads show": "LOAD_ID requires an argument. (see orchestra loads show --help)",
+    "loads accept id": "--why requires an argument",
+    "loads accept id --why --refetch": '"--refetch" for --why. It is no reason',
+    "journal lost --seq 2 --why": "--why requires an argument",
+    "loads drop id": "takes one of --refetch",
+    "loads drop id --refetch --forget": "takes one of --refetch",
+    "loads show id --limit 2.5": "--limit: invalid literal for int() with base 10: '2.5'",
+    "journal lost --seq two --why disk": "--seq: invalid literal",
+    "site --class secret": '"secret" for --class. Choose from: "open", "partner", "internal", "restricted"',
+    "sandbox serve --port 1 --scale much": '--scale: unable to convert "much" into float',
+}
+
+
+@pytest.mark.parametrize(("typed", "told"), MISUSE.items(), ids=MISUSE)
+def test_misuse_is_one_line_that_names_it(typed: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(typed.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and told in said.err and said.err.startswith("orchestra: ") and said.err.count("\n") == 1, said
+    assert "\x1b" not in said.err and ("--help" in said.err or "takes one of" in said.err)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.fr.md"])
+def test_what_the_readme_types_can_be_typed(name: str) -> None:
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL))
+    typed = re.findall(r"^orchestra .*", blocks, flags=re.MULTILINE)
+    mentioned = re.findall(r"`(?:\w+=\S+ )?(orchestra [^`]*)`", text)
+    assert len(typed) > 7 and len(mentioned) > 7
+    for line in [*typed, *mentioned]:
+        with contextlib.suppress(
+            *([MissingArgumentError] if line in mentioned else [])
+        ):  # `orchestra prove` names a command, and types none
+            commands.app.parse_args(shlex.split(line, comments=True)[1:], print_error=False, exit_on_error=False)
+
+
+def test_what_is_typed_arrives_as_it_is_typed() -> None:
+    """Options before or after, given twice, joined by =; a value may be empty, look like none or like a number."""
+
+    def bound(line: str) -> dict[str, Any]:
+        return commands.app.parse_args(shlex.split(line), print_error=False, exit_on_error=False)[1].arguments
+
+    assert bound("run --brick a --json --brick=b --use-case u") == {"brick": ("a", "b"), "use_case": ("u",), "is_json": True}
+    assert bound("prove --json m 2024-01-01 -5 name=value none") == {
+        "mart": "m", "key": ("2024-01-01", "-5", "name=value", "none"), "is_json": True,
+    }  # fmt: skip
+    assert bound("loads drop id --why none --forget --forget") == {"load_id": "id", "why": "none", "forget": True}
+    assert bound("loads show --limit 5 id --limit -1") == {"load_id": "id", "limit": -1}
+    assert bound('loads accept --why "- the meter" id') == bound('loads accept --why="- the meter" id')
+    assert bound('loads accept --why="- the meter" id') == {"load_id": "id", "why": "- the meter"}
+    assert get_args(get_args(commands.Class)[0]) == tuple(CLASSES)
+
+
+def test_an_interrupted_command_and_a_closed_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    for arguments in (["bricks", "check"], ["--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "w") as closed:  # noqa: PTH123
+            typed = [sys.executable, "-m", "flows.cli", *arguments]
+            done = subprocess.run(typed, stdout=closed, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ingestion.census.read_bricks", interrupted)
+    assert main(["bricks", "check"]) == 130
+
+
+def test_a_table_in_a_pipe_is_whole_and_plain(place: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    why, place = "a reason that is long " * 20 + "\x1b[31mto its\nend", {**place, "FORCE_COLOR": "1"}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert report.table([{"load": "a", "why": why, "rows": 1234}]).splitlines()[2] == f"a     {why[:-15]} [31mto its end  1,234"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert max(map(len, report.table([{"why": why}]).splitlines())) == report.WIDEST
+    orchestra("land", "--brick", "insee_cog", **place)
+    for arguments, columns in ((["status"], "late  next run"), (["bricks", "list"], "title"), (["loads", "list"], "why")):
+        told = orchestra(*arguments, **place).stdout
+        assert columns in told and "\x1b" not in told and "…" not in told and "─" not in told, told
+    status = json.loads(orchestra("status", "--json", **place).stdout)
+    (line,) = (line for line in orchestra("status", **place).stdout.splitlines() if line.startswith("insee_cog"))
+    assert line.split()[1:4] == ["1", "0", "86"] and status["bricks"]["insee_cog"]["last_read_at"] in line
 
 
 def test_land_list_show_and_status_speak_json(place: dict[str, str]) -> None:
@@ -133,7 +273,8 @@ def test_a_brick_asked_for_by_its_name_and_not_plugged_in_is_a_failure(place: di
 
 def test_the_sandbox_says_which_bricks_it_plays_and_the_others_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import servers
-    from ingestion.brick import BrickError, endpoint_of
+    from ingestion.brick import endpoint_of
+    from ingestion.declaration import BrickError
     from ingestion.sandbox.server import start
 
     bricks = read_bricks()
@@ -171,6 +312,8 @@ def test_a_warehouse_that_is_written_to_is_no_traceback(place: dict[str, str], t
 
 def test_a_build_that_failed_is_not_published(place: dict[str, str], tmp_path: Path) -> None:
     from flows import steps
+    from flows.outcome import BuildStep
+    from flows.reached import reached
     from ingestion.journal import Journal
     from ingestion.lake import Lake, LakeError
 
@@ -178,22 +321,24 @@ def test_a_build_that_failed_is_not_published(place: dict[str, str], tmp_path: P
     assert orchestra("land", "--brick", "insee_cog", **place).returncode == 0
     lake.connect(str(lake.state_path("warehouse.duckdb"))).close()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "_dbt_build", lambda *_: steps.BuildStep(failures=["build: test not_null failed"]))
-        outcome = steps.run(lake, {}, steps=("build", "publish"))
+        patch.setattr(steps, "dbt_build", lambda *_: BuildStep(failures=["build: test not_null failed"]))
+        outcome = steps.run_chain(lake, {}, steps=("build", "publish"))
         assert outcome.publish is None and outcome.failures == ["build: test not_null failed"]
         with pytest.raises(LakeError, match="the last build failed"):
-            steps.run(lake, {}, steps=("publish",))
-        patch.setattr(steps, "_dbt_build", lambda *_: steps.BuildStep())
-        assert not steps.run(lake, {}, steps=("build",)).failures
-        assert steps.reached(lake, Journal(lake))[0] == 2
+            steps.run_chain(lake, {}, steps=("publish",))
+        patch.setattr(steps, "dbt_build", lambda *_: BuildStep())
+        assert not steps.run_chain(lake, {}, steps=("build",)).failures
+        assert reached(lake, Journal(lake))[0] == 2
         lake.state_path("target", "manifest.json").write_bytes(b'{"nodes": {')  # what a full disk leaves
         with pytest.raises(LakeError, match="Mend: orchestra rebuild"):
-            steps.run(lake, {}, steps=("publish",))
+            steps.run_chain(lake, {}, steps=("publish",))
 
 
 def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """dbt is played here: what it says of its nodes, and what is then asked of it."""
     from flows import steps
+    from flows.dbt_process import FAILED_STATUSES
+    from flows.reached import is_built, reached
     from ingestion.journal import Journal
     from ingestion.lake import Lake
 
@@ -214,7 +359,7 @@ def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[st
         results = [{"unique_id": name, "status": status, "message": "told", "execution_time": 0} for name, status in said.items()]
         lake.state_path("target", "run_results.json").write_text(json.dumps({"results": results}))
         lake.state_path("target", "manifest.json").write_text(json.dumps(manifest))
-        return subprocess.CompletedProcess(arguments, int(any(status in steps.FAILED for status in said.values())), "", "")
+        return subprocess.CompletedProcess(arguments, int(any(status in FAILED_STATUSES for status in said.values())), "", "")
 
     def build(**told: str) -> list[str]:
         said.clear()
@@ -223,12 +368,11 @@ def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[st
         failures = steps.build(lake, Journal(lake)).failures
         return [arguments[arguments.index("--select") + 1 :] if "--select" in arguments else [] for arguments in asked] + failures
 
-    monkeypatch.setattr(steps, "_dbt", dbt)
+    monkeypatch.setattr("flows.dbt_process.run_dbt", dbt)
     monkeypatch.setattr(steps, "warehouse_fault", lambda *_: None)
     first = build(model__p__a="success", model__p__b="success", test__p__unique_b="fail", model__p__c="skipped", model__p__d="error")
     assert first == [[], "build: test unique_b: told", "build: model d: told"]
-    reached = steps.reached(lake, Journal(lake))
-    assert reached.unreached == {
+    assert reached(lake, Journal(lake)).unreached == {
         "model.p.b": "test unique_b: told", "model.p.c": "model c: skipped, for what it is made of failed", "model.p.d": "model d: told",
     }  # fmt: skip
     # What it did not reach, and only that, is asked for again, until it is reached.
@@ -236,49 +380,50 @@ def test_what_a_build_does_not_reach_is_built_again_and_only_that(place: dict[st
         ["b+", "c+", "d+"], "build: model d: told",
     ]  # fmt: skip
     assert build(model__p__d="success") == [["d+"]]
-    assert build() == [] and not steps.reached(lake, Journal(lake)).unreached
+    assert build() == [] and not reached(lake, Journal(lake)).unreached
     # A test of a source that fails leaves the source unreached.
     monkeypatch.setattr(steps, "project_digest", lambda: "another")
     assert build(test__p__source_c="fail", model__p__a="skipped")[0] == []
     assert build(test__p__source_c="pass", model__p__a="success") == [["a+", "source:insee_cog.communes+"]]
     # A build that was killed, or that could not begin, is wholly to be done again.
     monkeypatch.setattr(steps, "project_digest", lambda: "a third")
-    assert len(build()) == 1 and steps.is_built(lake, Journal(lake))
+    assert len(build()) == 1 and is_built(lake, Journal(lake))
 
 
 def test_what_dbt_leaves_when_it_is_run_by_hand_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows import steps
+    from flows.dbt_process import project_digest
 
     project = tmp_path / "dbt_project"
     for name in ("models/marts", "target/compiled/models/_marts.yml", "logs"):
         (project / name).mkdir(parents=True)
     (tmp_path / "dbt_project.yml").write_text("name: x")
-    monkeypatch.setattr(steps, "DBT_PROJECT", project)
-    before = steps.project_digest()
+    monkeypatch.setattr("flows.dbt_process.DBT_PROJECT", project)
+    before = project_digest()
     (project / "target" / "compiled" / "models" / "_marts.yml" / "x.sql").write_text("select 1")
-    assert steps.project_digest() == before
+    assert project_digest() == before
     (project / "models" / "marts" / "x.sql").write_text("select 1")
-    assert steps.project_digest() != before
+    assert project_digest() != before
 
 
 def test_a_source_that_gives_nothing_for_longer_than_it_should_is_told(place: dict[str, str]) -> None:
-    from flows import steps
+    from flows.cadence import lateness
+    from flows.outcome import LandStep
     from ingestion.journal import Journal
     from ingestion.lake import Lake
 
     orchestra("land", "--brick", "insee_cog", **place)
     journal, bricks = Journal(Lake(place["ORCHESTRA_LAKE"])), read_bricks()
-    assert steps.late(journal, bricks["insee_cog"]) is None and steps.late(journal, bricks["lora_batiments"]) is None
+    assert lateness(journal, bricks["insee_cog"]) is None and lateness(journal, bricks["lora_batiments"]) is None
     limit = dt.timedelta(days=bricks["insee_cog"].config.freshness.error_after.days)
     journal.entries[-1]["read_at"] = (dt.datetime.now(dt.UTC) - limit * 1.1).isoformat()
     journal.entries[0]["is_synthetic"] = False
-    told = steps.late(journal, bricks["insee_cog"])
+    told = lateness(journal, bricks["insee_cog"])
     assert told and f"more than {limit.days} days" in told
-    assert steps.LandStep("insee_cog", late=told).warnings == [f"insee_cog: {told}"]
+    assert LandStep("insee_cog", late=told).warnings == [f"insee_cog: {told}"]
 
 
 def test_a_mart_that_is_withheld_is_told_as_long_as_it_is(place: dict[str, str]) -> None:
-    from flows import steps
+    from flows.outcome import PublishStep
     from ingestion.journal import Journal
     from ingestion.lake import Lake
 
@@ -287,17 +432,17 @@ def test_a_mart_that_is_withheld_is_told_as_long_as_it_is(place: dict[str, str])
     record = {"class": "open", "digests": {}, "row_count": 3, "labels": {}, "reasons": ["too few"]}
     Journal(lake).append("publication", run_id="r1", as_of=None, marts={}, withheld={"m_by_month": record}, withdrawn={})
     assert json.loads(orchestra("status", "--json", **place).stdout)["marts"]["m_by_month"]["withheld"] == "too few"
-    assert steps.PublishStep(withheld={"m_by_month": "too few"}).failures == ["mart m_by_month still is withheld: too few"]
+    assert PublishStep(withheld={"m_by_month": "too few"}).failures == ["mart m_by_month still is withheld: too few"]
 
 
 def test_a_source_that_was_raised_takes_its_marts_away_though_the_project_does_not_parse(
     place: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a rebuild, which throws away what dbt said of the project."""
-    from flows import steps
+    from flows import dbt_process, steps
     from ingestion.journal import Journal
     from ingestion.lake import Lake
-    from redistribution.publish import last_published
+    from redistribution.publications import last_published
 
     orchestra("land", "--brick", "insee_cog", **place)
     lake = Lake(place["ORCHESTRA_LAKE"])
@@ -307,7 +452,8 @@ def test_a_source_that_was_raised_takes_its_marts_away_though_the_project_does_n
     meta = brick.meta.model_copy(update={"access_class": "restricted"})
     raised = brick.model_copy(update={"config": brick.config.model_copy(update={"meta": meta})})
     monkeypatch.setattr(steps, "read_bricks", lambda: {"insee_cog": raised})
-    monkeypatch.setattr(steps, "_dbt", lambda _, arguments, __: subprocess.CompletedProcess(arguments, 2, "", "does not parse"))
+    for module in (dbt_process, steps):
+        monkeypatch.setattr(module, "run_dbt", lambda _, arguments, __: subprocess.CompletedProcess(arguments, 2, "", "does not parse"))
     assert steps.build(lake, Journal(lake)).failures and not last_published(Journal(lake))
 
 
@@ -358,6 +504,7 @@ def test_a_lost_entry_is_told_its_load_listed_and_the_next_run_goes_on(place: di
 
 def test_a_build_that_misses_a_landed_file_says_so_once(place: dict[str, str]) -> None:
     from flows import steps
+    from flows.outcome import BuildStep
     from ingestion.journal import Journal
     from ingestion.lake import Lake
 
@@ -365,15 +512,14 @@ def test_a_build_that_misses_a_landed_file_says_so_once(place: dict[str, str]) -
     lake = Lake(place["ORCHESTRA_LAKE"])
     next(Path(lake.root).glob("landed/insee_cog/communes/load_id=*/*.parquet")).unlink()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            steps, "_dbt_build", lambda *_: steps.BuildStep(failures=[f"build: model m{n}: transaction conflict" for n in range(40)])
-        )
+        patch.setattr(steps, "dbt_build", lambda *_: BuildStep(failures=[f"build: model m{n}: transaction conflict" for n in range(40)]))
         (told,) = steps.build(lake, Journal(lake)).failures
     assert told.startswith("build: insee_cog.communes: load ") and "is gone. Mend: " in told and "--refetch" in told
 
 
 def test_what_is_built_is_built_again_when_the_warehouse_or_the_history_is_not_what_it_was(place: dict[str, str], tmp_path: Path) -> None:
     from flows import steps
+    from flows.outcome import BuildStep
     from ingestion.journal import Journal
     from ingestion.lake import Lake
     from ingestion.warehouse import catch_up
@@ -382,11 +528,11 @@ def test_what_is_built_is_built_again_when_the_warehouse_or_the_history_is_not_w
     lake, asked = Lake(place["ORCHESTRA_LAKE"]), []
     warehouse = lake.state_path("warehouse.duckdb")
 
-    def dbt(lake: Lake, select: list[str], _: int) -> steps.BuildStep:
+    def dbt(lake: Lake, select: list[str], _: int) -> BuildStep:
         asked.append(select)
         with lake.connect(str(warehouse)) as connection:
             catch_up(connection, lake, Journal(lake), {})
-        return steps.BuildStep(nodes=[{"id": "model.orchestra.any", "kind": "model", "status": "success", "seconds": 0.0}])
+        return BuildStep(nodes=[{"id": "model.orchestra.any", "kind": "model", "status": "success", "seconds": 0.0}])
 
     def is_built_whole(lake: Lake = lake) -> bool:
         asked.clear()
@@ -394,7 +540,7 @@ def test_what_is_built_is_built_again_when_the_warehouse_or_the_history_is_not_w
         return asked == [[]]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "_dbt_build", dbt)
+        patch.setattr(steps, "dbt_build", dbt)
         assert is_built_whole() and not is_built_whole()
         older = warehouse.read_bytes()
         warehouse.write_bytes(b"")

@@ -886,15 +886,15 @@ class Tree(stores.Store):
     def __init__(self, paths: list[str]) -> None:
         self.paths, self.listed = paths, []
 
-    def list(self, folder: str) -> list[stores.Entry]:
+    def list(self, folder: str) -> list[stores.StoreEntry]:
         self.listed.append(folder)
         under = [path[len(folder) :].strip("/").split("/") for path in self.paths if not folder or path.startswith(f"{folder}/")]
-        return [stores.Entry(name, is_folder) for name, is_folder in {(parts[0], len(parts) > 1) for parts in under}]
+        return [stores.StoreEntry(name, is_folder) for name, is_folder in {(parts[0], len(parts) > 1) for parts in under}]
 
-    def find(self, name: str) -> stores.Entry:
+    def find(self, name: str) -> stores.StoreEntry:
         if name not in self.paths:
             raise stores.MissingFile(name)
-        return stores.Entry(name)
+        return stores.StoreEntry(name)
 
     def read(self, found: Any, known: Any, take: Any) -> None:
         raise NotImplementedError

@@ -15,9 +15,9 @@ import yaml
 from conftest import House
 from test_partitioned import Town, town  # noqa: F401
 
-from ingestion.brick import PROJECT, read_territory
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
+from ingestion.territory import read_territory
 
 
 def dbt(folder: Path, state: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -132,7 +132,8 @@ def test_connecting_to_a_lake_imports_no_pandas(house: House) -> None:
     """A parameter of DuckDB, whatever it is, imports it: a third of a second of each command of dbt."""
     house.journal.found(read_territory().name, is_synthetic=True)
     script = (
-        "import sys, duckdb; from ingestion.brick import *; from ingestion.journal import Journal; from ingestion.lake import Lake\n"
+        "import sys, duckdb; from ingestion.census import read_bricks; from ingestion.territory import read_territory\n"
+        "from ingestion.journal import Journal; from ingestion.lake import Lake\n"
         "from ingestion.warehouse import catch_up, say_territory; lake = Lake(sys.argv[1]); connection = duckdb.connect()\n"
         "catch_up(connection, lake, Journal(lake), read_bricks()); say_territory(connection, read_territory())\n"
         "sys.exit('pandas' in sys.modules)"

@@ -17,10 +17,11 @@ import duckdb
 import pytest
 from fixtures.replica import MART, Replica, compile_models
 
-from flows import steps
-from ingestion.brick import PROJECT, read_bricks
+from flows.cadence import lateness
+from flows.dbt_process import run_dbt
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
 from ingestion.sandbox.world import World
 from redistribution.site.cards import read_cards
 from redistribution.site.figures import Marts
@@ -49,7 +50,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_each_rule_of_the_models_holds(ran: tuple[Path, str]) -> None:
     lake = Lake(str(ran[0]))
     with lake.lock("build") as held:
-        done = steps._dbt(lake, ["test", "--select", "test_type:unit"], held)
+        done = run_dbt(lake, ["test", "--select", "test_type:unit"], held)
     results = json.loads((lake.state / "target" / "run_results.json").read_text(encoding="utf-8"))["results"]
     assert done.returncode == 0 and results, done.stdout
     assert {result["status"] for result in results} == {"pass"}
@@ -179,7 +180,7 @@ def test_dbt_source_freshness_is_what_status_says_on_the_clock_of_the_lake(ran: 
 
 def sources_are_fresh(lake: Lake) -> None:
     with lake.lock("build") as held:
-        done = steps._dbt(lake, ["source", "freshness"], held)
+        done = run_dbt(lake, ["source", "freshness"], held)
     assert done.returncode == 0, done.stdout
     journal, bricks = Journal(lake), read_bricks()
     told = json.loads((lake.state / "target" / "sources.json").read_text(encoding="utf-8"))["results"]
@@ -190,7 +191,7 @@ def sources_are_fresh(lake: Lake) -> None:
         at = {field: dt.datetime.fromisoformat(result[field]) for field in ("max_loaded_at", "snapshotted_at")}
         assert abs(at["max_loaded_at"] - dt.datetime.fromisoformat(last)) < dt.timedelta(seconds=1), "a brick is read as one"
         assert at["snapshotted_at"] == dt.datetime.fromisoformat(journal.as_of() or "")
-        assert (result["status"], steps.late(journal, bricks[brick])) == ("pass", None)
+        assert (result["status"], lateness(journal, bricks[brick])) == ("pass", None)
 
 
 # What each metric is, written here from what the trade calls so, by year of its mart.

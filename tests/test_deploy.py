@@ -19,9 +19,9 @@ from test_alerts import Hook
 
 from flows.cadence import CRONS
 from flows.desk import ENDS
-from ingestion.brick import read_territory
 from ingestion.lake import PROJECT
 from ingestion.sandbox.files import write_drops
+from ingestion.territory import read_territory
 from tests.check_deploy import faults_of_deployments, faults_of_template
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.brick import PROJECT
+from ingestion.lake import PROJECT
 
 TEXT = (PROJECT / "dbt_project" / "macros" / "disclosure.sql").read_text(encoding="utf-8")
 SEED = PROJECT / "dbt_project" / "seeds" / "reference" / "disclosure_thresholds.csv"

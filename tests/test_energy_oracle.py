@@ -22,8 +22,8 @@ from fixtures.energy_oracle import DAY, PARIS, Case, Key, Oracle, Row, midnight,
 from test_incremental import Chain, _as_files
 
 from flows import steps
-from ingestion.brick import PROJECT
 from ingestion.journal import Journal
+from ingestion.lake import PROJECT
 
 SEED = 20240229
 FIRST, LAST = dt.date(2023, 12, 20), dt.date(2025, 3, 10)
@@ -512,7 +512,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Oracle, Ch
     limits = csv.DictReader((folder / "dbt_project/seeds/energy/energy_thresholds.csv").read_text(encoding="utf-8").splitlines())
     oracle = Oracle(case, TERRITORY, {row["threshold_code"]: float(row["threshold_value"]) for row in limits})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "DBT_PROJECT", folder / "dbt_project")
+        patch.setattr("flows.dbt_process.DBT_PROJECT", folder / "dbt_project")
         patch.setenv("ORCHESTRA_BRICKS", str(folder / "ingestion" / "bricks"))
         patch.setenv("ORCHESTRA_ENDPOINT", str(folder / "drops" / "{brick}"))
         patch.setenv("ORCHESTRA_ENDPOINT_REPONSES_ALERTES", "none")

@@ -13,9 +13,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from flows.steps import DBT_PROJECT, dbt_environment
+from flows.dbt_process import DBT_PROJECT, dbt_environment
 from ingestion.lake import Lake
-from ingestion.sandbox.world import FIRST_DAY, World, uniform
+from ingestion.sandbox.noise import uniform
+from ingestion.sandbox.stock import FIRST_DAY
+from ingestion.sandbox.world import World
 
 SEEDS = range(1, 11)
 STATION = "35281001"

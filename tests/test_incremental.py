@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 from flows import steps
-from ingestion.brick import PROJECT, read_bricks
+from flows.dbt_process import dbt_build
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
 from ingestion.sandbox import files as drops
 from ingestion.sandbox.server import start
 
@@ -73,7 +74,7 @@ class Chain:
         with tempfile.TemporaryDirectory(dir=self.folder) as state:
             other = Chain(self.folder, Path(state).name)
             with other.lake.lock("build") as held:
-                assert steps._dbt_build(other.lake, ["resource_type:seed", "resource_type:model"], held).failures == []
+                assert dbt_build(other.lake, ["resource_type:seed", "resource_type:model"], held).failures == []
             return other.contents()
 
     def contents(self) -> dict[str, tuple]:
@@ -108,7 +109,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
                 content = b"".join(line for line in content.splitlines(keepends=True) if json.loads(line)["energy"] != "electricity")
             (folder / "drops" / "patrimoine_bati" / f"{table}.ndjson").write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "DBT_PROJECT", folder / "dbt_project")
+        patch.setattr("flows.dbt_process.DBT_PROJECT", folder / "dbt_project")
         patch.setenv("ORCHESTRA_BRICKS", str(folder / "ingestion" / "bricks"))
         patch.setenv("ORCHESTRA_ENDPOINT", str(folder / "drops" / "{brick}"))
         patch.setenv("ORCHESTRA_ENDPOINT_REPONSES_ALERTES", "none")

@@ -21,7 +21,8 @@ from conftest import Document, House, Site, column, read_by_blocks, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.brick import Brick, BrickError
+from ingestion.brick import Brick
+from ingestion.declaration import BrickError
 from ingestion.journal import Entry
 from ingestion.steward import refused_rows
 
@@ -1037,7 +1038,7 @@ RIGHT: dict[str, Callable[[Landing], bool]] = {
 
 @pytest.mark.parametrize("case", RIGHT)
 def test_the_cases_of_the_issue(house: House, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    from ingestion.brick import read_brick
+    from ingestion.census import read_brick
 
     if not (CASES / case).is_dir():
         pytest.skip("the cases of ../shared/cases/inputs are not there")

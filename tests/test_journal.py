@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingestion.brick import Brick
-from ingestion.journal import Journal, declare_lost, files_of
+from ingestion.journal import Journal, files_of
 from ingestion.lake import Lake, LakeError
 from ingestion.landing import sweep
+from ingestion.lost import declare_lost
 from ingestion.verify import landed_faults
 from ingestion.warehouse import catch_up, warehouse_fault
 from tests.conftest import House, column, table
@@ -26,7 +27,8 @@ from tests.fixtures.losing import Losing
 
 APPEND = """
 import sys
-from ingestion.journal import Journal, declare_lost
+from ingestion.journal import Journal
+from ingestion.lost import declare_lost
 from ingestion.lake import Lake
 journal = Journal(Lake(sys.argv[1]))
 sys.stdin.readline()
@@ -41,7 +43,7 @@ entries = journal.Journal(house)
 if sys.argv[2] == "before":
     os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 else:
-    lake._sync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    lake.sync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 entries.append("publication", who="killed")
 """
 

@@ -20,11 +20,12 @@ from typing import Any
 
 import pytest
 
-from ingestion.brick import read_bricks
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import Lake, literal, load_extension, quoted
 from ingestion.sandbox.server import start
-from redistribution.publish import CLASSES, attach, catalogue
+from redistribution.catalogue import attach, catalogue
+from redistribution.mart import CLASSES
 
 DAY = dt.date(2024, 4, 2)  # the day that the killed runs bring
 RUN = [sys.executable, "-m", "flows.cli", "run"]

@@ -17,7 +17,8 @@ from conftest import House, column, table
 
 from expectations.gate import judge_load
 from expectations.suite import LANDED
-from ingestion.brick import Brick, read_bricks
+from ingestion.brick import Brick
+from ingestion.census import read_bricks
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError
 

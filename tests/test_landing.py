@@ -22,7 +22,8 @@ from conftest import House, Site, accept, column, staged, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.brick import Brick, BrickError
+from ingestion.brick import Brick
+from ingestion.declaration import BrickError
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
 
@@ -952,7 +953,7 @@ def test_a_value_out_of_its_bounds_is_refused(house: House) -> None:
 @pytest.mark.parametrize("verdict", ["accepted", "refused"])
 def test_a_load_read_by_a_clock_that_was_ahead_hides_nothing(house: House, verdict: str) -> None:
     from expectations.gate import judge_load
-    from flows.steps import LandStep
+    from flows.outcome import LandStep
 
     house.drop("items1.csv", "id,n\na,1\n")
     brick = house.brick("shop", [ITEMS])
@@ -1141,7 +1142,7 @@ def test_a_lake_never_mixes_synthetic_and_real(house: House) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from ingestion.brick import read_brick
+from ingestion.census import read_brick
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from flows.steps import land
@@ -1277,8 +1278,7 @@ def test_a_brick_without_an_endpoint_is_told_how_to_have_one(house: House, monke
 
 
 def test_a_file_that_an_accepted_load_could_not_read_is_told_until_it_is_read_or_given_up(house: House) -> None:
-    from flows.steps import standing
-    from ingestion.steward import accept_load
+    from ingestion.steward import accept_load, standing_refusals
 
     brick = house.brick("shop", [ITEMS])
     house.drop("items1.csv", "id,n\na,1\n")
@@ -1287,13 +1287,13 @@ def test_a_file_that_an_accepted_load_could_not_read_is_told_until_it_is_read_or
     first = house.land(brick)
     assert first and first["verdict"] == "accepted"
     assert house.land(brick) is None
-    told = standing(house.journal, "shop")[first["load_id"]]
+    told = standing_refusals(house.journal, "shop")[first["load_id"]]
     assert "is not whole: shop.items: items2.csv: lacks the declared columns id" in told and "shop.items: items3.csv" in told
     house.drop("items2.csv", "id,n\nb,1\n")
-    assert house.land(brick) and "items2.csv" not in standing(house.journal, "shop")[first["load_id"]]
+    assert house.land(brick) and "items2.csv" not in standing_refusals(house.journal, "shop")[first["load_id"]]
     assert f"orchestra loads accept {first['load_id']} --why" in told
     accept_load(house.lake, house.journal, first, "Nobody has that month.")
-    assert not standing(house.journal, "shop") and house.land(brick) is None
+    assert not standing_refusals(house.journal, "shop") and house.land(brick) is None
     with pytest.raises(LakeError, match="accepted already"):
         accept_load(house.lake, house.journal, first, "Again.")
     house.drop("items3.csv", "else,n\nc,1\n")

@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 import yaml
 
-from ingestion.brick import PROJECT, Brick
+from ingestion.brick import Brick
+from ingestion.lake import PROJECT
 from ingestion.steward import accept_load, drop_load
 from tests.conftest import House, column, table
 

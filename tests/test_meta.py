@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ingestion.brick import PROJECT
-from redistribution.meta import faults_of_meta, labels_of, read_codes, unsaid_of
+from ingestion.lake import PROJECT
+from redistribution.labels import labels_of
 from tests.check_dbt import faults_of_questions, faults_of_seeds
+from tests.check_meta import faults_of_meta, read_codes, unsaid_of
 
 MART = """
 name: energy_by_month

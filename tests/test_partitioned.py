@@ -12,7 +12,7 @@ import yaml
 from conftest import Document, House, column, table
 
 from flows import steps
-from ingestion.brick import PROJECT
+from ingestion.lake import PROJECT
 
 DATED = "cast(date_trunc('month', {0}.d) as date) as month_date"
 LATEST = "qualify row_number() over (partition by t.id order by t._read_at desc, t._load_id desc, t._file desc, t._row desc) = 1"
@@ -44,7 +44,7 @@ class Town:
         ]
         groups = [{"name": "bricks", "owner": {"name": "Nobody"}}]
         (models / "_models.yml").write_text(yaml.safe_dump({"version": 2, "groups": groups, "models": told}), encoding="utf-8")
-        patch.setattr(steps, "DBT_PROJECT", self.project)
+        patch.setattr("flows.dbt_process.DBT_PROJECT", self.project)
         patch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
 
     def edit(self, model: str, old: str, new: str) -> None:

@@ -29,9 +29,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from flows import steps
-from ingestion.brick import PROJECT, read_bricks
+from flows.dbt_process import dbt_environment
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
+from ingestion.lake import PROJECT
 from ingestion.landing import land_brick
 from ingestion.plan import Plan, Whole, following, plan
 from ingestion.steward import accept_load, drop_load
@@ -206,7 +207,7 @@ class World:
         (folder / "dbt_project.yml").write_text(told, encoding="utf-8")
         for room in ("models/staging", "seeds"):
             (self.project / room).mkdir(parents=True)
-        patch.setattr(steps, "DBT_PROJECT", self.project)
+        patch.setattr("flows.dbt_process.DBT_PROJECT", self.project)
         patch.setenv("ORCHESTRA_BRICKS", str(folder / "bricks"))
         self.models: dict[str, Model] = {}
         self.gone: dict[str, Model] = {}
@@ -257,7 +258,7 @@ class World:
     def dbt(self, *command: str) -> None:
         """Run a command of dbt in this very process."""
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in steps.dbt_environment(self.house.lake).items():
+            for name, value in dbt_environment(self.house.lake).items():
                 patch.setenv(name, value)
             patch.chdir(self.project)
             dbt.cli.main.dbtRunner().invoke(["--quiet", *command, "--target", "prod"])

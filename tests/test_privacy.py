@@ -22,10 +22,12 @@ from conftest import House, Site, column, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.brick import Brick, BrickError, Column, read_territory
+from ingestion.brick import Brick, Column
+from ingestion.declaration import BrickError
 from ingestion.journal import Entry
 from ingestion.lake import Lake
 from ingestion.privacy import KEY, masked, pseudonym_key
+from ingestion.territory import read_territory
 
 MASTER = "une clé de test assez longue"
 PERSONAL = {"legal_basis": "mission of public interest", "purpose": "heat waves", "pseudonym_domain": "homes"}
@@ -221,7 +223,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import ingestion.landing as landing
-from ingestion.brick import read_brick
+from ingestion.census import read_brick
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 def die(*_, **__):
@@ -462,7 +464,7 @@ def test_a_kill_while_old_loads_are_masked_loses_nothing_and_ends_masked(private
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from ingestion.brick import read_brick
+from ingestion.census import read_brick
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from ingestion.landing import land_brick

@@ -20,9 +20,14 @@ import pytest
 from expectations.gate import Figures
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
-from redistribution import publish as out
-from redistribution.publish import Mart
+from redistribution import catalogue as catalogue_module
+from redistribution.catalogue import attach, catalogue, throw_catalogue
+from redistribution.followers import follow, is_followed
+from redistribution.mart import Mart, read_marts
+from redistribution.publish import publish_marts
+from redistribution.retraction import retract
 from redistribution.verify import published_faults
+from redistribution.withheld import accept_mart, why_withheld
 
 LABELS = {"label": {"fr": "Énergie", "en": "Energy"}}
 MART = Mart("energy_by_month", "marts.energy_by_month", "open", {"b": "open"}, ("building_id",), LABELS)
@@ -50,12 +55,12 @@ def accept(*_: object) -> tuple[list[str], dict]:
 
 
 def run(lake: Lake, run_id: str, marts: list[Mart] | None = None, judge=accept):
-    return out.publish(lake, Journal(lake), marts or [MART], run_id, judge)
+    return publish_marts(lake, Journal(lake), marts or [MART], run_id, judge)
 
 
 def read(lake: Lake, sql: str, access_class: str = "open") -> list[tuple]:
     connection = lake.connect()
-    out.attach(connection, lake, access_class)
+    attach(connection, lake, access_class)
     found = connection.execute(sql).fetchall()
     connection.close()
     return found
@@ -117,12 +122,12 @@ def test_two_rows_of_one_key_are_withheld(lake: Lake) -> None:
 def test_a_catalogue_that_cannot_be_read_is_named_with_the_mend(lake: Lake) -> None:
     fill(lake, rows(4))
     run(lake, "r1")
-    out.catalogue(lake, "open").write_bytes(b"what a failing disk leaves" * 100)
+    catalogue(lake, "open").write_bytes(b"what a failing disk leaves" * 100)
     fill(lake, rows(5))
     with pytest.raises(LakeError, match=r"open\.sqlite cannot be read .*Mend: orchestra rebuild"):
         run(lake, "r2")
-    out.catalogue(lake, "open").unlink()
-    out.follow(lake, Journal(lake), is_rebuild=True)
+    catalogue(lake, "open").unlink()
+    follow(lake, Journal(lake), is_rebuild=True)
     assert read(lake, "select count(*) from lake.energy_by_month") == [(4,)], "what was booked is there again"
 
 
@@ -181,16 +186,16 @@ def killed(lake, journal, **_):
         os.kill(os.getpid(), signal.SIGKILL)
     follow(lake, journal)
 out.follow = killed
-out.publish(lake, journal, [MART], 'r2', accept)
+out.publish_marts(lake, journal, [MART], 'r2', accept)
 """
     process = subprocess.run([sys.executable, "-c", script, lake.root, str(lake.state)], check=False)
     assert process.returncode == -signal.SIGKILL
     files = set(lake.names("marts"))
     assert read(lake, "select distinct kwh from lake.energy_by_month") == [(1,)], "readers keep what they had"
     journal = Journal(lake)
-    assert not out.is_followed(lake, journal)
+    assert not is_followed(lake, journal)
     assert run(lake, "r3") is None
-    assert out.is_followed(lake, Journal(lake))
+    assert is_followed(lake, Journal(lake))
     assert read(lake, "select distinct kwh from lake.energy_by_month") == [(7,)]
     assert {name for name in lake.names("marts") if "/main/" not in name} == {name for name in files if "/main/" not in name}
 
@@ -206,8 +211,8 @@ def test_a_rebuilt_catalogue_says_the_same_dates_included(lake: Lake) -> None:
     before = read(lake, asked), read(lake, "from lake.publications order by seq"), read(lake, "from lake.energy_by_month order by all")
     entries = list(Journal(lake).of("publication"))
     assert [time.isoformat() for time, *_ in before[0]] == [entry["at"] for entry in entries]
-    out.catalogue(lake, "open").unlink()
-    out.follow(lake, Journal(lake), is_rebuild=True)
+    catalogue(lake, "open").unlink()
+    follow(lake, Journal(lake), is_rebuild=True)
     after = read(lake, asked), read(lake, "from lake.publications order by seq"), read(lake, "from lake.energy_by_month order by all")
     assert after == before
 
@@ -232,7 +237,7 @@ def test_stable_files_are_read_by_pyarrow_duckdb_and_a_gis_reader(lake: Lake) ->
 def _poll(root: str, state: str, stop: str, results: multiprocessing.Queue) -> None:
     lake = Lake(root, state)
     connection = lake.connect()
-    out.attach(connection, lake, "open")
+    attach(connection, lake, "open")
     reads, errors = 0, []
     while not Path(stop).exists():
         try:
@@ -319,10 +324,10 @@ def test_catalogue_and_stable_files_know_that_they_follow_another_history(lake: 
         run(lake, f"r{number}")
     stable = lake.path("files/open/energy_by_month.parquet")
     journal = _again(lake, 3)
-    assert not out.is_followed(lake, journal)
-    out.follow(lake, journal)
+    assert not is_followed(lake, journal)
+    follow(lake, journal)
     assert "follows another history than the journal of" in caplog.text
-    assert out.is_followed(lake, journal)
+    assert is_followed(lake, journal)
     assert read(lake, "select distinct kwh from lake.energy_by_month") == [(1,)]
     assert duckdb.sql(f"select distinct kwh from '{stable}'").fetchall() == [(1,)]
     # Another entry at the number that was reached: a copy of the lake that went its own way.
@@ -338,8 +343,8 @@ def test_catalogue_and_stable_files_know_that_they_follow_another_history(lake: 
     lake.replace("files/open/.seq", seq or b"")
     lake.link("marts/open/energy_by_month/r3.parquet", "files/open/energy_by_month.parquet")
     journal = Journal(lake)
-    assert not out.is_followed(lake, journal)
-    out.follow(lake, journal)
+    assert not is_followed(lake, journal)
+    follow(lake, journal)
     assert read(lake, "select distinct kwh from lake.energy_by_month") == [(9,)]
     assert duckdb.sql(f"select distinct kwh from '{stable}'").fetchall() == [(9,)]
 
@@ -350,7 +355,7 @@ def test_a_lake_that_has_moved_is_followed_where_it_is(lake: Lake, tmp_path: Pat
     Path(lake.root).rename(tmp_path / "moved")
     moved = Lake(str(tmp_path / "moved"), str(lake.state))
     journal = Journal(moved)
-    assert not out.is_followed(moved, journal)
+    assert not is_followed(moved, journal)
     assert run(moved, "r2") is None and "follows the lake where it was" in caplog.text
     assert read(moved, "select count(*) from lake.energy_by_month") == [(4,)]
 
@@ -360,9 +365,9 @@ def test_broken_marks_of_stable_files_are_no_traceback(lake: Lake) -> None:
     run(lake, "r1")
     for broken in (b"", b"2", b"x y z", b"\xff", b"99 abc"):
         lake.replace("files/open/.seq", broken)
-        assert not out.is_followed(lake, Journal(lake))
-        out.follow(lake, Journal(lake))
-        assert out.is_followed(lake, Journal(lake))
+        assert not is_followed(lake, Journal(lake))
+        follow(lake, Journal(lake))
+        assert is_followed(lake, Journal(lake))
 
 
 @pytest.mark.parametrize("fault", ["gone", "cut short"])
@@ -382,8 +387,8 @@ def test_a_lost_mart_file_is_published_again_under_a_new_name(lake: Lake, fault:
     told = [str(each) for each in published_faults(lake, Journal(lake))]
     assert any("r2.parquet is" in each and "Mend: orchestra rebuild" in each for each in told), told
     assert any("files/open/other.parquet is gone. Mend: orchestra rebuild" in each for each in told), told
-    out.throw_catalogue(lake, "open")
-    out.follow(lake, Journal(lake), is_rebuild=True)
+    throw_catalogue(lake, "open")
+    follow(lake, Journal(lake), is_rebuild=True)
     entry = run(lake, "r3", [MART, other])
     assert entry and entry["marts"].keys() == {"energy_by_month"}
     assert list(published_faults(lake, Journal(lake), is_deep=True)) == []
@@ -402,6 +407,7 @@ def test_a_lost_mart_file_does_not_stop_the_next_publication(lake: Lake) -> None
 
 def test_what_a_build_cost_is_kept_until_a_publication_tells_it(lake: Lake) -> None:
     from flows import steps
+    from flows.outcome import BuildStep
 
     journal, cost = Journal(lake), {"wall_s": 1.5, "models": 3, "warehouse_bytes": 7}
     assert steps._untold_cost(journal, 1, "p") == {}
@@ -409,7 +415,7 @@ def test_what_a_build_cost_is_kept_until_a_publication_tells_it(lake: Lake) -> N
     journal.note("published.json", state=[0, "p"])
     untold = steps._untold_cost(journal, 1, "p")
     assert untold == cost, "what was published is of an earlier build"
-    added = steps._cost(lake, steps.BuildStep(), {"wall_s": 2.0}, untold)
+    added = steps._cost(lake, BuildStep(), {"wall_s": 2.0}, untold)
     assert added == {"wall_s": 3.5, "models": 3, "models_s": 0, "warehouse_bytes": 0}
     journal.note("published.json", state=[1, "p"])
     assert steps._untold_cost(journal, 1, "p") == {}, "nothing was to be published"
@@ -422,14 +428,14 @@ def test_a_class_that_two_states_retract_from_is_whole_in_both(lake: Lake) -> No
     other = Lake(lake.root, str(lake.state.parent / "other"))
     fill(lake, rows(5))
     run(lake, "r1")
-    out.follow(other, Journal(other))
+    follow(other, Journal(other))
     raised = dataclasses.replace(MART, sources={"b": "restricted"})
-    out.retract(lake, Journal(lake), [raised], {}, "r2")
-    out.follow(other, Journal(other))  # it makes its own catalogue again too, without what the first has written for its own
+    retract(lake, Journal(lake), [raised], {}, "r2")
+    follow(other, Journal(other))  # it makes its own catalogue again too, without what the first has written for its own
     (fault,) = published_faults(lake, Journal(lake))
     assert "of its publications, is gone" in fault.what
     for each in (lake, other, lake):
-        out.follow(each, Journal(each))
+        follow(each, Journal(each))
         assert not list(published_faults(each, Journal(each)))
     assert read(lake, "select verdict from lake.publications order by seq") == [("published",), ("withdrawn",)]
     assert read(other, "select verdict from lake.publications order by seq") == [("published",), ("withdrawn",)]
@@ -495,8 +501,8 @@ def test_a_mart_of_a_file_by_unit_writes_and_replaces_only_the_units_that_differ
     assert run(lake, "r3", [mart]) is None
 
     # A rebuilt catalogue goes through the same states; a column gained rewrites every unit.
-    out.catalogue(lake, "open").unlink()
-    out.follow(lake, Journal(lake), is_rebuild=True)
+    catalogue(lake, "open").unlink()
+    follow(lake, Journal(lake), is_rebuild=True)
     assert held() == [("2025-01-01", 3), ("2025-02-01", 21), ("2025-03-01", 12)]
     fill(lake, months("date '2025-01-01'=1", "date '2025-03-01'=4").replace("select *", "select *, 'x' as label"), "loads")
     entry = run(lake, "r4", [mart])
@@ -527,7 +533,7 @@ def test_a_mart_that_cannot_be_written_is_withheld_and_the_others_are_published(
     other = Mart("other", "marts.other", "open", {"b": "open"}, ("building_id",))
     fill(lake, rows(3), "other")
     fill(lake, "select 'b' as building_id, 'f' as filename, 1.5 as y")
-    assert out.retract(lake, Journal(lake), [mart, other], {"b": "open"}, "r0") == []
+    assert retract(lake, Journal(lake), [mart, other], {"b": "open"}, "r0") == []
     entry = run(lake, "r1", [mart, other])
     assert entry and list(entry["marts"]) == ["other"] and told in entry["withheld"]["energy_by_month"]["reasons"][0]
 
@@ -618,8 +624,8 @@ def test_labels_reach_the_readers_of_tables_columns_files_and_publications(lake:
     assert told(lake)[1] == [("building_id", None), ("kwh", None)]
     run(lake, "r5", [mart])
     before = told(lake), read(lake, "from lake.publications order by seq")
-    out.catalogue(lake, "open").unlink()
-    out.follow(lake, Journal(lake), is_rebuild=True)
+    catalogue(lake, "open").unlink()
+    follow(lake, Journal(lake), is_rebuild=True)
     assert (told(lake), read(lake, "from lake.publications order by seq")) == before
 
 
@@ -634,7 +640,7 @@ def test_a_catalogue_of_before_labels_had_columns_gains_them(lake: Lake, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "append", old)
-        patch.setattr(out, "metadata_of", lambda _: {})
+        patch.setattr("redistribution.catalogue.metadata_of", lambda _: {})
         run(lake, "r1")
     assert [name for name, *_ in read(lake, "describe lake.publications")][-1] == "published_at"
     assert told(lake)[0] == [("en: Energy of before.\nfr: Énergie d'avant.",)]
@@ -658,13 +664,13 @@ import resource, sys
 from expectations.gate import Figures
 from ingestion.journal import Journal
 from ingestion.lake import Lake
-from redistribution import publish as out
+from redistribution.publish import publish_marts
 sys.path.insert(0, 'tests')
 from test_publish import MART, accept
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 lake = Lake(sys.argv[1], sys.argv[2])
 try:
-    out.publish(lake, Journal(lake), [MART], 'r2', accept)
+    publish_marts(lake, Journal(lake), [MART], 'r2', accept)
 except Exception as error:
     print(f"{type(error).__name__}: {error}")
 """
@@ -696,14 +702,19 @@ def test_a_full_disk_is_mended_by_the_next_run(lake: Lake, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     stable = lake.path("files/open/energy_by_month.parquet")
-    at = {"upload": (Lake, "upload"), "catalogue": (out, "_shape"), "dates": (out, "_date_snapshots"), "stable file": (Lake, "link")}
+    at = {
+        "upload": (Lake, "upload"),
+        "catalogue": (catalogue_module, "_shape"),
+        "dates": (catalogue_module, "_date_snapshots"),
+        "stable file": (Lake, "link"),
+    }
     with monkeypatch.context() as patch:
         patch.setattr(*at[place], full)
         with pytest.raises(OSError, match="No space left"):
             run(lake, "r2")
         assert duckdb.sql(f"select distinct kwh from '{stable}'").fetchall() == [(1,)]
     assert (run(lake, "r3") is None) == (place != "upload"), "what the journal says is only followed"
-    assert out.is_followed(lake, Journal(lake))
+    assert is_followed(lake, Journal(lake))
     assert read(lake, "select distinct kwh from lake.energy_by_month") == [(7,)]
     assert duckdb.sql(f"select distinct kwh from '{stable}'").fetchall() == [(7,)]
     told = [entry["at"] for entry in Journal(lake).of("publication")]
@@ -718,7 +729,7 @@ def judged(lake: Lake, run_id: str, marts: list[Mart] | None = None, **more: Any
     from expectations.gate import judge_mart
     from expectations.suite import judged_by
 
-    return out.publish(lake, Journal(lake), marts or [MART], run_id, judge_mart, lambda name: judged_by(f"marts/{name}.yml"), **more)
+    return publish_marts(lake, Journal(lake), marts or [MART], run_id, judge_mart, lambda name: judged_by(f"marts/{name}.yml"), **more)
 
 
 def test_a_stricter_expectation_judges_a_mart_whose_content_is_the_same(
@@ -760,12 +771,12 @@ def test_a_mart_above_its_class_leaves_it_with_its_past(lake: Lake, how: str) ->
     run(lake, "r2b", [MART, other], judge=lambda *_: (["seen 12345"], {}))
     fill(lake, rows(5, value=2))
     raised = dataclasses.replace(MART, **({"sources": {"b": "restricted"}} if how == "source" else {"access_class": "internal"}))
-    assert out.retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r3") == ["energy_by_month"]
-    assert out.retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r4") == [], "once"
+    assert retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r3") == ["energy_by_month"]
+    assert retract(lake, Journal(lake), [raised, other], {"b": "restricted"}, "r4") == [], "once"
 
     def is_gone() -> None:
         connection = lake.connect()
-        out.attach(connection, lake, "open")
+        attach(connection, lake, "open")
         for version in [row[0] for row in connection.execute("select snapshot_id from lake.snapshots()").fetchall()]:
             with pytest.raises(duckdb.Error, match="does not exist"):
                 connection.execute(f"from lake.energy_by_month at (version => {version})")
@@ -777,8 +788,8 @@ def test_a_mart_above_its_class_leaves_it_with_its_past(lake: Lake, how: str) ->
     said = read(lake, "select verdict, reasons from lake.publications where mart = 'energy_by_month' order by seq")
     assert said[-1][0] == "withdrawn" and "may not see it any more" in said[-1][1]
     assert "12345" not in str(said), "why it was withheld tells of its values"
-    out.throw_catalogue(lake, "open")
-    out.follow(lake, Journal(lake), is_rebuild=True)
+    throw_catalogue(lake, "open")
+    follow(lake, Journal(lake), is_rebuild=True)
     is_gone()
     entry = judged(lake, "r5", [raised, other])
     if how == "source":
@@ -796,7 +807,7 @@ def test_a_mart_above_its_class_leaves_it_with_its_past(lake: Lake, how: str) ->
 def test_a_mart_that_left_the_project_is_held_to_the_class_of_its_sources(lake: Lake) -> None:
     fill(lake, rows(5))
     judged(lake, "r1")
-    assert out.retract(lake, Journal(lake), [], {"b": "internal"}, "r2") == ["energy_by_month"]
+    assert retract(lake, Journal(lake), [], {"b": "internal"}, "r2") == ["energy_by_month"]
     assert not lake.names("marts") or not [name for name in lake.names("marts") if "energy_by_month" in name]
 
 
@@ -805,9 +816,9 @@ def test_killed_before_the_catalogue_follows_a_retraction_is_done_at_the_next_ru
     judged(lake, "r1")
     raised = dataclasses.replace(MART, sources={"b": "restricted"})
     with monkeypatch.context() as patch:
-        patch.setattr(out, "follow", lambda *_, **__: None)
-        out.retract(lake, Journal(lake), [raised], {}, "r2")
-    assert not out.is_followed(lake, Journal(lake))
+        patch.setattr("redistribution.retraction.follow", lambda *_, **__: None)
+        retract(lake, Journal(lake), [raised], {}, "r2")
+    assert not is_followed(lake, Journal(lake))
     judged(lake, "r3", [raised])
     assert not [name for name in (*lake.names("marts"), *lake.names("files")) if "energy_by_month" in name]
     assert read(lake, "select count(*) from lake.publications") == [(3,)]
@@ -828,7 +839,7 @@ def test_a_mart_made_of_what_was_not_built_is_withheld_and_the_others_are_publis
     ]
     assert read(lake, "select count(*) from lake.energy_by_month") == [(5,)]
     with pytest.raises(LakeError, match=r"not built.*Nobody can accept that"):
-        out.accept_mart(lake, Journal(lake), "energy_by_month", "because")
+        accept_mart(lake, Journal(lake), "energy_by_month", "because")
     assert judged(lake, "r3", [built, other])["marts"].keys() == {"energy_by_month"}
 
 
@@ -881,25 +892,25 @@ def test_what_one_mart_says_wrong_withholds_no_other(
     path.parent.mkdir(parents=True)
     for name in ("good", "bad"):
         fill(lake, rows(5), name)
-    assert judged(lake, "r1", out.read_marts(_manifest(good=GOOD, bad=GOOD), {}))["marts"].keys() == {"good", "bad"}
+    assert judged(lake, "r1", read_marts(_manifest(good=GOOD, bad=GOOD), {}))["marts"].keys() == {"good", "bad"}
     for name in ("good", "bad"):
         fill(lake, rows(6), name)
     if not isinstance(said, dict):
         path.write_bytes(said if isinstance(said, bytes) else (said or "a: [").encode())
     faulty = {name: value for name, value in {**GOOD, **(said if isinstance(said, dict) else {})}.items() if value is not None}
-    entry = judged(lake, "r2", found := out.read_marts(_manifest(good=GOOD, bad=faulty), {}))
+    entry = judged(lake, "r2", found := read_marts(_manifest(good=GOOD, bad=faulty), {}))
     assert entry["marts"].keys() == {"good"} and entry["withheld"].keys() == {"bad"}
     reason = " ".join(entry["withheld"]["bad"]["reasons"])
     assert told in reason and "Mend" in reason, reason
-    assert out.retract(lake, Journal(lake), found, {}, "r3") == []
+    assert retract(lake, Journal(lake), found, {}, "r3") == []
     assert read(lake, "select count(*) from lake.bad", "internal") == [(5,)], "readers keep the last good one"
     assert read(lake, "select count(*) from lake.good", "internal") == [(6,)]
     assert ("bad", "withheld") in read(lake, "select mart, verdict from lake.publications", "internal"), "and are told"
     with pytest.raises(LakeError, match="Nobody can accept that"):
-        out.accept_mart(lake, Journal(lake), "bad", "because")
+        accept_mart(lake, Journal(lake), "bad", "because")
     assert judged(lake, "r3", found) is None, "the same refusal is not said twice"
     path.unlink(missing_ok=True)
-    assert judged(lake, "r4", out.read_marts(_manifest(good=GOOD, bad=GOOD), {}))["marts"].keys() == {"bad"}
+    assert judged(lake, "r4", read_marts(_manifest(good=GOOD, bad=GOOD), {}))["marts"].keys() == {"bad"}
 
 
 @pytest.mark.parametrize(
@@ -920,7 +931,7 @@ def test_what_duckdb_refuses_of_one_mart_withholds_no_other(lake: Lake, select: 
     [reason] = entry["withheld"]["bad"]["reasons"]
     assert told in reason, reason
     with pytest.raises(LakeError, match="Nobody can accept that"):
-        out.accept_mart(lake, Journal(lake), "bad", "because")
+        accept_mart(lake, Journal(lake), "bad", "because")
 
 
 @pytest.mark.parametrize("said", ["intrenal", None, ["internal"]])
@@ -929,9 +940,9 @@ def test_a_class_that_is_none_is_held_to_the_highest(lake: Lake, said: Any) -> N
     for name in ("good", "bad"):
         fill(lake, rows(5), name)
     of_open = {**GOOD, "access_class": "open"}
-    judged(lake, "r1", out.read_marts(_manifest(good=of_open, bad=of_open), {}))
-    found = out.read_marts(_manifest(good=of_open, bad={**of_open, "access_class": said}), {})
-    assert out.retract(lake, Journal(lake), found, {}, "r2") == ["bad"]
+    judged(lake, "r1", read_marts(_manifest(good=of_open, bad=of_open), {}))
+    found = read_marts(_manifest(good=of_open, bad={**of_open, "access_class": said}), {})
+    assert retract(lake, Journal(lake), found, {}, "r2") == ["bad"]
     assert "access_class: " in judged(lake, "r3", found)["withheld"]["bad"]["reasons"][0]
     with pytest.raises(duckdb.Error, match="does not exist"):
         read(lake, "from lake.bad")
@@ -941,9 +952,9 @@ def test_a_class_that_is_none_is_held_to_the_highest(lake: Lake, said: Any) -> N
 
 def test_a_raised_class_is_taken_away_whatever_else_the_yaml_says_wrong(lake: Lake) -> None:
     fill(lake, rows(5), "bad")
-    judged(lake, "r1", out.read_marts(_manifest(bad={**GOOD, "access_class": "open"}), {}))
-    found = out.read_marts(_manifest(bad={**GOOD, "access_class": "internal", "grain": 3, "files_by": ["kwh"], "position": 7}), {})
-    assert out.retract(lake, Journal(lake), found, {}, "r2") == ["bad"]
+    judged(lake, "r1", read_marts(_manifest(bad={**GOOD, "access_class": "open"}), {}))
+    found = read_marts(_manifest(bad={**GOOD, "access_class": "internal", "grain": 3, "files_by": ["kwh"], "position": 7}), {})
+    assert retract(lake, Journal(lake), found, {}, "r2") == ["bad"]
 
 
 def test_the_files_of_a_catalogue_that_is_made_again_go_and_no_others(lake: Lake, tmp_path: Path) -> None:
@@ -955,11 +966,11 @@ def test_the_files_of_a_catalogue_that_is_made_again_go_and_no_others(lake: Lake
         run(lake, f"r{number}")
     another = Lake(lake.root, str(tmp_path / "another"))
     before = own()
-    out.follow(another, Journal(another))
+    follow(another, Journal(another))
     theirs = own() - before
     assert before and theirs
-    out.catalogue(lake, "open").unlink()  # as a rebuild does
-    out.follow(lake, Journal(lake), is_rebuild=True)
+    catalogue(lake, "open").unlink()  # as a rebuild does
+    follow(lake, Journal(lake), is_rebuild=True)
     assert not own() & before and theirs < own(), "what this state wrote goes, what another has stays"
     for state in (lake, another):
         assert read(state, "select count(*) from lake.publications") == [(3,)]
@@ -975,13 +986,13 @@ def test_a_withheld_mart_is_accepted_once_for_that_very_content(lake: Lake) -> N
     fill(lake, rows(20))
     record = judged(lake, "r2")["withheld"]["energy_by_month"]
     assert "rows: 20 against 100 published (at least 90, at most 1000, default `volume`)" in record["reasons"][0]
-    assert "orchestra marts accept energy_by_month --why" in out.why_withheld("energy_by_month", record)
-    out.accept_mart(lake, Journal(lake), "energy_by_month", "a hall was sold")
+    assert "orchestra marts accept energy_by_month --why" in why_withheld("energy_by_month", record)
+    accept_mart(lake, Journal(lake), "energy_by_month", "a hall was sold")
     entry = judged(lake, "r3")["marts"]["energy_by_month"]
     assert entry["accepted_because"] == "a hall was sold" and "accepted (a hall was sold)" in entry["profile"]["warnings"][0]
     assert read(lake, "select count(*) from lake.energy_by_month") == [(20,)]
     with pytest.raises(LakeError, match="is not withheld"):
-        out.accept_mart(lake, Journal(lake), "energy_by_month", "again")
+        accept_mart(lake, Journal(lake), "energy_by_month", "again")
     # Another content is judged as any other, and so is the same content when it comes back.
     fill(lake, rows(100))
     judged(lake, "r4")
@@ -994,7 +1005,7 @@ def test_another_content_than_the_one_accepted_is_withheld(lake: Lake) -> None:
     judged(lake, "r1")
     fill(lake, rows(20))
     judged(lake, "r2")
-    out.accept_mart(lake, Journal(lake), "energy_by_month", "a hall was sold")
+    accept_mart(lake, Journal(lake), "energy_by_month", "a hall was sold")
     fill(lake, rows(19))
     assert judged(lake, "r3")["withheld"]
 
@@ -1003,7 +1014,7 @@ def test_a_fault_of_class_is_not_to_be_accepted(lake: Lake) -> None:
     fill(lake, rows(5))
     judged(lake, "r1", [dataclasses.replace(MART, sources={"b": "internal"})])
     with pytest.raises(LakeError, match=r"lower than its sources' \(internal\).*Nobody can accept that"):
-        out.accept_mart(lake, Journal(lake), "energy_by_month", "because")
+        accept_mart(lake, Journal(lake), "energy_by_month", "because")
 
 
 def test_what_cannot_be_judged_withholds_a_mart_even_as_a_warning(lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ingestion.brick import PROJECT
+from ingestion.lake import PROJECT
 
 NAMES = ("README.md", "README.fr.md")
 TEXTS = {name: (PROJECT / name).read_text(encoding="utf-8") for name in NAMES}

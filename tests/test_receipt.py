@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from flows.cli import main as orchestra
-from ingestion.brick import Brick, read_territory
+from ingestion.brick import Brick
 from ingestion.lake import LakeError
+from ingestion.territory import read_territory
 from ingestion.warehouse import catch_up
-from redistribution.publish import last_published
-from redistribution.site.follow import follow
+from redistribution.publications import last_published
+from redistribution.site.follow import follow_site
 from redistribution.site.receipt import Prover, is_alike
 from tests.conftest import House, column, table
 from tests.fixtures.site import Town, node
@@ -93,7 +94,7 @@ class Works:
     def follow(self, access_class: str) -> None:
         """Have the site of a class follow."""
         manifest = json.loads(json.dumps(self.manifest))
-        follow(self.house.lake, self.house.journal, access_class, manifest, {"meters": self.brick}, read_territory())
+        follow_site(self.house.lake, self.house.journal, access_class, manifest, {"meters": self.brick}, read_territory())
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import duckdb
 import jinja2
 import pytest
 
-from ingestion.brick import PROJECT
+from ingestion.lake import PROJECT
 
 TEST = PROJECT / "dbt_project" / "tests" / "generic" / "sums_reconcile.sql"
 PARTS = "values ('a', 1, 10.0, true), ('a', 1, 5.0, true), ('a', 2, null, true), ('b', 1, 7.0, true), ('b', 1, 9.0, false)"

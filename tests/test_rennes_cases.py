@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from flows import steps
-from ingestion.brick import read_bricks
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 

@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from test_energy_signature import cold_of
 
+from ingestion.sandbox.clock import day_kind
 from ingestion.sandbox.files import WeatherTree, write_drops
 from ingestion.sandbox.lora import LoraTree
 from ingestion.sandbox.server import start
-from ingestion.sandbox.world import World, day_kind
+from ingestion.sandbox.world import World
 
 PARIS = ZoneInfo("Europe/Paris")
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "rennes" / "lora"

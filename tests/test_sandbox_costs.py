@@ -7,7 +7,8 @@ from collections import defaultdict
 
 import pytest
 
-from ingestion.sandbox.world import POWER_TIGHT, POWER_TOO_HIGH, RATES, World
+from ingestion.sandbox.stock import POWER_TIGHT, POWER_TOO_HIGH, RATES
+from ingestion.sandbox.world import World
 
 
 @pytest.fixture(scope="module")

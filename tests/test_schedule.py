@@ -21,9 +21,12 @@ import pytest
 
 from flows import steps
 from flows.cadence import CRONS, next_run
-from ingestion.brick import BrickError, read_bricks, read_territory
+from flows.dbt_process import dbt_environment
+from ingestion.census import read_bricks
 from ingestion.connectors import SourceError
+from ingestion.declaration import BrickError
 from ingestion.lake import Busy, Lake, LakeError
+from ingestion.territory import read_territory
 
 CHECK = """
 import json
@@ -52,6 +55,7 @@ def test_each_cadence_is_a_deployment_whose_flow_can_be_loaded(tmp_path: Path) -
 RUNS = """
 import json
 from flows import report, schedule, steps
+from flows.outcome import BuildStep, LandStep
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 import prefect
@@ -60,18 +64,18 @@ nodes = [{"status": status, "seconds": seconds, "kind": "model", "name": status,
          for status, seconds in (("success", 2.0), ("success", 9.0), ("error", 1.0))]
 record = {"kept": 40, "refused": 2, "source_count": 42, "count_method": "counted", "refused_files": []}
 loads = {
-    "insee_cog": steps.LandStep("insee_cog", {"load_id": "l1", "verdict": "refused", "reasons": ["half a file"], "tables": {}}),
-    "lora_batiments": steps.LandStep("lora_batiments", {"load_id": "l2", "verdict": "accepted", "tables": {"frames": record}}),
-    "meteo_stations": steps.LandStep("meteo_stations", late="nothing new since May"),
-    "patrimoine_bati": steps.LandStep("patrimoine_bati", skipped="no endpoint"),
-    "reseaux_chaleur": steps.LandStep("reseaux_chaleur", error="declared wrong"),
-    "emissions_territoire": steps.LandStep("emissions_territoire", error="no network", may_pass=True),
+    "insee_cog": LandStep("insee_cog", {"load_id": "l1", "verdict": "refused", "reasons": ["half a file"], "tables": {}}),
+    "lora_batiments": LandStep("lora_batiments", {"load_id": "l2", "verdict": "accepted", "tables": {"frames": record}}),
+    "meteo_stations": LandStep("meteo_stations", late="nothing new since May"),
+    "patrimoine_bati": LandStep("patrimoine_bati", skipped="no endpoint"),
+    "reseaux_chaleur": LandStep("reseaux_chaleur", error="declared wrong"),
+    "emissions_territoire": LandStep("emissions_territoire", error="no network", may_pass=True),
 }
 def land(lake, journal, brick, run_id):
     tries.append(brick.name)
     return loads[brick.name]
 steps.land = land
-steps.build = lambda lake, journal: steps.BuildStep(build[0], build[1], {"wall_s": 1.0, "cpu_s": 2.0, "energy_wh": 3.0})
+steps.build = lambda lake, journal: BuildStep(build[0], build[1], {"wall_s": 1.0, "cpu_s": 2.0, "energy_wh": 3.0})
 schedule.refused_rows = lambda lake, load, limit: {"frames": [{"file": "a", "row": 1, "reason": "r" * 500}]}
 schedule._show = lambda key, told, rows, warnings=(): shown.update({key: rows})
 schedule.land = schedule.land.with_options(retry_delay_seconds=0)
@@ -226,7 +230,7 @@ def test_the_next_run_that_is_told_is_the_one_of_prefect(cadence: str, monkeypat
 def test_what_dbt_says_of_a_failure_has_no_colours(tmp_path: Path) -> None:
     (tmp_path / "dbt_project.yml").write_text("name: trial\nprofile: none\n", encoding="utf-8")
     command = [sys.executable, "-m", "dbt.cli.main", "parse", "--project-dir", str(tmp_path), "--profiles-dir", str(tmp_path)]
-    for environment, is_coloured in ((dict(os.environ), True), (steps.dbt_environment(Lake(str(tmp_path / "lake"))), False)):
+    for environment, is_coloured in ((dict(os.environ), True), (dbt_environment(Lake(str(tmp_path / "lake"))), False)):
         environment.pop("DBT_PROFILES_DIR", None)
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode and ("\x1b[" in done.stdout + done.stderr) is is_coloured, done.stdout + done.stderr

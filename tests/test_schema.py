@@ -15,7 +15,10 @@ from jsonschema import Draft7Validator
 
 from expectations.suite import LANDED, MART, LandedSuite, Suite
 from flows import schema
-from ingestion.brick import PROJECT, BrickError, read_brick, read_territory
+from ingestion.census import read_brick
+from ingestion.declaration import BrickError
+from ingestion.lake import PROJECT
+from ingestion.territory import read_territory
 from redistribution.meta import read_meta
 
 Document = dict[str, Any]

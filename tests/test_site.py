@@ -11,14 +11,16 @@ import pytest
 import yaml
 
 from flows.cli import main as orchestra
-from ingestion.brick import PROJECT, read_bricks, read_territory
+from ingestion.census import read_bricks
 from ingestion.journal import Journal
-from ingestion.lake import Lake
-from redistribution import publish as out
+from ingestion.lake import PROJECT, Lake
+from ingestion.territory import read_territory
+from redistribution.retraction import retract
 from redistribution.site.figures import FEW
+from redistribution.site.mark import site_faults
 from redistribution.site.pages import MOST_BYTES, Pages
 from redistribution.site.words import Language, scaled
-from redistribution.verify import published_faults, site_faults
+from redistribution.verify import published_faults
 from tests.fixtures.chromium import opened
 from tests.fixtures.site import COLUMNS, MEASURE, Town, rows
 
@@ -266,7 +268,7 @@ def test_a_mart_that_the_class_may_not_see_leaves_with_its_pages_and_downloads(t
     assert "Lycée" in town.read("fr/other_by_month.html")
     if how == "raised":
         town.nodes["other_by_month"]["config"]["meta"] |= {"access_class": "internal", "label_fr": "Fermée", "reasons_not_open": ["Sûreté"]}
-        gone = out.retract(town.lake, Journal(town.lake), town.marts, {}, "r")
+        gone = retract(town.lake, Journal(town.lake), town.marts, {}, "r")
         assert gone == ["other_by_month"]
     else:
         del town.nodes["other_by_month"]

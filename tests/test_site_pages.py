@@ -15,13 +15,13 @@ import duckdb
 import pytest
 import yaml
 
-from ingestion.brick import PROJECT
 from ingestion.journal import Journal
-from ingestion.lake import Lake
+from ingestion.lake import PROJECT, Lake
 from ingestion.sandbox.zones import zones
 from redistribution.site.cards import read_cards
 from redistribution.site.linked import Download
-from redistribution.site.pages import MOST_BYTES, _file
+from redistribution.site.mart_page import file_of
+from redistribution.site.pages import MOST_BYTES
 from redistribution.site.period import misuses, period_of
 from redistribution.site.words import Language, scaled
 from tests.check_dbt import faults_of_questions
@@ -303,7 +303,7 @@ def test_a_mart_of_several_files_is_asked_of_all_of_them(town: Town, tmp_path: P
     monkeypatch.chdir(tmp_path)
     for each in offered:
         duckdb.sql(f"copy (select 1 as x) to '{each.name}' (format parquet)")
-    assert duckdb.sql(f"select sum(x) from {_file(card, offered)}").fetchall() == [(2,)]
+    assert duckdb.sql(f"select sum(x) from {file_of(card, offered)}").fetchall() == [(2,)]
 
 
 # The words of the trade -----------------------------------------------------------------------------------------------
@@ -345,12 +345,12 @@ def test_no_abbreviation_of_a_mart_is_left_unexplained(code: str) -> None:
 
 
 def test_the_cost_of_a_build_is_told_once_with_what_it_published(town: Town) -> None:
-    from redistribution import publish as out
+    from redistribution.publish import publish_marts
 
     cost = {"wall_s": 61.5, "cpu_s": 80.25, "energy_wh": 0.223, "models": 41, "models_s": 44.0, "warehouse_bytes": 12_345_678}
     for more in (1, 2):
         town.mart("energy_by_month", rows(more=more))
-        out.publish(town.lake, Journal(town.lake), town.marts, f"r{more}", lambda *_: ([], {"warnings": []}), cost=cost)
+        publish_marts(town.lake, Journal(town.lake), town.marts, f"r{more}", lambda *_: ([], {"warnings": []}), cost=cost)
     town.follow()
     entries = list(Journal(town.lake).of("publication"))
     assert [entry.get("build") for entry in entries] == [None, cost, None]

@@ -20,7 +20,7 @@ from fixtures.energy_oracle import Oracle
 from test_energy_oracle import built  # noqa: F401
 from test_incremental import Chain
 
-from ingestion.brick import read_territory
+from ingestion.territory import read_territory
 from redistribution.meta import is_mart
 
 MACROS = ("territory", "json", "local_date", "energy")

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pytest
 from fixtures.territory_oracle import Oracle, Row
 
-from flows.steps import DBT_PROJECT, dbt_environment
-from ingestion.brick import read_bricks
+from flows.dbt_process import DBT_PROJECT, dbt_environment
+from ingestion.census import read_bricks
 from ingestion.lake import Lake, quoted
 from ingestion.sandbox.files import CommunesTree
 from ingestion.sandbox.server import write_key

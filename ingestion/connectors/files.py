@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Literal, cast
 from pydantic import Field, ValidationInfo, field_validator
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, Strict, UnreadableFile, Variable
-from ingestion.connectors.stores import Entry, HttpStore, Store, Taken, matches, open_store, walk
+from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, matches, open_store, walk
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
 from ingestion.formats.spool import UNDECODED, Spool
@@ -117,7 +117,7 @@ def read(request: Request) -> Reading:
     """
     reading = Reading(request, dict(request.position))
     intake = _Intake(reading, open_store(reading))
-    found: Iterable[Entry] = walk(intake.store, request.table_options.path, _floor(request, request.position), request.failed)
+    found: Iterable[StoreEntry] = walk(intake.store, request.table_options.path, _floor(request, request.position), request.failed)
     if request.whole:
         found = list(found)
     intake.take_in(found, request.known)
@@ -146,10 +146,10 @@ class _Intake:
         self.missing: set[str] = set()
         self.is_empty, self.unreadable_count = True, 0
 
-    def take_in(self, found: Iterable[Entry], known: dict[str, str]) -> None:
+    def take_in(self, found: Iterable[StoreEntry], known: dict[str, str]) -> None:
         """Take what has changed of the files found, 8 at a time and at most 64 ahead; raises SourceError."""
         pool = ThreadPoolExecutor(THREADS)
-        pending: deque[tuple[Entry, Future[Taken | None]]] = deque()
+        pending: deque[tuple[StoreEntry, Future[Taken | None]]] = deque()
         try:
             for file in found:
                 pending.append((file, pool.submit(self._take, file, known.get(file.name))))
@@ -180,7 +180,7 @@ class _Intake:
         files = sorted(self.files) if self.request.whole else self.files
         self.reading.parts = self.documents.parts() if self.documents else parts(self.options.format, files, self.reading, self.spool)
 
-    def _take(self, file: Entry, signature: str | None) -> Taken | None:
+    def _take(self, file: StoreEntry, signature: str | None) -> Taken | None:
         """Read a file; None when it was read before and has not changed."""
         # Frames are written once: those of a dated folder whose listing tells no signature are not even asked for again.
         is_frame = self.documents and file.days and not file.signature
@@ -192,7 +192,7 @@ class _Intake:
             return replace(taken, signature=DOUBTFUL + taken.signature)
         return taken
 
-    def _book(self, file: Entry, reading: Future[Taken | None]) -> None:
+    def _book(self, file: StoreEntry, reading: Future[Taken | None]) -> None:
         """Note what was taken of a file; raises SourceError for what makes the whole reading worthless."""
         taken = None
         try:
@@ -226,7 +226,7 @@ class _Intake:
             if fault:
                 self.reading.refused_files.append((file.name, fault))
 
-    def _unpack(self, file: Entry, stream: BinaryIO) -> tuple[list[Any], str | None]:
+    def _unpack(self, file: StoreEntry, stream: BinaryIO) -> tuple[list[Any], str | None]:
         """Give what a file holds (documents with their names, or names of files in the spool), and what is wrong with it."""
         items: list[Any] = []
         faults: list[str] = []

@@ -29,7 +29,7 @@ WILD = re.compile(r"(\*|%[Ymd])")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoreEntry:
     """A file or folder in a listing; no signature where a listing does not tell.
 
     Of a file that a pattern means, `name` is from the endpoint, `days` are the first and last day that its date in the
@@ -74,19 +74,19 @@ class Store(ABC):
         """Give the name that the place itself gives to a file or folder."""
         return self._own.get(name, name)
 
-    def _shown(self, folder: str, own_folder: str, own: str) -> str:
-        """Give the name of what a folder holds as it is shown, and remember its own."""
+    def _note_name(self, folder: str, own_folder: str, own: str) -> str:
+        """Note the own name of what a folder holds; give the one under which it is shown."""
         name = own.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         if (folder, name) != (own_folder, own):
             self._own[f"{folder}/{name}".lstrip("/")] = f"{own_folder}/{own}".lstrip("/")
         return name
 
     @abstractmethod
-    def list(self, folder: str) -> Sequence[Entry]:
+    def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder ('' is the endpoint); raises MissingFile or SourceError."""
 
     @abstractmethod
-    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
+    def read(self, file: StoreEntry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
         """Give what `take` makes of a file's bytes, or None when its signature still is `known`.
 
         `take` may be called again after a cut. Raises MissingFile, UnreadableFile or SourceError.
@@ -106,7 +106,7 @@ class FolderStore(Store):
         if marker.is_file() and (told := json.loads(marker.read_bytes())).get("synthetic"):
             reading.note_sandbox(datetime.fromisoformat(told["now"]).astimezone(UTC))
 
-    def list(self, folder: str) -> Sequence[Entry]:
+    def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder."""
         listed = []
         own = self.own_name(folder)
@@ -114,10 +114,10 @@ class FolderStore(Store):
             for entry in entries:
                 # A link to nothing, or a file that went away meanwhile.
                 with contextlib.suppress(FileNotFoundError):
-                    listed.append(replace(_on_disk(entry), name=self._shown(folder, own, entry.name)))
+                    listed.append(replace(_on_disk(entry), name=self._note_name(folder, own, entry.name)))
         return listed
 
-    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
+    def read(self, file: StoreEntry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
         """Read a file."""
         with self._told(file.name):
             found = file if file.signature else self._find(file.name)
@@ -135,7 +135,7 @@ class FolderStore(Store):
         forms = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
         return next((form for form in forms if Path(self._place, form).exists()), name)
 
-    def _find(self, name: str) -> Entry:
+    def _find(self, name: str) -> StoreEntry:
         return _on_disk(Path(self._place, self.own_name(name)))
 
     def _open(self, name: str) -> Any:
@@ -170,19 +170,19 @@ class S3Store(FolderStore):
         self._reading, self._place, self._selector = reading, f"s3://{place.strip('/')}", fs.FileSelector
         self._fs = access().of_arrow()
 
-    def list(self, folder: str) -> Sequence[Entry]:
+    def list(self, folder: str) -> Sequence[StoreEntry]:
         """List the keys and prefixes right under a prefix."""
         self._reading.spend(request_count=1)
         with self._told(folder):
             infos = self._fs.get_file_info(self._selector(self._path(folder)))
-        return [_entry(info.base_name, info.size or 0, info.mtime_ns or 0, is_folder=not info.is_file) for info in infos]
+        return [_store_entry(info.base_name, info.size or 0, info.mtime_ns or 0, is_folder=not info.is_file) for info in infos]
 
-    def _find(self, name: str) -> Entry:
+    def _find(self, name: str) -> StoreEntry:
         self._reading.spend(request_count=1)
         info = self._fs.get_file_info(self._path(name))
         if not info.is_file:
             raise FileNotFoundError
-        return _entry(name, info.size, info.mtime_ns)
+        return _store_entry(name, info.size, info.mtime_ns)
 
     def _open(self, name: str) -> Any:
         return io.BufferedReader(self._fs.open_input_stream(self._path(name)), 1 << 16)
@@ -206,7 +206,7 @@ class HttpStore(Store):
         super().__init__()
         self._client = client
 
-    def list(self, folder: str) -> Sequence[Entry]:
+    def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder by the links of its page that stand right under it."""
         own = self.own_name(folder)
         base = self._url(f"{own}/" if folder else "")
@@ -214,13 +214,13 @@ class HttpStore(Store):
         under, entries = re.compile(re.escape(_unquoted(base)) + "([^/]+)(/?)", re.DOTALL), {}
         for href in re.findall(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", page, re.IGNORECASE):
             if match := under.fullmatch(_unquoted(urljoin(base, html.unescape(href)))):
-                name = self._shown(folder, own, match[1])
-                entries[name] = Entry(name, is_folder=bool(match[2]))
+                name = self._note_name(folder, own, match[1])
+                entries[name] = StoreEntry(name, is_folder=bool(match[2]))
         if not entries and "<" not in page[:1000]:
             raise SourceError(f"{self._client.brick}: {shown(base)} gives no listing. Mend: name the files in `path`.")
         return list(entries.values())
 
-    def read(self, file: Entry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
+    def read(self, file: StoreEntry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
         """Read a file unless its ETag or its date says that it is the same; without either, its content says."""
 
         def sink(stream: Any, answered: Any) -> Taken | None:
@@ -253,13 +253,13 @@ def _unquoted(url: str) -> str:
     return unquote(urlsplit(url).path, errors="surrogateescape")
 
 
-def _on_disk(file: Path | os.DirEntry[str]) -> Entry:
+def _on_disk(file: Path | os.DirEntry[str]) -> StoreEntry:
     stat = file.stat()
-    return _entry(file.name, stat.st_size, stat.st_mtime_ns, is_folder=S_ISDIR(stat.st_mode))
+    return _store_entry(file.name, stat.st_size, stat.st_mtime_ns, is_folder=S_ISDIR(stat.st_mode))
 
 
-def _entry(name: str, size: int, mtime_ns: int, *, is_folder: bool = False) -> Entry:
-    return Entry(name, is_folder, f"{size} {mtime_ns}", datetime.fromtimestamp(mtime_ns / 1e9, UTC), size)
+def _store_entry(name: str, size: int, mtime_ns: int, *, is_folder: bool = False) -> StoreEntry:
+    return StoreEntry(name, is_folder, f"{size} {mtime_ns}", datetime.fromtimestamp(mtime_ns / 1e9, UTC), size)
 
 
 def open_store(reading: Reading) -> Store:
@@ -293,7 +293,7 @@ def _signature(headers: Any) -> str | None:
     return f"modified {modified} {headers.get('Content-Length', '')}" if modified else None
 
 
-def walk(store: Store, pattern: str, floor: date | None, failed: Collection[str] = ()) -> Iterator[Entry]:
+def walk(store: Store, pattern: str, floor: date | None, failed: Collection[str] = ()) -> Iterator[StoreEntry]:
     """Give the files that a pattern means, in the order of their names within each alternative, and each of them once.
 
     Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`, but for the files
@@ -316,10 +316,10 @@ def walk(store: Store, pattern: str, floor: date | None, failed: Collection[str]
 
 def _walk(
     store: Store, floor: date | None, failed: Collection[str], folder: str, path: list[str], dates: dict[str, str], *, is_named: bool
-) -> Iterator[Entry]:
+) -> Iterator[StoreEntry]:
     """Give the files of a path under a folder; `dates` is what the codes above hold, `is_named` when nothing above is wild."""
     head, *rest = path
-    entries: Sequence[Entry] = [Entry(head, is_folder=bool(rest))]
+    entries: Sequence[StoreEntry] = [StoreEntry(head, is_folder=bool(rest))]
     if is_wild := bool(WILD.search(head)):
         try:
             entries = sorted(store.list(folder), key=lambda entry: entry.name)

@@ -12,14 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from ingestion.sandbox import lora
-from ingestion.sandbox.world import (
-    FIRST_DAY,
-    IN_PLACE,
-    STATIONS,
-    World,
-    epoch_hour,
-    read_communes,
-)
+from ingestion.sandbox.clock import epoch_hour
+from ingestion.sandbox.stock import FIRST_DAY, IN_PLACE, STATIONS
+from ingestion.sandbox.world import World, read_communes
 
 _HOURLY = "NUM_POSTE;NOM_USUEL;LAT;LON;ALTI;AAAAMMJJHH;RR1;QRR1;T;QT;U;QU"
 _DAILY = "NUM_POSTE;NOM_USUEL;LAT;LON;ALTI;AAAAMMJJ;RR;QRR;TN;QTN;TX;QTX"

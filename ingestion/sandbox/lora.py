@@ -10,18 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestion.sandbox.world import (
-    FIRST_DAY,
-    FROZEN_DAYS,
-    GAP_DAYS,
-    HISTORY,
-    IN_PLACE,
-    PARIS,
-    RATES,
-    World,
-    epoch_hour,
-    local_hours,
-)
+from ingestion.sandbox.clock import PARIS, epoch_hour, local_hours
+from ingestion.sandbox.stock import FIRST_DAY, FROZEN_DAYS, GAP_DAYS, HISTORY, IN_PLACE, RATES
+from ingestion.sandbox.world import World
 
 _SLOTS = {"base": (-1,), "base_scalar": (5,), "two": (2, 19), "scalar": (2, 8, 14, 19), "temp": (-1,), "temp_scalar": (4, 16)}
 """Hours UTC, from midnight of the local day, at which a device of that kind speaks; 2 is off-peak, 8 to 19 is not."""

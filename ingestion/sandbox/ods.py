@@ -14,7 +14,8 @@ import threading
 from typing import Any
 from urllib.parse import parse_qs
 
-from ingestion.sandbox.world import IN_PLACE, World
+from ingestion.sandbox.stock import IN_PLACE
+from ingestion.sandbox.world import World
 
 _DATASETS: dict[str, tuple[str, str, dict[str, str]]] = {
     "batiments-publics": ("buildings", "Bâtiments publics (données fictives)", {

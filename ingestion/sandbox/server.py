@@ -66,8 +66,8 @@ def serve(
 def write_key(world: "World", path: Path) -> None:
     """Write what was planted: every fault with its place and time, what heats each building, each folder day's spoilt frames."""
     from ingestion.sandbox.lora import LoraTree
+    from ingestion.sandbox.stock import RATES
     from ingestion.sandbox.territory import Territory
-    from ingestion.sandbox.world import RATES
 
     key = {"synthetic": True, "seed": world.seed, "scale": world.scale, "until": world.until.isoformat()}
     key |= {"rates": RATES, "planted": world.planted, "territory": Territory(world).planted(), "signatures": world.signatures}

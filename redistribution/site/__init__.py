@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ingestion.lake import Lake
-from redistribution.publish import CLASSES
+from redistribution.mart import CLASSES
 
 
 @dataclass

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingestion.brick import PROJECT, Brick
-from redistribution.meta import listed_of
-from redistribution.publish import CLASSES
+from ingestion.brick import Brick
+from ingestion.lake import PROJECT
+from redistribution.meta import column_meta, listed_of
 
 NUMBERS = ("double", "bigint", "integer", "int", "float", "decimal", "real", "hugeint", "smallint")
 LAYERS = ("source", "seed", "staging", "intermediate", "marts")
@@ -208,14 +208,8 @@ def origin_of(brick: Brick) -> Origin:
     )  # fmt: skip
 
 
-def seen_by(access_class: str, classes: Iterable[str]) -> list[str]:
-    """Give those of some classes that who may see a class sees: it, and all that is more open."""
-    return [each for each in classes if each in CLASSES and CLASSES.index(each) <= CLASSES.index(access_class)]
-
-
 def _column(column: dict[str, Any], codes: Mapping[str, Mapping[str, Words]]) -> Column:
-    meta = {**column.get("meta", {}), **column.get("config", {}).get("meta", {})}
-    name = column["name"]
+    meta, name = column_meta(column), column["name"]
     return Column(
         name=name,
         data_type=column.get("data_type") or "string",

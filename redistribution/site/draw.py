@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from redistribution.site.figures import Chart, Period, Zone
+from redistribution.site.figures import Chart
+from redistribution.site.period import Period
+from redistribution.site.zones import Zone
 
 WIDTH, HEIGHT = 640, 330
 LETTER, BOTTOM, TOP = 13, 58, 22  # room for the letters of a phone, larger

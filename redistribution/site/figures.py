@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
+from ingestion.lake import Lake, listed, literal, load_extension, quoted
 from redistribution.site.cards import FEW_VALUES, Card, Column
-from redistribution.site.period import period_of, whole_of, with_period
+from redistribution.site.period import Period, months_from, period_of, periods_between, whole_of, with_period
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,8 +25,6 @@ MOST_PERIODS = 36
 MOST_POINTS = 300
 FILE = "{file}"  # stands for the published file in the query of a figure
 COUNT = Column("rows", "bigint", {"fr": "Lignes", "en": "Rows"}, {}, None, "measured", (), "sum", None)
-
-Period = dt.date | int
 
 
 @dataclass(frozen=True)
@@ -106,49 +101,6 @@ class Figures:
     rows: list[Row]
     series: Column | None  # whose codes pick rows
     answers: list[Answer | None]
-
-
-@dataclass(frozen=True)
-class Zone:
-    """A zone of the territory: its code, its name where it has one, and its rings, each a list of longitudes and latitudes."""
-
-    code: str
-    name: str
-    rings: tuple[tuple[tuple[float, float], ...], ...]
-
-
-@functools.cache
-def read_zones(path: str | None, digest: str, precision: float) -> tuple[Zone, ...]:
-    """Read the territory's zones (GeoJSON with a property `code`), simplified as one so that shared borders stay shared.
-
-    `digest` is that of the file: another content is read again. Raises LakeError for a file that cannot be read.
-    """
-    import duckdb
-
-    if path is None:
-        return ()
-    with duckdb.connect() as connection:
-        load_extension(connection, "spatial")
-        sql = f"""
-            with zones as (select code::varchar as code, geom from st_read({literal(path)}) where geom is not null),
-            alike as (
-                select list(code order by code) as codes, st_coveragesimplify(list(geom order by code), {precision}) as whole from zones
-            )
-            select unnest(codes), unnest(list_transform(st_dump(whole), part -> st_asgeojson(part.geom))) from alike
-        """
-        try:
-            told = connection.execute(sql).fetchall()
-        except duckdb.Error as error:
-            mend = "a GeoJSON of polygons with a property `code`"
-            raise LakeError(f"territory.yml: zones {path} (digest {digest}) cannot be read ({error}). Mend: {mend}") from error
-    found = []
-    features = json.loads(Path(path).read_text(encoding="utf-8"))["features"]
-    names = {str(each["properties"]["code"]): str(each["properties"].get("name") or "") for each in features}
-    for code, text in told:
-        shape = json.loads(text)
-        polygons = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
-        found.append(Zone(code, names.get(code, ""), tuple(tuple((p[0], p[1]) for p in ring) for polygon in polygons for ring in polygon)))
-    return tuple(found)
 
 
 class Marts:
@@ -251,9 +203,9 @@ class _Reading:
         left_open = [period for period in periods if period > end]
         if self.card.is_yearly:
             return (end, end), (end - 1, end - 1) if end - 1 in periods else None, left_open  # type: ignore[operator]
-        start = max(_months(end, -11), periods[0])
-        has_before = periods[0] <= _months(end, -23) and start == _months(end, -11)
-        return (start, end), (_months(end, -23), _months(end, -12)) if has_before else None, left_open
+        start = max(months_from(end, -11), periods[0])
+        has_before = periods[0] <= months_from(end, -23) and start == months_from(end, -11)
+        return (start, end), (months_from(end, -23), months_from(end, -12)) if has_before else None, left_open
 
     def _within(self, window: tuple[Period, Period] | None) -> str:
         if window is None:
@@ -345,7 +297,7 @@ class _Reading:
             return None
         last = max(period for period, *_ in told)
         first = min(period for period, *_ in told)
-        periods = _between(first, last, is_yearly=self.card.is_yearly)[-MOST_PERIODS:]
+        periods = periods_between(first, last, is_yearly=self.card.is_yearly)[-MOST_PERIODS:]
         values = {(period, name): value for period, name, value in told}
         names = [
             name
@@ -443,19 +395,3 @@ class _Reading:
             return None
         told: dict[str, Any] = {name: float(value) if isinstance(value, Decimal) else value for name, value in zip(names, row, strict=True)}
         return Answer(told.get("value", told[names[0]]), told.get("before"), told.get("unit"))
-
-
-def _months(month: Period, count: int) -> dt.date:
-    assert isinstance(month, dt.date)
-    index = month.year * 12 + month.month - 1 + count
-    return dt.date(index // 12, index % 12 + 1, 1)
-
-
-def _between(first: Period, last: Period, *, is_yearly: bool) -> list[Period]:
-    """Give every period from one to another, those without any row included."""
-    if is_yearly:
-        return list(range(int(first), int(last) + 1))  # type: ignore[arg-type]
-    found: list[Period] = [first]
-    while found[-1] < last:  # type: ignore[operator]
-        found.append(_months(found[-1], 1))
-    return found

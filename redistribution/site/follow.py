@@ -5,35 +5,35 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import functools
-import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ingestion.brick import Brick, Territory
-from ingestion.journal import Entry, Journal
+from ingestion.brick import Brick
+from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, Stored
-from ingestion.verify import Fault
-from redistribution.publish import CLASSES, WHOLE, still_withheld
-from redistribution.site import Site, receipt, standing_sites
-from redistribution.site.cards import Card, origin_of, read_cards, seen_by
+from ingestion.territory import Territory
+from redistribution.mart import CLASSES, WHOLE, seen_by
+from redistribution.publications import standing
+from redistribution.site import Site, receipt
+from redistribution.site.cards import Card, origin_of, read_cards
 from redistribution.site.figures import Figures, Marts
 from redistribution.site.linked import Download, Place, Standing
+from redistribution.site.mark import MARK, read_mark, sha_of
 from redistribution.site.pages import Pages
 from redistribution.site.words import Language
+from redistribution.withheld import still_withheld, withheld_since
 
 log = logging.getLogger("orchestra")
 
-MARK = ".seq"
 MOST_CSV_ROWS = 200_000
 WAIT = 600  # seconds that a run waits for another that writes the same site
 
 
-def follow(
+def follow_site(
     lake: Lake,
     journal: Journal,
     access_class: str,
@@ -55,31 +55,6 @@ def follow(
         return _Following(lake, journal, access_class, manifest, bricks, territory, tell).follow(is_thorough=is_thorough)
 
 
-@dataclass
-class _Mark:
-    """What a site has reached: its place in the history, what it was made with, and of each file what it was made of, and its digest."""
-
-    seq: int = 0
-    digest: str = ""
-    made_with: str = ""
-    files: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-
-def _read_mark(lake: Lake, journal: Journal, folder: str) -> _Mark:
-    """Read the mark of a site; an empty one, and said, for a site of another history."""
-    try:
-        told = json.loads(lake.read(f"{folder}/{MARK}") or b"{}")
-        mark = _Mark(told["seq"], told["digest"], told["made_with"], {name: (of, sha) for name, (of, sha) in told["files"].items()})
-    except (ValueError, TypeError, KeyError):
-        return _Mark()
-    if journal.follows(mark.seq, mark.digest):
-        return mark
-    log.warning(
-        "%s follows another history than the journal of %s, which is at %s: it is made again from zero", folder, lake.root, journal.seq
-    )
-    return _Mark()
-
-
 class _Following:
     """One catching up of one site."""
 
@@ -96,13 +71,13 @@ class _Following:
         self.tell = tell
         self.lake, self.journal, self.access_class, self.manifest, self.bricks = lake, journal, access_class, manifest, bricks
         self.folder = f"site/{access_class}"
-        zones = Path(territory.zones) if territory.zones else self._synthetic_zones() if journal.is_synthetic else None
-        of_zones = _sha(zones.read_bytes()) if zones and zones.exists() else ""
+        zones = Path(territory.zones) if territory.zones else self._draw_zones() if journal.is_synthetic else None
+        of_zones = sha_of(zones.read_bytes()) if zones and zones.exists() else ""
         place_of_zones = str(zones) if zones else None
         are_made_up = bool(of_zones) and not territory.zones
         own = (territory.languages, territory.use_cases)
         self.place = Place(territory.name, access_class, *own, journal.is_synthetic, place_of_zones, of_zones, are_made_up)
-        self.mark = _read_mark(lake, journal, self.folder)
+        self.mark = read_mark(lake, journal, self.folder)
         self.site = Site(access_class, lake.path(self.folder, "index.html"))
         self.new: dict[str, tuple[str, str]] = {}
         self.known: dict[str, tuple[str, str]] = {}
@@ -137,8 +112,8 @@ class _Following:
         self.lake.replace(f"{self.folder}/{MARK}", json.dumps(told).encode())
         return self.site
 
-    def _synthetic_zones(self) -> Path:
-        """Give the zones that the sandbox draws, for a synthetic lake whose territory names none."""
+    def _draw_zones(self) -> Path:
+        """Draw the zones of a synthetic lake whose territory names none; give their file."""
         from ingestion.sandbox.zones import zones
 
         path = self.lake.state_path("zones.geojson")
@@ -157,15 +132,14 @@ class _Following:
         if not is_thorough:
             return set(gone)
         pages = {name: sha for name, (_, sha) in self.mark.files.items() if sha and name not in gone}
-        return gone | {name for name, sha in pages.items() if _sha(self.lake.read(f"{self.folder}/{name}") or b"") != sha}
+        return gone | {name for name, sha in pages.items() if sha_of(self.lake.read(f"{self.folder}/{name}") or b"") != sha}
 
     def _shown(self, cards: Mapping[str, Card]) -> dict[str, Standing]:
         """Give the published marts that the class sees, by name: those whose files stand, and that are no more closed today."""
         held, withheld = set(self.lake.listing("marts")), still_withheld(self.journal)
-        since = {name: entry["at"] for entry in self.journal.of("publication") for name in entry["withheld"]}
-        visible = seen_by(self.access_class, CLASSES)
+        since, visible = withheld_since(self.journal), seen_by(self.access_class)
         found = {}
-        for name, (entry, record) in standing_publications(self.journal).items():
+        for name, (entry, record) in standing(self.journal.of("publication")).items():
             card = cards.get(name)
             if not card or record["class"] not in visible or card.access_class not in visible or not set(record["files"].values()) <= held:
                 continue
@@ -264,15 +238,14 @@ class _Following:
         figures: Callable[[str], Figures],
     ) -> None:
         """Write the home, the census and the loads."""
-        visible = seen_by(self.access_class, CLASSES)
-        since = {name: entry["at"] for entry in self.journal.of("publication") for name in entry["withheld"]}
+        since, visible = withheld_since(self.journal), seen_by(self.access_class)
         withheld = [
             (name, since[name], _reasons(record))
             for name, record in sorted(still_withheld(self.journal).items())
             if record["class"] in visible and (name not in cards or cards[name].access_class in visible)
         ]
         not_here = [card for card in cards.values() if card.access_class not in visible]
-        told = {name for name, *_ in withheld} | standing_publications(self.journal).keys()
+        told = {name for name, *_ in withheld} | standing(self.journal.of("publication")).keys()
         awaited = [card for name, card in cards.items() if card.access_class in visible and name not in told]
         loads = list(self.journal.loads().values())
         last = {name: max((load["read_at"] for load in self.journal.accepted(name)), default=None) for name in self.bricks}
@@ -303,7 +276,7 @@ class _Following:
         self.tell(name)
         content = render()
         self.lake.replace(f"{self.folder}/{name}", content)
-        self.new[name] = (made_of, _sha(content))
+        self.new[name] = (made_of, sha_of(content))
         self.site.written.append(name)
 
     def _receipt(self, each: Standing) -> str | None:
@@ -324,7 +297,7 @@ class _Following:
                 return None
             content = json.dumps(told, ensure_ascii=False).encode()
             self.lake.replace(f"{self.folder}/{href}", content)
-            known = (made_of, _sha(content))
+            known = (made_of, sha_of(content))
             self.site.written.append(href)
         self.new[href] = known
         return href
@@ -363,48 +336,18 @@ def _read_by(card: Card, shown: Mapping[str, Standing]) -> list[Any]:
     return [each.record["files"] for name, each in shown.items() if re.search(rf"\b{name}\b", asked)]
 
 
-def standing_publications(journal: Journal) -> dict[str, tuple[Entry, dict[str, Any]]]:
-    """Give, by mart, the last publication that holds it and what it says of it; those withdrawn left out."""
-    last: dict[str, tuple[Entry, dict[str, Any]]] = {}
-    for entry in journal.of("publication"):
-        last |= {name: (entry, record) for name, record in entry["marts"].items()}
-        for name, record in entry["withdrawn"].items():
-            if name in last and last[name][1]["class"] == record["class"]:
-                del last[name]
-    return last
-
-
 def mart_of(name: str) -> str:
     """Name the mart that a file of a site is of; index, bricks or runs for the pages of the site itself."""
     parts = name.split("/")
     return parts[1].partition(".")[0] if len(parts) > 1 else name.partition(".")[0]
 
 
-def faults(lake: Lake, journal: Journal) -> Iterator[Fault]:
-    """Give what is wrong with the sites: files that are gone, pages that are not what was written; what lags behind is no fault."""
-    for access_class in standing_sites(lake):
-        folder = f"site/{access_class}"
-        mark, existing = _read_mark(lake, journal, folder), lake.names(folder)
-        mend = f"orchestra site --class {access_class}"
-        if not mark.files:
-            yield Fault(f"{folder} is not whole, or follows another history", mend)
-        for name, (_, sha) in mark.files.items():
-            if f"{folder}/{name}" not in existing:
-                yield Fault(f"{folder}/{name} is gone", mend)
-            elif sha and _sha(lake.read(f"{folder}/{name}") or b"") != sha:
-                yield Fault(f"{folder}/{name} is not the page that was written", mend)
-
-
 @functools.cache
 def code_digest() -> str:
     """Sum up the code of the site, its words and its templates: another one makes every page again."""
     files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".yml", ".html", ".css", ".js"))
-    return _summed([[path.name, _sha(path.read_bytes())] for path in files])
-
-
-def _sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:32]
+    return _summed([[path.name, sha_of(path.read_bytes())] for path in files])
 
 
 def _summed(told: Any) -> str:
-    return _sha(json.dumps(told, sort_keys=True, default=str).encode())
+    return sha_of(json.dumps(told, sort_keys=True, default=str).encode())

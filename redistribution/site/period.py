@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 
 from ingestion.lake import quoted
 from redistribution.site.cards import Card
 
-WHOLE = 0.9  # mean completeness from which a month is complete, and a figure told as such
-WHOLE_YEAR = 0.98  # a year that lacks one of its twelve months is at 0.92
-MARK = "{period}"  # stands for the SELECT in the query of a question, after the column that dates a row
+Period = dt.date | int  # the first day of a month, or a year
+
+COMPLETE_MONTH = 0.9  # mean completeness from which a month is complete, and a figure told as such
+COMPLETE_YEAR = 0.98  # a year that lacks one of its twelve months is at 0.92
+PLACEHOLDER = "{period}"  # stands for the SELECT in the query of a question, after the column that dates a row
 USED = re.compile(r"([\w.]+)\s+(?:not\s+)?in\s*\{period\}|\{period\}", re.IGNORECASE)
 
 
 def whole_of(card: Card) -> float:
     """Give the completeness from which a period of a mart is complete."""
-    return WHOLE_YEAR if card.is_yearly else WHOLE
+    return COMPLETE_YEAR if card.is_yearly else COMPLETE_MONTH
 
 
 def period_of(card: Card, held: set[str] | None = None, *, or_best: bool = False) -> str:
@@ -45,13 +48,13 @@ def period_of(card: Card, held: set[str] | None = None, *, or_best: bool = False
 
 def with_period(sql: str, card: Card) -> str:
     """Write the query of a question with the period of its mart, where it says `{period}`: of a mart by day, the days of those months."""
-    if MARK not in sql:
+    if PLACEHOLDER not in sql:
         return sql
     period = period_of(card)
     if card.time and not _is_of_periods(card):
         time = _plain(card.time.name)
         period = f"select {time} from {_plain(card.name)} where {_month_of(time)} in ({period})"
-    return sql.replace(MARK, f"({period})")
+    return sql.replace(PLACEHOLDER, f"({period})")
 
 
 def misuses(sql: str, card: Card) -> Iterator[tuple[str, str]]:
@@ -61,6 +64,23 @@ def misuses(sql: str, card: Card) -> Iterator[tuple[str, str]]:
             yield "says {period}, and no column of the mart dates a row", "take it away, or name that column: `display: {time: ...}`"
         elif (used[1] or "").rpartition(".")[2].lower() != card.time.name.lower():
             yield f"compares {used[1] or 'an expression'} with {{period}}", f"where {card.time.name} in {{period}}"
+
+
+def periods_between(first: Period, last: Period, *, is_yearly: bool) -> list[Period]:
+    """Give every period from one to another, those without any row included."""
+    if is_yearly:
+        return list(range(int(first), int(last) + 1))  # type: ignore[arg-type]
+    found: list[Period] = [first]
+    while found[-1] < last:  # type: ignore[operator]
+        found.append(months_from(found[-1], 1))
+    return found
+
+
+def months_from(month: Period, count: int) -> dt.date:
+    """Give the first day of the month that comes `count` months after another, before it when negative."""
+    assert isinstance(month, dt.date)
+    index = month.year * 12 + month.month - 1 + count
+    return dt.date(index // 12, index % 12 + 1, 1)
 
 
 def _is_of_periods(card: Card) -> bool:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import PROJECT, Brick
+from ingestion.brick import Brick
 from ingestion.journal import Journal
-from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
+from ingestion.lake import PROJECT, Lake, LakeError, listed, literal, load_extension, quoted
 from ingestion.warehouse import source_sql
+from redistribution.mart import CLASSES
 
 if TYPE_CHECKING:
     pass
@@ -140,8 +141,6 @@ class Prover:
 
     def __init__(self, lake: Lake, mart: str, tell: Callable[[str], None] = lambda step: None) -> None:
         """Read the receipt of the most open site that has one; raises LakeError when none has."""
-        from redistribution.publish import CLASSES
-
         self.lake, self.mart, self.tell = lake, mart, tell
         places = [f"site/{access_class}/receipts/{mart}.json" for access_class in CLASSES]
         contents = {place: content for place in places if (content := lake.read(place)) is not None}

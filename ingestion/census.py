@@ -1,0 +1,108 @@
+"""The census of bricks: a YAML that is not what the contract asks is refused, and no secret stands in one."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ingestion.brick import Brick
+from ingestion.declaration import BrickError, read_yaml
+
+BRICKS = Path(__file__).resolve().parent / "bricks"
+_SECRET = re.compile(
+    r"://[^/\s@]+@|[?&](?:api_?key|token|password|secret)=|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.|"
+    r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abp]-|sk-)[\w-]{10,}|\b(?:Bearer|Basic|Apikey) +[\w.~+/-]{12,}",
+    re.IGNORECASE,
+)
+
+
+def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
+    """Read every brick of `folder` (ORCHESTRA_BRICKS, else the project's) by name.
+
+    Raises BrickError with one line per fault of any file: file, line, field, what is accepted.
+    """
+    folder = folder or Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS))
+    if not folder.is_dir():
+        raise BrickError(f"{folder} is no folder of bricks. Mend: set ORCHESTRA_BRICKS to one, or leave it out for the project's own.")
+    bricks: dict[str, Brick] = {}
+    claims: dict[str, str] = {}
+    faults: list[str] = []
+    for path in sorted(folder.glob("*.y*ml")):
+        try:
+            brick = bricks[path.stem] = read_brick(path)
+        except BrickError as error:
+            faults.append(str(error))
+            continue
+        for dataset in brick.meta.authoritative_for:
+            here = f"{path.name}:{_line_of(path, dataset)}"
+            if (other := claims.setdefault(dataset, here)) != here:
+                told = f"{here}: `authoritative_for: {dataset}` is already claimed by {other}"
+                faults.append(f"{told}. Mend: keep it in the one brick that decides.")
+    if faults:
+        raise BrickError("\n".join(faults))
+    return bricks
+
+
+def read_brick(path: Path) -> Brick:
+    """Read one brick; raises BrickError naming file, line, field and what is accepted."""
+    text, root, document = read_yaml(path)
+    sources = document.get("sources") if isinstance(document, dict) else None
+    if not isinstance(sources, list) or len(sources) != 1:
+        raise BrickError(f"{path.name}: must hold exactly one entry under `sources:`")
+    faults = [
+        f"{path.name}:{text.count(chr(10), 0, match.start()) + 1}: looks like a secret. "
+        "Mend: keep it in an environment variable and name that variable here."
+        for match in _SECRET.finditer(text)
+    ]
+    extra = sorted(str(name) for name in document if name not in ("version", "sources"))
+    faults += [f"{path.name}: `{name}` is no field of a brick file (version, sources)" for name in extra]
+    try:
+        brick = Brick.model_validate(sources[0])
+    except ValidationError as error:
+        found = error.errors()
+        # A list whose only item is faulty is not also told as empty.
+        inner = {f["loc"][:depth] for f in found for depth in range(len(f["loc"]))}
+        faults += [_fault(path, root, f) for f in found if f["type"] != "too_short" or f["loc"] not in inner]
+    else:
+        if brick.name != path.stem:
+            faults.append(f"{path.name}: `name: {brick.name}` must be the file's own name, {path.stem}")
+    if faults:
+        raise BrickError("\n".join(dict.fromkeys(faults)))
+    return brick
+
+
+def _fault(path: Path, node: Any, fault: Any) -> str:
+    """Say one fault of pydantic in terms of the file: line, field, accepted values."""
+    model: type[BaseModel] = Brick
+    names: list[str] = []
+    for step in ("sources", 0, *fault["loc"], *fault.get("ctx", {}).get("field", ())):
+        if isinstance(node, yaml.MappingNode):
+            children = {key.value: value for key, value in node.value}
+        else:
+            children = dict(enumerate(node.value)) if isinstance(node, yaml.SequenceNode) else {}
+        if step in children:
+            node = children[step]
+        elif fault["type"] != "missing":
+            break
+        names.append(str(step))
+        field = model.model_fields.get(str(step))
+        # The model of a field, of the items of a tuple, or of what may be None.
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = f"unknown field (accepted: {', '.join(model.model_fields)})"
+    value = f", not {fault['input']!r}" if fault["type"] == "literal_error" else ""
+    return f"{path.name}:{node.start_mark.line + 1}: {'.'.join(names[2:]) or 'brick'}: {message}{value}"
+
+
+def _line_of(path: Path, dataset: str) -> int:
+    """Give the line of a brick where it claims a dataset."""
+    text = path.read_text(encoding="utf-8")
+    found = re.search(rf"authoritative_for\b.*?\b{re.escape(dataset)}\b", text, re.DOTALL)
+    return text.count("\n", 0, found.end() if found else 0) + 1
