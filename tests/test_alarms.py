@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from fixtures.replica import MART, Replica, compile_models
+from fixtures.replica import MART, Replica
 from test_energy_signature import cold_of
 
 from ingestion.sandbox.files import AnswersTree
 from ingestion.sandbox.world import World, epoch_hour
+from tests.fixtures.compiled import Compiled
 
 SEEDS = range(10)
 KINDS = {"night_leak": "night_base_load", "drift": "drift", "gap": "missing_meter", "frozen_index": "frozen_index",
@@ -34,8 +35,8 @@ class Seen(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return compile_models(tmp_path_factory.mktemp("compiled"))
+def models(compiled: Compiled) -> dict[str, str]:
+    return compiled.models
 
 
 def alarms_of(replica: Replica) -> Alarms:

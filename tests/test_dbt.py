@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 from conftest import House
-from test_partitioned import Town, town  # noqa: F401
 
 from ingestion.brick import PROJECT, read_territory
 from ingestion.journal import Journal
 from ingestion.lake import Lake
+from tests.fixtures.town import Town
 
 
 def dbt(folder: Path, state: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -107,10 +107,7 @@ def test_what_keeps_dbt_from_a_lake_is_told_in_words(house: House, monkeypatch: 
             Plugin("dbt_plugin", {"by_hand": True}, creds).update_connection_config(creds, {})
 
 
-def test_a_value_of_the_territory_that_changes_has_what_reads_it_computed_again(
-    town: Town,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_value_of_the_territory_that_changes_has_what_reads_it_computed_again(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     town.edit("child", "select id, place", "select id, place, {{ reference_year() }} as reference_year")
     town.build()
     assert {year for (year,) in town.rows("child", "reference_year")} == {read_territory().reference_year}

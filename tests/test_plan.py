@@ -30,13 +30,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from flows import steps
-from ingestion.brick import PROJECT, read_bricks
+from ingestion.brick import read_bricks
 from ingestion.journal import Journal
 from ingestion.landing import land_brick
 from ingestion.plan import Plan, Whole, following, plan
 from ingestion.steward import accept_load, drop_load
 from ingestion.warehouse import catch_up
 from tests.check_dbt import FORBIDDEN, partition_faults
+from tests.fixtures.town import project_without_models
 
 IDS, PLACES = ("A", "B", "C"), ("x", "y", "9", "")
 DAYS = ("2024-01-05", "2024-01-20", "2024-12-01", "2025-01-03")
@@ -200,14 +201,7 @@ class World:
     is_warm = False
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.house, self.patch, self.project = House(folder, patch), patch, folder / "dbt_project"
-        shutil.copytree(PROJECT / "dbt_project", self.project, ignore=shutil.ignore_patterns("models", "seeds", "tests"))
-        told = (PROJECT / "dbt_project.yml").read_text(encoding="utf-8").replace("ingestion/bricks", "bricks")
-        (folder / "dbt_project.yml").write_text(told, encoding="utf-8")
-        for room in ("models/staging", "seeds"):
-            (self.project / room).mkdir(parents=True)
-        patch.setattr(steps, "DBT_PROJECT", self.project)
-        patch.setenv("ORCHESTRA_BRICKS", str(folder / "bricks"))
+        self.house, self.project = House(folder, patch), project_without_models(folder, patch)
         self.models: dict[str, Model] = {}
         self.gone: dict[str, Model] = {}
         self.landed = 0
