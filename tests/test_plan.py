@@ -7,20 +7,16 @@ it already; what it should have made is made by DuckDB alone, in memory, model a
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import itertools
 import json
 import os
 import re
 import shutil
-import sys
 import tempfile
-import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import dbt.adapters.duckdb
 import dbt.cli.main
 import duckdb
 import pytest
@@ -38,6 +34,7 @@ from ingestion.plan import Plan, Whole, following, plan
 from ingestion.steward import accept_load, drop_load
 from ingestion.warehouse import catch_up
 from tests.check_dbt import FORBIDDEN, partition_faults
+from tests.fixtures.forked import forked
 from tests.fixtures.town import project_without_models
 
 IDS, PLACES = ("A", "B", "C"), ("x", "y", "9", "")
@@ -277,22 +274,14 @@ class World:
         self.write()
         results, output = (self.house.lake.state_path(name) for name in ("results.json", "dbt.out"))
         results.unlink(missing_ok=True)
-        child = os.fork()
-        if child == 0:
-            status = 2
-            with contextlib.suppress(BaseException), output.open("w") as sys.stdout:
-                sys.stderr = sys.stdout
-                faulthandler.dump_traceback_later(120, exit=True, file=sys.stdout)
-                try:
-                    # dbt's manifest is read by nobody here.
-                    ran = self.dbt("--no-write-json", "build", *(["--select", *select] if select else []))
-                    results.write_text(json.dumps([(each.node.unique_id, str(each.status), each.message) for each in ran]))
-                    status = 0
-                except BaseException:
-                    traceback.print_exc()
-                sys.stdout.flush()
-            os._exit(status)
-        _, status = os.waitpid(child, 0)
+
+        def run() -> int:
+            # dbt's manifest is read by nobody here.
+            ran = self.dbt("--no-write-json", "build", *(["--select", *select] if select else []))
+            results.write_text(json.dumps([(each.node.unique_id, str(each.status), each.message) for each in ran]))
+            return 0
+
+        status = forked(run, output, 120)
         assert status == 0 and results.exists(), output.read_text(encoding="utf-8")[:6000]
         nodes = json.loads(results.read_text(encoding="utf-8"))
         self.messages = {name: message for name, status, message in nodes if status != "success"}
