@@ -26,7 +26,7 @@ dbt: venv ## dbt by hand, over ORCHESTRA_LAKE or else the demo's: make dbt ARGS=
 	@ORCHESTRA_LAKE=$${ORCHESTRA_LAKE:-$(DEMO)} $(BIN)/dbt $(or $(ARGS),--help)
 
 test: venv ## the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak and not conformance" tests
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not soak and not conformance" tests
 
 soak: venv ## kills at seeded instants, hundred clean days, random models: long
 	$(BIN)/python -m pytest -m soak -s tests

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.server
+import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
 import pytest
@@ -21,8 +24,14 @@ from ingestion.territory import read_territory
 from tests.fixtures import seaweed
 from tests.fixtures.losing import Losing
 
+if TYPE_CHECKING:
+    from tests.fixtures.compiled import Compiled
+    from tests.fixtures.town import Town
+
 Document = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
+LONGEST = ("test_demo", "test_incremental", "test_plan", "test_killed_runs", "test_alarms", "test_energy_oracle")
+"""Files by how long they take, of those that take more than half a minute."""
 
 
 def column(name: str, data_type: str = "string", **meta: Any) -> Document:
@@ -176,6 +185,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the longest files begin first: a worker that took one last would end alone."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the figures that tests record under `shown`, which would be captured if they were printed."""
     for reports in terminalreporter.stats.values():
@@ -197,6 +211,52 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     """Give a lake, bricks and sources of the test's own."""
     monkeypatch.delenv("ORCHESTRA_ENDPOINT", raising=False)
     return House(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def shop(house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[House, Brick]:
+    """Give a house that the command line finds, and its brick of one table of CSV files."""
+    monkeypatch.setenv("ORCHESTRA_LAKE", house.lake.root)
+    monkeypatch.delenv("ORCHESTRA_STATE", raising=False)
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
+    items = table("items", [column("id"), column("n", "bigint")], ["id"], {"format": "csv", "path": "items*.csv", "separator": ","})
+    return house, house.brick("shop", [items])
+
+
+@pytest.fixture
+def town(house: House, monkeypatch: pytest.MonkeyPatch) -> Town:
+    """Give a small dbt project with the real macros, whose first rows are landed and built."""
+    from tests.fixtures.town import Town
+
+    return Town(house, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Give a folder of the whole session by its name: the first worker that asks makes it, the others wait and read."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        folder, made = root / name, root / f"{name}.made"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what a worker that failed has left
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def compiled(shared: Callable[[str, Callable[[Path], None]], Path]) -> Compiled:
+    """Give the SELECT of each model as dbt compiles it, and dbt's manifest: compiled once a session."""
+    from tests.fixtures.compiled import compile_models, read_compiled
+
+    return read_compiled(shared("compiled", compile_models))
 
 
 @pytest.fixture

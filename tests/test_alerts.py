@@ -10,15 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import House, column, table
+from conftest import House
 
 from flows import alerts, cli
 from ingestion.brick import Brick
 from ingestion.lake import LakeError
 from ingestion.steward import refused_rows
-
-CSV = {"format": "csv", "path": "items*.csv", "separator": ","}
-ITEMS = table("items", [column("id"), column("n", "bigint")], ["id"], CSV)
 
 
 class Hook(http.server.ThreadingHTTPServer):
@@ -78,14 +75,6 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
     yield served
     served.shutdown()
     served.server_close()
-
-
-@pytest.fixture
-def shop(house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[House, Brick]:
-    monkeypatch.setenv("ORCHESTRA_LAKE", house.lake.root)
-    monkeypatch.delenv("ORCHESTRA_STATE", raising=False)
-    monkeypatch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
-    return house, house.brick("shop", [ITEMS])
 
 
 def refuse(*_: Any) -> list[str]:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 from conftest import House
-from test_partitioned import Town, town  # noqa: F401
 
 from ingestion.journal import Journal
 from ingestion.lake import PROJECT, Lake
 from ingestion.territory import read_territory
+from tests.fixtures.town import Town
 
 
 def dbt(folder: Path, state: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -35,25 +35,31 @@ def other_territory(folder: Path, **changes: Any) -> str:
     return str(folder / "territory.yml")
 
 
-def test_values_of_the_territory_reach_dbt_from_both_folders_and_the_lake_is_named_from_there(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def aside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder for dbt's own files: the first command parses the project, the others what has changed of it."""
+    return tmp_path_factory.mktemp("dbt")
+
+
+def test_without_a_lake_parsing_works_and_building_says_what_is_missing_in_a_line(tmp_path: Path, aside: Path) -> None:
+    assert dbt(PROJECT, aside, "parse").returncode == 0
+    done = dbt(PROJECT, aside, "build", "--select", "load_windows", ORCHESTRA_LAKE=str(tmp_path / "nowhere"))
+    assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
+    assert f"{tmp_path / 'nowhere'} holds no lake. Mend: set ORCHESTRA_LAKE to one" in done.stdout
+
+
+def test_values_of_the_territory_reach_dbt_from_both_folders_and_the_lake_is_named_from_there(tmp_path: Path, aside: Path) -> None:
     Journal(Lake(str(tmp_path / "lake"))).found("Elsewhere", is_synthetic=True)
     place = {"ORCHESTRA_TERRITORY": other_territory(tmp_path, name="Elsewhere", time_zone="Indian/Reunion", reference_year=2019)}
     asked = "select '{{ time_zone() }}' as zone, {{ reference_year() }} as year, {{ epci_code() }} as epci"
     for folder in (PROJECT, PROJECT / "dbt_project"):
         place["ORCHESTRA_LAKE"] = os.path.relpath(tmp_path / "lake", folder)
-        done = dbt(folder, tmp_path, "--quiet", "show", "--output", "json", "--inline", asked, **place)
+        done = dbt(folder, aside, "--quiet", "show", "--output", "json", "--inline", asked, **place)
         assert done.returncode == 0, done.stdout + done.stderr
         told = json.loads(done.stdout[done.stdout.index("{") :])["show"]
         assert told == [{"zone": "Indian/Reunion", "year": 2019, "epci": read_territory().epci_code}]
     assert (tmp_path / "lake/state/dev.duckdb").exists()
     assert not (PROJECT / "dev.duckdb").exists() and not (PROJECT / "dbt_project/dev.duckdb").exists()
-
-
-def test_without_a_lake_parsing_works_and_building_says_what_is_missing_in_a_line(tmp_path: Path) -> None:
-    assert dbt(PROJECT, tmp_path, "parse").returncode == 0
-    done = dbt(PROJECT, tmp_path, "build", "--select", "load_windows", ORCHESTRA_LAKE=str(tmp_path / "nowhere"))
-    assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
-    assert f"{tmp_path / 'nowhere'} holds no lake. Mend: set ORCHESTRA_LAKE to one" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -107,10 +113,7 @@ def test_what_keeps_dbt_from_a_lake_is_told_in_words(house: House, monkeypatch: 
             Plugin("dbt_plugin", {"by_hand": True}, creds).update_connection_config(creds, {})
 
 
-def test_a_value_of_the_territory_that_changes_has_what_reads_it_computed_again(
-    town: Town,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_value_of_the_territory_that_changes_has_what_reads_it_computed_again(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     town.edit("child", "select id, place", "select id, place, {{ reference_year() }} as reference_year")
     town.build()
     assert {year for (year,) in town.rows("child", "reference_year")} == {read_territory().reference_year}

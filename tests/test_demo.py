@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import os
 import random
@@ -15,7 +16,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from fixtures.replica import MART, Replica, compile_models
+from fixtures.replica import MART, Replica
 
 from flows.cadence import lateness
 from flows.dbt_process import run_dbt
@@ -27,6 +28,7 @@ from redistribution.site.cards import read_cards
 from redistribution.site.figures import Marts
 from redistribution.site.receipt import Prover
 from tests.fixtures.chromium import opened
+from tests.fixtures.compiled import Compiled
 from tests.fixtures.metrics import Metrics
 from tests.test_leave import left, of_the_page
 
@@ -88,7 +90,7 @@ def test_a_first_run_tells_all_a_second_finds_nothing_new_and_one_more_day_is_a_
     assert left == "", "something is left running"
 
 
-def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str], compiled: Compiled) -> None:
     """What tests/test_alarms.py scores on ten seeds is what a whole chain tells: held on this one, row by row."""
     folder, _ = ran
     key = json.loads((folder / "planted.json").read_text())
@@ -97,10 +99,23 @@ def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str
     told = f"select {columns} from {{}}.{MART} where day_date < date '{key['until']}' - 35 order by all"
     with duckdb.connect(str(folder / "state" / "warehouse.duckdb"), read_only=True) as connection:
         found = connection.execute(told.format("marts")).fetchall()
-    replica = Replica(World(key["scale"], dt.date.fromisoformat(key["until"]), key["seed"]), compile_models(tmp_path))
+    replica = Replica(World(key["scale"], dt.date.fromisoformat(key["until"]), key["seed"]), compiled.models)
     replica.make(MART)
     assert len(found) > 500 and {row[3] for row in found} == {"night_base_load", "drift", "missing_meter", "frozen_index", "heating_excess"}
     assert found == replica.read(told.format("warehouse.marts"))
+
+
+@functools.cache
+def published(folder: Path, mart: str) -> tuple[Path, list[str], list[str]]:
+    """Give the file of a mart, its columns and its grain; its gate has nothing to say of it."""
+    from expectations.gate import judge_mart
+
+    (file,) = (folder / "files").glob(f"*/{mart}.parquet")
+    columns = [row[0] for row in duckdb.sql(f"describe from '{file}'").fetchall()]
+    manifest = json.loads((folder / "state" / "target" / "manifest.json").read_bytes())
+    grain = manifest["nodes"][f"model.city_orchestra.{mart}"]["config"]["meta"]["grain"]
+    assert judge_mart(Lake(str(folder)), mart, [str(file)], columns, grain, None)[0] == []
+    return file, columns, grain
 
 
 @pytest.mark.parametrize("mart", ["energy_by_building_month", "public_buildings_energy_by_commune_month"])
@@ -110,15 +125,12 @@ def test_a_bill_without_factor_flags_its_row_and_withholds_nothing(
 ) -> None:
     from expectations.gate import judge_mart
 
-    folder, _ = ran
-    good = next((folder / "files").glob(f"*/{mart}.parquet"))
-    columns = [row[0] for row in duckdb.sql(f"describe from '{good}'").fetchall()]
+    good, columns, grain = published(ran[0], mart)
     bill = f"'{energy}' as energy, {is_known} as is_energy_known, null as emissions_kgco2e, false as is_factor_verified"
     bill += "" if is_known else ", null as consumption_kwh_pci, null as consumption_kwh_pci_per_m2"
     rows = f"from '{good}' union all by name (select * replace ({bill}) from '{good}' where energy = 'electricity' limit 5)"
     duckdb.sql(f"copy ({rows}) to '{tmp_path / 'more.parquet'}'")
-    key = ["building_id" if mart.startswith("energy") else "commune_code", "month_date", "energy"]
-    assert judge_mart(Lake(str(folder)), mart, [str(tmp_path / "more.parquet")], columns, key, None)[0] == []
+    assert judge_mart(Lake(str(ran[0])), mart, [str(tmp_path / "more.parquet")], columns, grain, None)[0] == []
 
 
 def test_the_site_of_a_demo_shows_in_a_browser_what_its_files_say(ran: tuple[Path, str], browser: Any) -> None:
@@ -175,10 +187,7 @@ def test_the_questions_of_the_policy_are_answered(ran: tuple[Path, str]) -> None
 
 
 def test_dbt_source_freshness_is_what_status_says_on_the_clock_of_the_lake(ran: tuple[Path, str]) -> None:
-    sources_are_fresh(Lake(str(ran[0])))
-
-
-def sources_are_fresh(lake: Lake) -> None:
+    lake = Lake(str(ran[0]))
     with lake.lock("build") as held:
         done = run_dbt(lake, ["source", "freshness"], held)
     assert done.returncode == 0, done.stdout
@@ -239,10 +248,7 @@ METRICS = {
 
 
 def test_each_metric_is_what_its_published_mart_says_and_what_its_page_shows(ran: tuple[Path, str]) -> None:
-    metrics_equal_their_marts(Lake(str(ran[0])))
-
-
-def metrics_equal_their_marts(lake: Lake) -> None:
+    lake = Lake(str(ran[0]))
     manifest, told = (json.loads((lake.state / "target" / f"{name}manifest.json").read_bytes()) for name in ("", "semantic_"))
     metrics, cards = Metrics(told), read_cards(manifest, read_bricks())
     assert metrics.by_name.keys() == METRICS.keys(), "each metric has its definition here"
@@ -303,10 +309,17 @@ def test_a_city_that_leaves_builds_the_same_marts_without_the_house(ran: tuple[P
                 assert differ == [], f"{mart}: {one} alone: {differ[:3]}"
 
 
-def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tuple[Path, str]) -> None:
+@pytest.mark.parametrize(
+    "marts",
+    [
+        pytest.param("energy_by_building_month network_energy_by_commune_sector_year", id="of two marts"),
+        pytest.param("*", id="of all marts", marks=pytest.mark.soak),
+    ],
+)
+def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tuple[Path, str], marts: str) -> None:
     folder, _ = ran
     draw, cells = random.Random(1848), 0
-    for file in sorted((folder / "site/internal/receipts").glob("*.json")):
+    for file in sorted(file for name in marts.split() for file in (folder / "site/internal/receipts").glob(f"{name}.json")):
         prover = Prover(Lake(str(folder)), file.stem)
         assert prover.faults == []
         begun = time.process_time()  # other tests run beside
@@ -354,21 +367,7 @@ def test_200_random_cells_are_made_again_equal_from_their_receipts_alone(ran: tu
 def test_a_mart_that_makes_no_sense_is_withheld(ran: tuple[Path, str], tmp_path: Path, mart: str, fault: str, told: str) -> None:
     from expectations.gate import judge_mart
 
-    folder, _ = ran
-    good = next((folder / "files").glob(f"*/{mart}.parquet"))
-    columns = [row[0] for row in duckdb.sql(f"describe from '{good}'").fetchall()]
-    keys = {
-        "energy_anomalies_by_building_day": ["building_id", "energy", "day_date", "anomaly_kind"],
-        "energy_alerts_by_event": ["building_id", "energy", "anomaly_kind", "start_date"],
-        "energy_by_building_year": ["building_id", "year", "energy"],
-        "tertiary_obligation_by_entity_year": ["efa_id", "year"],
-        "network_energy_by_commune_sector_year": ["commune_code", "sector_code", "energy", "method_version", "year"],
-        "territory_emissions_by_sector_year": ["sector_code", "year"],
-        "renewable_production_by_commune_year": ["commune_code", "technology", "year"],
-    }
-    key = keys.get(mart, [columns[0], "month_date", "energy"])
-    lake = Lake(str(folder))
-    assert judge_mart(lake, mart, [str(good)], columns, key, None)[0] == []
+    good, columns, grain = published(ran[0], mart)
     duckdb.sql(f"copy (select * replace ({fault}) from '{good}') to '{tmp_path / 'bad.parquet'}'")
-    reasons, _ = judge_mart(lake, mart, [str(tmp_path / "bad.parquet")], columns, key, None)
+    reasons, _ = judge_mart(Lake(str(ran[0])), mart, [str(tmp_path / "bad.parquet")], columns, grain, None)
     assert [reason for reason in reasons if told in reason], reasons

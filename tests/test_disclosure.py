@@ -137,120 +137,7 @@ def attacked(cells: list[Cell], rows: list[Cell], known: list[dict[str, int]], n
         assert not [key for key, group in totals.items() if is_unsafe(tuple(group))], level
 
 
-VALUES = st.lists(st.sampled_from([1, 2, 5, 100]), max_size=5)
-TOWNS = st.lists(st.lists(st.lists(VALUES, min_size=1, max_size=4), min_size=1, max_size=3), min_size=1, max_size=3)
-
-
-@settings(max_examples=50, deadline=None)
-@given(TOWNS)
-def test_no_subtraction_gives_back_what_is_hidden(town: list) -> None:
-    cells = cells_of(town)
-    rows = disclosed(cells)
-    names = {each["iris"]: f"v{each['iris']}" for each in cells}
-    attacked(cells, rows, [held for held, _ in equations(rows, names)], names)
-    blocks: dict[str, list[Cell]] = {}
-    of_iris = {each["iris"]: each for each in cells}
-    for row in rows:
-        assert (row["amount"] is None) == row["is_suppressed"] and (row["contributor_count"] is None) == row["is_suppressed"]
-        if row["disclosure_block"]:
-            blocks.setdefault(row["disclosure_block"], []).append(of_iris[row["iris"]])
-    for block in blocks.values():
-        assert len(block) >= 2 and all(each["contributor_count"] for each in block) and not is_unsafe(tuple(block))
-
-
-@settings(max_examples=50, deadline=None)
-@given(TOWNS, st.data())
-def test_nor_does_the_publication_that_follows(town: list, data: st.DataObject) -> None:
-    """Some cells change, and what did not is the same unknown in both publications."""
-    first = cells_of(town)
-    before = disclosed(first)
-    changed = {each["iris"]: data.draw(VALUES) for each in first if data.draw(st.integers(0, 3)) == 0}
-    second = [
-        cell(*(each[n] for n in LEVELS[1:]), each["iris"], changed[each["iris"]]) if each["iris"] in changed else each for each in first
-    ]
-    rows = disclosed(second, before)
-    old = {each["iris"]: f"v{each['iris']}" for each in first}
-    new = {iris: f"w{iris}" if iris in changed else name for iris, name in old.items()}
-    known = [held for held, _ in [*equations(before, old), *equations(rows, new)]]
-    known += [{old[row["iris"]]: 1} for row in before if not row["is_suppressed"]] + [
-        {new[r["iris"]]: 1} for r in rows if not r["is_suppressed"]
-    ]
-    attacked(second, rows, known, new)
-    assert all(row["is_suppressed"] or not of["is_suppressed"] or not row["contributor_count"] for row, of in zip(
-        sorted(rows, key=lambda r: r["iris"]), sorted(before, key=lambda r: r["iris"]), strict=True
-    )), "what was hidden stays hidden"  # fmt: skip
-
-
-def test_a_cell_that_appears_beside_hidden_ones_hides_their_total() -> None:
-    """Found by the attack: the sum of what was hidden before is known, so that it protects nothing new."""
-    before = disclosed(first := [cell(0, 1, 1, [1]), cell(0, 1, 2, []), cell(0, 2, 3, [1, 1])])
-    assert [row["commune_is_suppressed"] for row in before] == [False] * 3
-    rows = disclosed([*first[:1], cell(0, 1, 2, [1]), *first[2:]], before)
-    assert [row["commune_is_suppressed"] for row in rows] == [True] * 3
-
-
-@settings(max_examples=20, deadline=None)
-@given(TOWNS)
-def test_the_same_data_published_again_hides_the_same(town: list) -> None:
-    cells = cells_of(town)
-    before = disclosed(cells)
-    assert sorted(map(str, disclosed(cells, before))) == sorted(map(str, before))
-
-
-@settings(max_examples=50, deadline=None)
-@given(TOWNS, st.randoms(use_true_random=False))
-def test_nor_does_another_geography_that_cuts_no_block(town: list, random: Any) -> None:
-    """Sums by another cut of the same districts are shown where no block, nor any cell without one, lies across its border."""
-    cells = cells_of(town)
-    rows = disclosed(cells)
-    other = {each["iris"]: random.randint(1, 3) for each in cells}
-    fill("zones", list(other.items()))
-    shown = {zone for zone, is_suppressed in CONNECTION.execute(OWN.elsewhere).fetchall() if not is_suppressed}
-    names = {each["iris"]: f"v{each['iris']}" for each in cells}
-    known = [held for held, _ in equations(rows, names)]
-    known += [{names[row["iris"]]: 1 for row in rows if row["is_suppressed"] and other[row["iris"]] == zone} for zone in shown]
-    attacked(cells, rows, [held for held in known if held], names)
-
-
-def test_what_is_hidden_is_the_least_and_a_domain_without_thresholds_shows_nothing() -> None:
-    town = [[[[5, 5, 5], [5], [5, 5, 5, 5], [5, 5, 5, 5, 5]]], [[[5, 5, 5], [5, 5, 5]]]]
-    hidden = [row["iris"] for row in disclosed(cells_of(town)) if row["is_suppressed"]]
-    assert sorted(hidden) == [1, 2], "the small cell, and the smallest of its neighbours"
-    dominated = [[[[100, 1, 1], [5, 5, 5], [5, 5, 5]], [[5, 5, 5]]]]
-    assert 1 in [row["iris"] for row in disclosed(cells_of(dominated)) if row["is_suppressed"]]
-    fill("cells", [])
-    assert CONNECTION.execute(OWN.sql(domain="nobody")).fetchall() == []
-
-
-@pytest.mark.parametrize("domain", ["enterprises", "fiscal_households", "residential_energy", "traffic"])
-def test_thresholds_are_those_of_the_seed(domain: str, tmp_path: Path) -> None:
-    minimum = CONNECTION.execute("select minimum_count from thresholds where domain = ?", [domain]).fetchall()[0][0]
-    cells = [cell(1, 1, iris, [5] * count) for iris, count in enumerate([minimum - 1, minimum, 2 * minimum, 3 * minimum])]
-    fill("cells", [each.values() for each in cells])
-    found = CONNECTION.execute(f"select iris from ({OWN.sql(domain=domain)}) where is_suppressed order by iris").fetchall()
-    assert found == [(0,), (1,)]
-
-
-# Each clause of the macro, taken away, is found by the attack ---------------------------------------------------------
-
 Situation = tuple[list, dict[int, list[int]] | None, dict[int, int] | None]
-
-
-def situation(seed: int) -> Situation:
-    """Draw a town, what changes of it at the next publication, and another geography."""
-    draw = random.Random(seed)
-
-    def values() -> list[int]:
-        return [draw.choice([1, 2, 5, 100]) for _ in range(draw.choice([0, 1, 1, 2, 2, 3, 4, 5]))]
-
-    town = [
-        [[values() for _ in range(draw.choice([1, 2, 2, 3, 4]))] for _ in range(draw.choice([1, 1, 2, 3]))]
-        for _ in range(draw.choice([1, 2, 2, 3]))
-    ]
-    count = sum(len(part) for commune in town for part in commune)
-    changed = {iris: values() for iris in range(1, count + 1) if draw.random() < 0.35} if draw.random() < 0.85 else None
-    other = {iris: draw.randint(1, 3) for iris in range(1, count + 1)} if draw.random() < 0.5 else None
-    return town, changed, other
 
 
 def blocks_hold(cells: list[Cell], rows: list[Cell]) -> None:
@@ -314,6 +201,86 @@ def attack(macro: Macro, told: Situation) -> tuple[str | None, int]:
 
 def hidden_of(rows: list[Cell]) -> int:
     return sum(row["is_suppressed"] + sum(row[f"{level}_is_suppressed"] for level in LEVELS) for row in rows)
+
+
+VALUES = st.lists(st.sampled_from([1, 2, 5, 100]), max_size=5)
+TOWNS = st.lists(st.lists(st.lists(VALUES, min_size=1, max_size=4), min_size=1, max_size=3), min_size=1, max_size=3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(TOWNS)
+def test_no_subtraction_gives_back_what_is_hidden(town: list) -> None:
+    assert attack(OWN, (town, None, None))[0] is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(TOWNS, st.data())
+def test_nor_does_the_publication_that_follows(town: list, data: st.DataObject) -> None:
+    """Some cells change, and what did not is the same unknown in both publications."""
+    changed = {each["iris"]: data.draw(VALUES) for each in cells_of(town) if data.draw(st.integers(0, 3)) == 0}
+    assert attack(OWN, (town, changed, None))[0] is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(TOWNS, st.randoms(use_true_random=False))
+def test_nor_does_another_geography_that_cuts_no_block(town: list, random: Any) -> None:
+    """Sums by another cut of the same districts are shown where no block, nor any cell without one, lies across its border."""
+    assert attack(OWN, (town, None, {each["iris"]: random.randint(1, 3) for each in cells_of(town)}))[0] is None
+
+
+def test_a_cell_that_appears_beside_hidden_ones_hides_their_total() -> None:
+    """Found by the attack: the sum of what was hidden before is known, so that it protects nothing new."""
+    before = disclosed(first := [cell(0, 1, 1, [1]), cell(0, 1, 2, []), cell(0, 2, 3, [1, 1])])
+    assert [row["commune_is_suppressed"] for row in before] == [False] * 3
+    rows = disclosed([*first[:1], cell(0, 1, 2, [1]), *first[2:]], before)
+    assert [row["commune_is_suppressed"] for row in rows] == [True] * 3
+
+
+@settings(max_examples=20, deadline=None)
+@given(TOWNS)
+def test_the_same_data_published_again_hides_the_same(town: list) -> None:
+    cells = cells_of(town)
+    before = disclosed(cells)
+    assert sorted(map(str, disclosed(cells, before))) == sorted(map(str, before))
+
+
+def test_what_is_hidden_is_the_least_and_a_domain_without_thresholds_shows_nothing() -> None:
+    town = [[[[5, 5, 5], [5], [5, 5, 5, 5], [5, 5, 5, 5, 5]]], [[[5, 5, 5], [5, 5, 5]]]]
+    hidden = [row["iris"] for row in disclosed(cells_of(town)) if row["is_suppressed"]]
+    assert sorted(hidden) == [1, 2], "the small cell, and the smallest of its neighbours"
+    dominated = [[[[100, 1, 1], [5, 5, 5], [5, 5, 5]], [[5, 5, 5]]]]
+    assert 1 in [row["iris"] for row in disclosed(cells_of(dominated)) if row["is_suppressed"]]
+    fill("cells", [])
+    assert CONNECTION.execute(OWN.sql(domain="nobody")).fetchall() == []
+
+
+@pytest.mark.parametrize("domain", ["enterprises", "fiscal_households", "residential_energy", "traffic"])
+def test_thresholds_are_those_of_the_seed(domain: str, tmp_path: Path) -> None:
+    minimum = CONNECTION.execute("select minimum_count from thresholds where domain = ?", [domain]).fetchall()[0][0]
+    cells = [cell(1, 1, iris, [5] * count) for iris, count in enumerate([minimum - 1, minimum, 2 * minimum, 3 * minimum])]
+    fill("cells", [each.values() for each in cells])
+    found = CONNECTION.execute(f"select iris from ({OWN.sql(domain=domain)}) where is_suppressed order by iris").fetchall()
+    assert found == [(0,), (1,)]
+
+
+# Each clause of the macro, taken away, is found by the attack ---------------------------------------------------------
+
+
+def situation(seed: int) -> Situation:
+    """Draw a town, what changes of it at the next publication, and another geography."""
+    draw = random.Random(seed)
+
+    def values() -> list[int]:
+        return [draw.choice([1, 2, 5, 100]) for _ in range(draw.choice([0, 1, 1, 2, 2, 3, 4, 5]))]
+
+    town = [
+        [[values() for _ in range(draw.choice([1, 2, 2, 3, 4]))] for _ in range(draw.choice([1, 1, 2, 3]))]
+        for _ in range(draw.choice([1, 2, 2, 3]))
+    ]
+    count = sum(len(part) for commune in town for part in commune)
+    changed = {iris: values() for iris in range(1, count + 1) if draw.random() < 0.35} if draw.random() < 0.85 else None
+    other = {iris: draw.randint(1, 3) for iris in range(1, count + 1)} if draw.random() < 0.5 else None
+    return town, changed, other
 
 
 def is_found(mutant: Macro, told: Situation) -> bool:

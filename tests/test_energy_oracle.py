@@ -8,7 +8,6 @@ import gzip
 import json
 import math
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ import yaml
 from fixtures.alerts_oracle import events, heating_excess
 from fixtures.cost_oracle import add_costs, add_obligation, by_entity, by_year, with_costs
 from fixtures.energy_oracle import DAY, PARIS, Case, Key, Oracle, Row, midnight, month_of
-from test_incremental import Chain, _as_files
 
 from flows import steps
 from ingestion.journal import Journal
 from ingestion.lake import PROJECT
+from tests.fixtures.chain import Chain, chain_in
 
 SEED = 20240229
 FIRST, LAST = dt.date(2023, 12, 20), dt.date(2025, 3, 10)
@@ -501,22 +500,13 @@ def table(path: Path, rows: list[Row], separator: str = ",") -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Oracle, Chain]]:
     folder = tmp_path_factory.mktemp("oracle")
-    shutil.copytree(PROJECT / "dbt_project", folder / "dbt_project")
-    shutil.copy(PROJECT / "dbt_project.yml", folder)
-    shutil.copytree(PROJECT / "ingestion" / "bricks", folder / "ingestion" / "bricks")
-    _as_files(folder / "ingestion" / "bricks" / "patrimoine_bati.yml")
     case = Maker(SEED).make()
     add_costs(case, SEED)
     add_obligation(case)
-    lay(case, folder / "drops", folder / "dbt_project" / "seeds")
-    limits = csv.DictReader((folder / "dbt_project/seeds/energy/energy_thresholds.csv").read_text(encoding="utf-8").splitlines())
-    oracle = Oracle(case, TERRITORY, {row["threshold_code"]: float(row["threshold_value"]) for row in limits})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.dbt_process.DBT_PROJECT", folder / "dbt_project")
-        patch.setenv("ORCHESTRA_BRICKS", str(folder / "ingestion" / "bricks"))
-        patch.setenv("ORCHESTRA_ENDPOINT", str(folder / "drops" / "{brick}"))
-        patch.setenv("ORCHESTRA_ENDPOINT_REPONSES_ALERTES", "none")
-        chain = Chain(folder)
+    with chain_in(folder) as chain:
+        lay(case, folder / "drops", chain.project / "seeds")
+        limits = csv.DictReader((chain.project / "seeds/energy/energy_thresholds.csv").read_text(encoding="utf-8").splitlines())
+        oracle = Oracle(case, TERRITORY, {row["threshold_code"]: float(row["threshold_value"]) for row in limits})
         chain.run()
         yield oracle, chain
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pytest
 
-from flows.dbt_process import DBT_PROJECT, dbt_environment
-from ingestion.lake import Lake
+from flows.dbt_process import DBT_PROJECT
 from ingestion.sandbox.noise import uniform
 from ingestion.sandbox.stock import FIRST_DAY
 from ingestion.sandbox.world import World
+from tests.fixtures.compiled import Compiled
 
 SEEDS = range(1, 11)
 STATION = "35281001"
@@ -40,22 +37,9 @@ CHAIN = [
     "int_consumptions_compared",
     "int_consumptions_corrected",
 ]
-Compiled = dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """The SQL of the chain, as dbt compiles it."""
-    lake = Lake(str(tmp_path_factory.mktemp("signature") / "lake"))
-    lake.state.mkdir(parents=True)
-    command = [sys.executable, "-m", "dbt.cli.main", "compile", "--target", "prod", "--select", *CHAIN]
-    done = subprocess.run(command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = {path.stem: path.read_text() for path in Path(lake.state_path("target", "compiled")).rglob("int_*.sql")}
-    return {name: found[name] for name in CHAIN}
-
-
-def run(compiled: Compiled, world: World, bills: list[dict[str, Any]], buildings: list[tuple[str, str]]) -> duckdb.DuckDBPyConnection:
+def run(models: dict[str, str], world: World, bills: list[dict[str, Any]], buildings: list[tuple[str, str]]) -> duckdb.DuckDBPyConnection:
     """The chain over bills (building, contract, energy, from_date, to_date, quantity, unit) under a world's weather."""
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'; attach ':memory:' as warehouse; use warehouse")
@@ -92,7 +76,7 @@ def run(compiled: Compiled, world: World, bills: list[dict[str, Any]], buildings
     told = [tuple(bill[key] for key in keys) for bill in bills]
     connection.executemany("insert into staging.stg_patrimoine_bati__bills values (?, ?, ?, ?, ?, ?, ?, ?, null, null)", told)
     for name in CHAIN:
-        connection.execute(f"create table intermediate.{name} as {compiled[name]}")
+        connection.execute(f"create table intermediate.{name} as {models[name]}")
     return connection
 
 
@@ -142,7 +126,7 @@ def made_up(compiled: Compiled) -> duckdb.DuckDBPyConnection:
         bills += bills_of(f"noise{seed}", cold, 2, 1400, 130, noise=seed)
         bills += bills_of(f"flat{seed}", cold, 2, 900, 0, noise=seed)
     names = {bill["building_id"] for bill in bills}
-    return run(compiled, world, bills, [(name, "wood" if name == "cooks" else "gas") for name in sorted(names)])
+    return run(compiled.models, world, bills, [(name, "wood" if name == "cooks" else "gas") for name in sorted(names)])
 
 
 def fits(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
@@ -214,7 +198,7 @@ def test_bills_of_the_sandbox_give_back_its_key(compiled: Compiled, record_prope
         truth = {row["building_id"]: {name: row[name] * pcs.get(row["energy"], 1) for name in names} for row in heated}
         rows = [(row["building_id"], row["heating_energy"]) for row in world.buildings]
         heats = [bill for bill in world.bills if bill["energy"] != "electricity"]
-        with run(compiled, world, heats, rows) as connection:
+        with run(compiled.models, world, heats, rows) as connection:
             found = fits(connection)
         assert found.keys() == truth.keys()
         for name, told in truth.items():

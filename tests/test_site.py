@@ -22,7 +22,7 @@ from redistribution.site.pages import MOST_BYTES, Pages
 from redistribution.site.words import Language, scaled
 from redistribution.verify import published_faults
 from tests.fixtures.chromium import opened
-from tests.fixtures.site import COLUMNS, MEASURE, Town, rows
+from tests.fixtures.site import COLUMNS, MEASURE, Town, rows, town_in
 
 PAGE = "fr/energy_by_month.html"
 CLOSED = "month_date between date '2024-12-01' and date '2025-11-01'"
@@ -30,10 +30,7 @@ CLOSED = "month_date between date '2024-12-01' and date '2025-11-01'"
 
 @pytest.fixture
 def town(tmp_path: Path) -> Town:
-    town = Town(Lake(str(tmp_path / "lake"), str(tmp_path / "state")))
-    town.mart("energy_by_month", rows())
-    town.publish()
-    return town
+    return town_in(tmp_path)
 
 
 def figures(page: str) -> dict[str, str]:
@@ -459,10 +456,7 @@ WIDTHS = (1280, 390)
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Town:
-    folder = tmp_path_factory.mktemp("site")
-    town = Town(Lake(str(folder / "lake"), str(folder / "state")))
-    town.mart("energy_by_month", rows())
-    town.publish()
+    town = town_in(tmp_path_factory.mktemp("site"))
     town.follow()
     return town
 

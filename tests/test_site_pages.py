@@ -26,7 +26,7 @@ from redistribution.site.period import misuses, period_of
 from redistribution.site.words import Language, scaled
 from tests.check_dbt import faults_of_questions
 from tests.fixtures.chromium import opened
-from tests.fixtures.site import COLUMNS, MEASURE, META, Town, bricks, rows
+from tests.fixtures.site import COLUMNS, MEASURE, META, Town, bricks, rows, town_in
 from tests.test_site import CLOSED, PAGE, WIDTHS, body, figures
 
 COMMUNE = {**COLUMNS, "building_id": ("string", {"label_fr": "Commune", "label_en": "Commune"})}
@@ -34,10 +34,7 @@ COMMUNE = {**COLUMNS, "building_id": ("string", {"label_fr": "Commune", "label_e
 
 @pytest.fixture
 def town(tmp_path: Path) -> Town:
-    town = Town(Lake(str(tmp_path / "lake"), str(tmp_path / "state")))
-    town.mart("energy_by_month", rows())
-    town.publish()
-    return town
+    return town_in(tmp_path)
 
 
 def linked(page: str) -> dict[str, Any]:

@@ -18,10 +18,11 @@ import pytest
 from fixtures import spark_models
 from fixtures.energy_oracle import Oracle
 from test_energy_oracle import built  # noqa: F401
-from test_incremental import Chain
 
 from ingestion.territory import read_territory
 from redistribution.meta import is_mart
+from tests.fixtures.chain import Chain
+from tests.fixtures.compiled import parents_first
 
 MACROS = ("territory", "json", "local_date", "energy")
 # A tie, 2.445: Spark rounds the decimals that it would write, DuckDB the double that is a little less. No other cell may differ.
@@ -56,22 +57,6 @@ def renderer(project: Path) -> jinja2.Environment:
     return environment
 
 
-def in_order(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give the models, each after what it reads."""
-    models = {name: node for name, node in manifest["nodes"].items() if node["resource_type"] == "model"}
-    found: dict[str, dict[str, Any]] = {}
-
-    def visit(name: str) -> None:
-        for parent in models[name]["depends_on"]["nodes"]:
-            if parent in models and parent not in found:
-                visit(parent)
-        found[name] = models[name]
-
-    for name in models:
-        visit(name)
-    return list(found.values())
-
-
 def differences(connection: duckdb.DuckDBPyConnection, mart: dict[str, Any], made: Path) -> list[str]:
     """Say what differs of a mart: rows in the order of its grain, doubles to 1e-9 of their value."""
     names = [row[0] for row in connection.execute(f"describe marts.{mart['name']}").fetchall()]
@@ -94,7 +79,7 @@ def test_marts_are_the_same_on_spark(built: tuple[Oracle, Chain], tmp_path: Path
         pytest.skip("no pyspark: ORCHESTRA_PYSPARK names a Python that has it (pip install pyspark, Java 17)")
     _, chain = built
     manifest = json.loads(chain.lake.state_path("target", "manifest.json").read_bytes())
-    models, environment = in_order(manifest), renderer(chain.project)
+    models, environment = parents_first(manifest), renderer(chain.project)
     told: dict[str, Any] = {"sources": {}, "models": []}
     for model in models:
         sql = environment.from_string((chain.folder / model["original_file_path"]).read_text(encoding="utf-8")).render()

@@ -15,21 +15,11 @@ from ingestion.lake import LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows
 
 CSV = {"format": "csv", "path": "items*.csv", "separator": ","}
-ITEMS = table("items", [column("id"), column("n", "bigint")], ["id"], CSV)
 
 
 def refuse(*_: Any) -> list[str]:
     """Refuse whatever comes."""
     return ["items: rows of the fullest day: 3, 90 to 110 before"]
-
-
-@pytest.fixture
-def shop(house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[House, Brick]:
-    """Give a house that the command line finds, and its brick."""
-    monkeypatch.setenv("ORCHESTRA_LAKE", house.lake.root)
-    monkeypatch.delenv("ORCHESTRA_STATE", raising=False)
-    monkeypatch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
-    return house, house.brick("shop", [ITEMS])
 
 
 def places(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:

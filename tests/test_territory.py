@@ -9,8 +9,6 @@ import io
 import itertools
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ import pyarrow as pa
 import pytest
 from fixtures.territory_oracle import Oracle, Row
 
-from flows.dbt_process import DBT_PROJECT, dbt_environment
+from flows.dbt_process import DBT_PROJECT
 from ingestion.census import read_bricks
-from ingestion.lake import Lake, quoted
+from ingestion.lake import quoted
 from ingestion.sandbox.files import CommunesTree
 from ingestion.sandbox.server import write_key
 from ingestion.sandbox.territory import (
@@ -39,6 +37,7 @@ from ingestion.sandbox.territory import (
     Territory,
 )
 from ingestion.sandbox.world import World
+from tests.fixtures.compiled import Compiled, parents_first
 
 NETWORKS, EMISSIONS, PRODUCTION = (
     "network_energy_by_commune_sector_year", "territory_emissions_by_sector_year", "renewable_production_by_commune_year",
@@ -58,30 +57,12 @@ Tables = dict[str, list[Row]]
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
-    """Schema.name and SQL of each model above the marts, as dbt compiles it, parents first."""
-    lake = Lake(str(tmp_path_factory.mktemp("territory") / "lake"))
-    lake.state.mkdir(parents=True)
-    command = [sys.executable, "-m", "dbt.cli.main", "compile", "--target", "prod", "--select", *(f"+{mart}" for mart in GRAINS)]
-    done = subprocess.run(command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    nodes = json.loads(lake.state_path("target", "manifest.json").read_bytes())["nodes"]
-    found = {path.stem: path.read_text() for path in Path(lake.state_path("target", "compiled")).rglob("*.sql")}
-    order: dict[str, str] = {}
-
-    def add(node_id: str) -> None:
-        node = nodes.get(node_id)
-        if node and node["resource_type"] == "model" and node["name"] not in order:
-            for parent in node["depends_on"]["nodes"]:
-                add(parent)
-            order[node["name"]] = node["schema"]
-
-    for mart in GRAINS:
-        add(f"model.city_orchestra.{mart}")
-    return [(f"{schema}.{name}", found[name]) for name, schema in order.items()]
+def models(compiled: Compiled) -> list[tuple[str, str]]:
+    """Give schema.name and SQL of each model of these marts, parents first."""
+    return [(f"{node['schema']}.{node['name']}", compiled.models[node["name"]]) for node in parents_first(compiled.manifest, GRAINS)]
 
 
-def made(compiled: list[tuple[str, str]], *photos: Tables) -> duckdb.DuckDBPyConnection:
+def made(models: list[tuple[str, str]], *photos: Tables) -> duckdb.DuckDBPyConnection:
     """Run the models over photos of the sources, the last one the latest."""
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'; set threads = 2; attach ':memory:' as warehouse; use warehouse")
@@ -107,7 +88,7 @@ def made(compiled: list[tuple[str, str]], *photos: Tables) -> duckdb.DuckDBPyCon
             )
     days = "from range(date '2010-01-01', date '2030-01-01', interval 1 day) as days (day)"
     connection.execute(f"create table intermediate.int_calendar_days as select cast(day as date) as day_date {days}")
-    for name, sql in compiled:
+    for name, sql in models:
         connection.execute(f"create table if not exists {name} as {sql}")
     return connection
 
@@ -242,10 +223,10 @@ def nasty(seed: int) -> Tables:
 
 
 @pytest.mark.parametrize("seed", [None, *range(1, 7)])
-def test_marts_are_those_of_the_oracle(compiled: list[tuple[str, str]], seed: int | None) -> None:
+def test_marts_are_those_of_the_oracle(models: list[tuple[str, str]], seed: int | None) -> None:
     tables = of_sandbox() if seed is None else nasty(seed)
     oracle = Oracle(tables)
-    with made(compiled, tables) as connection:
+    with made(models, tables) as connection:
         for mart, expected in ((NETWORKS, oracle.network_energy()), (EMISSIONS, oracle.emissions()), (PRODUCTION, oracle.production())):
             assert len(expected) > 10
             assert differences(read(connection, mart), expected)[:20] == [], mart
@@ -271,31 +252,31 @@ def attack(oracle: Oracle, networks: dict[tuple, Row], production: dict[tuple, R
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
-def test_no_subtraction_gives_back_what_producers_hide(compiled: list[tuple[str, str]], seed: int | None) -> None:
+def test_no_subtraction_gives_back_what_producers_hide(models: list[tuple[str, str]], seed: int | None) -> None:
     tables = of_sandbox() if seed is None else nasty(seed)
     oracle = Oracle(tables)
-    with made(compiled, tables) as connection:
+    with made(models, tables) as connection:
         networks = read(connection, NETWORKS)
         assert attack(oracle, networks, read(connection, PRODUCTION)) == []
         assert all(row["delivered_kwh"] is None for row in networks.values() if row["is_suppressed"])
         assert any(row["commune_delivered_kwh"] is not None for row in networks.values())
     # The attack sees it where the rule is taken away: the producers' totals hold what they hide.
     name = "intermediate.int_network_totals_by_commune"
-    sql = dict(compiled)[name]
+    sql = dict(models)[name]
     ruled = "not shown.is_suppressed and count(*) = count(cells.delivered_kwh)"
     assert ruled in sql
-    open_doors = [(each, text.replace(ruled, "true") if each == name else text) for each, text in compiled]
+    open_doors = [(each, text.replace(ruled, "true") if each == name else text) for each, text in models]
     with made(open_doors, tables) as connection:
         assert attack(oracle, read(connection, NETWORKS), read(connection, PRODUCTION))
 
 
-def test_a_year_published_again_replaces_itself_and_a_hidden_cell_stays_hidden(compiled: list[tuple[str, str]]) -> None:
+def test_a_year_published_again_replaces_itself_and_a_hidden_cell_stays_hidden(models: list[tuple[str, str]]) -> None:
     """Over two publications: what the first one showed is not subtracted from what the second one says."""
     year, commune, _ = WRONG
     before, after = of_sandbox(dt.date(2024, 1, 31)), of_sandbox()
     assert {row["Année"] for row in before["consumptions"]} == set(range(2016, 2023))
     key = (commune, "tertiary", "electricity", year)
-    with made(compiled, before) as first, made(compiled, before, after) as second:
+    with made(models, before) as first, made(models, before, after) as second:
         wrong, right = read(first, NETWORKS), read(second, NETWORKS)
         assert wrong[key]["delivered_kwh"] == pytest.approx(10 * right[key]["delivered_kwh"])
         assert differences(right, Oracle(after).network_energy())[:5] == []
@@ -303,15 +284,15 @@ def test_a_year_published_again_replaces_itself_and_a_hidden_cell_stays_hidden(c
         assert hidden and all(right[each]["is_suppressed"] for each in hidden)
 
 
-def test_no_line_is_drawn_across_a_break_nor_a_version(compiled: list[tuple[str, str]]) -> None:
-    with made(compiled, of_sandbox()) as connection:
+def test_no_line_is_drawn_across_a_break_nor_a_version(models: list[tuple[str, str]]) -> None:
+    with made(models, of_sandbox()) as connection:
         rows = read(connection, NETWORKS)
         for (*_, energy, year), row in rows.items():
             is_break = (energy, year) in {("electricity", 2018), ("electricity", 2022), ("gas", 2022)}
             assert row["is_series_break"] == is_break and (row["delivered_change_share"] is None or not is_break)
         assert sum(row["delivered_change_share"] is not None for row in rows.values()) > 500
         assert {row["inventory_version"] for row in read(connection, EMISSIONS).values()} == {"ISEA v6"}
-    with made(compiled, of_sandbox(dt.date(2025, 6, 15))) as connection:
+    with made(models, of_sandbox(dt.date(2025, 6, 15))) as connection:
         assert {row["inventory_version"] for row in read(connection, EMISSIONS).values()} == {"ISEA v5"}
 
 
