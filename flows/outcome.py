@@ -89,7 +89,7 @@ class PublishStep:
 
 
 @dataclass
-class Run:
+class Outcome:
     """A whole run; `data_docs` is the page of what its gates judged, None when they judged nothing."""
 
     run_id: str

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from flows.outcome import BuildStep, LandStep, PublishStep, Run
+from flows.outcome import BuildStep, LandStep, Outcome, PublishStep
 from flows.steps import Progress, silent
 from ingestion.footprint import METHOD
 from ingestion.journal import Entry
@@ -73,12 +73,12 @@ def _built(step: BuildStep) -> str:
     return f"dbt: {ran['model']} models and {ran['test']} tests ran" if ran else "dbt: no model is behind"
 
 
-def as_json(run: Run) -> dict[str, Any]:
+def as_json(run: Outcome) -> dict[str, Any]:
     """Give a run as JSON, failures and warnings told."""
     return {**asdict(run), "failures": run.failures, "warnings": run.warnings}
 
 
-def as_text(run: Run) -> str:
+def as_text(run: Outcome) -> str:
     """Give a run as text: a table of bricks, a table of marts, what it cost, what failed."""
     parts = [table([land_row(step) for step in run.lands])] if run.lands else []
     if run.build:

@@ -13,7 +13,7 @@ from expectations import docs, gate
 from expectations.suite import files_of_marts, judged_by
 from flows.cadence import lateness
 from flows.dbt_process import dbt_build, digest_of, project_digest, run_dbt, selector, written_by_dbt
-from flows.outcome import BuildStep, LandStep, PublishStep, Run
+from flows.outcome import BuildStep, LandStep, Outcome, PublishStep
 from flows.reached import changed_sources, is_built, reached
 from ingestion.brick import Brick, endpoint_of
 from ingestion.census import read_bricks
@@ -55,13 +55,13 @@ def new_run_id() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
-def run_chain(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent, steps: Sequence[str] = STEPS) -> Run:
+def run_chain(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent, steps: Sequence[str] = STEPS) -> Outcome:
     """Land, build and publish, or some of these; one broken brick never stops the others, nor does a model that fails."""
     with turn(lake, lambda told: progress(told, "")):
         meter = Footprint()
         docs.begin(lake)
         journal = Journal(lake)
-        outcome = Run(new_run_id())
+        outcome = Outcome(new_run_id())
         if "land" in steps:
             outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in bricks.values()]
         if "build" in steps:
@@ -73,7 +73,7 @@ def run_chain(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent,
     return outcome
 
 
-def rebuild(lake: Lake, progress: Progress = silent) -> Run:
+def rebuild(lake: Lake, progress: Progress = silent) -> Outcome:
     """Throw away the warehouse and the catalogues and catch up from zero: contents and snapshots' dates come back the same."""
     meter = Footprint()
     with lake.lock("build", wait=WAIT), lake.lock("publish", wait=WAIT):

@@ -78,7 +78,7 @@ class Journal:
                 self._add(json.loads(content), content)
                 return self.seq
 
-    def found(self, territory: str, *, is_synthetic: bool) -> None:
+    def found_lake(self, territory: str, *, is_synthetic: bool) -> None:
         """Write entry 1 of a new lake; raises LakeError when the lake is another territory's, or of another nature.
 
         A place that holds files and no journal is no new lake: what an entry named would be swept.

@@ -99,7 +99,7 @@ def land_brick(
                 staged[0].warnings.append(_told_clock(clock, before))
             for each in staged:
                 each.record |= {"profile": {"warnings": each.warnings}} if each.warnings else {}
-            journal.found(read_territory().name, is_synthetic=any(reading.is_synthetic for reading in readings.values()))
+            journal.found_lake(read_territory().name, is_synthetic=any(reading.is_synthetic for reading in readings.values()))
             reasons = [reason for table in staged for reason in reasons_before_judging(table)]
             reasons += judge(lake, journal, brick, {t.table.name: (t.files, t.record) for t in staged}, read_at)
             sweep(lake, journal, brick)
@@ -173,14 +173,14 @@ def _extract(
     taken: dict[str, tuple[Reading, Position]],
 ) -> tuple[list[Staged], dlt.Pipeline]:
     """Have dlt extract the tables of a brick that were read; give them as they wait to be judged, and the pipeline that holds them."""
-    from ingestion.source import extract, files_of, source_of
+    from ingestion.source import extract, files_to_move, source_of
 
     staged = {}
 
     def files(table: Table) -> Iterator[Any]:
         reading, position = taken[table.name]
         staged[table.name] = stage(connection, brick, table, reading, work, read_at, position)
-        yield from files_of(staged[table.name])
+        yield from files_to_move(staged[table.name])
 
     pipeline = _pipeline(lake, brick, load_id, work)
     extract(pipeline, source_of(brick, files, naming="ingestion.naming").with_resources(*taken))

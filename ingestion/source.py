@@ -97,7 +97,7 @@ def _read_new_rows(brick: Brick, table: Table) -> Iterator[Any]:
         state.update(position.told())
 
 
-def files_of(staged: Staged) -> Iterator[Any]:
+def files_to_move(staged: Staged) -> Iterator[Any]:
     """Give the staged files of a table for dlt to move as they are.
 
     Told every column in the order of the files, under its own name, it does; else it writes them again: renamed, in one file,

@@ -71,7 +71,7 @@ def accept_load(lake: Lake, journal: Journal, load: Entry, why: str) -> int:
         load = _looked_up_again(journal, load)
         if load["verdict"] == "accepted" and load["load_id"] not in journal.unread(load["brick"]):
             raise LakeError(f"load {load['load_id']} of {load['brick']} is accepted already. Mend: nothing is to be done.")
-        journal.found(read_territory().name, is_synthetic=journal.is_synthetic)
+        journal.found_lake(read_territory().name, is_synthetic=journal.is_synthetic)
         return journal.amend(load, verdict="accepted", accepted_because=why)
 
 

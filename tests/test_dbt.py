@@ -49,7 +49,7 @@ def test_without_a_lake_parsing_works_and_building_says_what_is_missing_in_a_lin
 
 
 def test_values_of_the_territory_reach_dbt_from_both_folders_and_the_lake_is_named_from_there(tmp_path: Path, aside: Path) -> None:
-    Journal(Lake(str(tmp_path / "lake"))).found("Elsewhere", is_synthetic=True)
+    Journal(Lake(str(tmp_path / "lake"))).found_lake("Elsewhere", is_synthetic=True)
     place = {"ORCHESTRA_TERRITORY": other_territory(tmp_path, name="Elsewhere", time_zone="Indian/Reunion", reference_year=2019)}
     asked = "select '{{ time_zone() }}' as zone, {{ reference_year() }} as year, {{ epci_code() }} as epci"
     for folder in (PROJECT, PROJECT / "dbt_project"):
@@ -94,7 +94,7 @@ def test_what_keeps_dbt_from_a_lake_is_told_in_words(house: House, monkeypatch: 
         monkeypatch.setenv("ORCHESTRA_TERRITORY", other_territory(house.folder, time_zone="Mars/Base"))
         read_territory.cache_clear()
     else:
-        house.journal.found(name, is_synthetic=True)
+        house.journal.found_lake(name, is_synthetic=True)
     if fault == "version":
         entry = next((Path(root) / "journal").iterdir())
         entry.write_text(json.dumps(json.loads(entry.read_text()) | {"format": 9}))
@@ -133,7 +133,7 @@ def test_the_link_of_the_profile_is_one(tmp_path: Path) -> None:
 
 def test_connecting_to_a_lake_imports_no_pandas(house: House) -> None:
     """A parameter of DuckDB, whatever it is, imports it: a third of a second of each command of dbt."""
-    house.journal.found(read_territory().name, is_synthetic=True)
+    house.journal.found_lake(read_territory().name, is_synthetic=True)
     script = (
         "import sys, duckdb; from ingestion.census import read_bricks; from ingestion.territory import read_territory\n"
         "from ingestion.journal import Journal; from ingestion.lake import Lake\n"

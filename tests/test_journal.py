@@ -50,7 +50,7 @@ entries.append("publication", who="killed")
 
 def test_eight_processes_append_and_none_is_lost(tmp_path: Path) -> None:
     root = str(tmp_path / "lake")
-    Journal(Lake(root)).found("Rennes Métropole", is_synthetic=False)
+    Journal(Lake(root)).found_lake("Rennes Métropole", is_synthetic=False)
     processes = [subprocess.Popen([sys.executable, "-c", APPEND, root, str(n)], stdin=subprocess.PIPE) for n in range(8)]
     for process in processes:
         assert process.stdin
@@ -67,7 +67,7 @@ def test_eight_processes_append_and_none_is_lost(tmp_path: Path) -> None:
 
 def test_an_entry_is_never_written_over(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
-    Journal(lake).found("Rennes Métropole", is_synthetic=False)
+    Journal(lake).found_lake("Rennes Métropole", is_synthetic=False)
     late, early = Journal(lake), Journal(lake)
     early.append("publication", who="early")
     assert late.append("publication", who="late") == 3
@@ -78,7 +78,7 @@ def test_an_entry_is_never_written_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("moment", "count"), [("before", 1), ("after", 2)])
 def test_a_kill_leaves_a_whole_entry_or_none(tmp_path: Path, moment: str, count: int) -> None:
-    Journal(Lake(str(tmp_path))).found("Rennes Métropole", is_synthetic=False)
+    Journal(Lake(str(tmp_path))).found_lake("Rennes Métropole", is_synthetic=False)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), moment], check=False)
     assert killed.returncode == -signal.SIGKILL
     journal = Journal(Lake(str(tmp_path)))
@@ -93,15 +93,15 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
 
 def test_entry_one_says_what_lake_this_is_for_good(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
-    Journal(lake).found("Rennes Métropole", is_synthetic=True)
-    Journal(lake).found("Rennes Métropole", is_synthetic=True)
+    Journal(lake).found_lake("Rennes Métropole", is_synthetic=True)
+    Journal(lake).found_lake("Rennes Métropole", is_synthetic=True)
     journal = Journal(lake)
     assert journal.seq == 1
     assert (journal.entries[0]["kind"], journal.entries[0]["territory"], journal.is_synthetic) == ("lake", "Rennes Métropole", True)
     with pytest.raises(LakeError, match=r"holds synthetic \(sandbox\) data and the source gives real data.*ORCHESTRA_LAKE"):
-        journal.found("Rennes Métropole", is_synthetic=False)
+        journal.found_lake("Rennes Métropole", is_synthetic=False)
     with pytest.raises(LakeError, match="is the lake of Rennes Métropole, not of Brest"):
-        journal.found("Brest", is_synthetic=True)
+        journal.found_lake("Brest", is_synthetic=True)
     assert Journal(lake).seq == 1
 
 
@@ -279,9 +279,9 @@ def test_the_clock_of_the_house_is_the_latest_accepted_reading(tmp_path: Path) -
 
 def test_the_state_of_another_lake_is_refused(tmp_path: Path) -> None:
     one, other = (Lake(str(tmp_path / name), str(tmp_path / "state")) for name in ("one", "other"))
-    Journal(one).found("Rennes Métropole", is_synthetic=False)
+    Journal(one).found_lake("Rennes Métropole", is_synthetic=False)
     with pytest.raises(LakeError, match=r"state is the state of another lake \(\w{16}\) than .*other\. Mend: set ORCHESTRA_STATE"):
-        Journal(other).found("Rennes Métropole", is_synthetic=True)
+        Journal(other).found_lake("Rennes Métropole", is_synthetic=True)
     assert Journal(one).seq == 1
     with pytest.raises(LakeError, match="holds a =, which"):
         Lake(str(tmp_path / "id=prod"))
@@ -293,7 +293,7 @@ def test_the_state_of_another_lake_is_refused(tmp_path: Path) -> None:
 def _numbered(tmp_path: Path, count: int) -> tuple[Lake, Any]:
     lake = Lake(str(tmp_path / "lake"))
     journal = Journal(lake)
-    journal.found("Rennes Métropole", is_synthetic=False)
+    journal.found_lake("Rennes Métropole", is_synthetic=False)
     for number in range(count):
         journal.append("publication", number=number, marts={}, withheld={}, withdrawn={})
     return lake, lambda seq: Path(lake.path(f"journal/{seq:012d}.json"))
@@ -359,7 +359,7 @@ def test_no_new_lake_begins_over_files_whose_journal_has_gone(tmp_path: Path) ->
     lake = Lake(str(tmp_path / "lake"))
     lake.replace("landed/b/t/load_id=1/x.parquet", b"x")
     with pytest.raises(LakeError, match=r"holds 1 files .*and no journal.*Mend: put its journal/ back"):
-        Journal(lake).found("Rennes Métropole", is_synthetic=False)
+        Journal(lake).found_lake("Rennes Métropole", is_synthetic=False)
 
 
 def test_an_appender_whose_answer_was_lost_does_not_append_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +413,7 @@ def _on_s3(tmp_path: Path, name: str, state: str = "one") -> Lake:
 
 def test_an_entry_whose_answer_s3_loses_is_one_entry(tmp_path: Path, losing: Losing) -> None:
     lake = _on_s3(tmp_path, "lost-answer")
-    Journal(lake).found("Rennes Métropole", is_synthetic=False)
+    Journal(lake).found_lake("Rennes Métropole", is_synthetic=False)
     journal = Journal(lake)
     for lost in (1, 20):  # one try of botocore's, all of them
         losing.rules[("PUT", "/journal/")] = f"lose {lost}"
@@ -426,7 +426,7 @@ def test_a_store_that_ignores_if_none_match_founds_no_lake(tmp_path: Path, losin
     losing.rules[("PUT", "/probe/")] = "ignore"
     lake = _on_s3(tmp_path, "ignoring")
     with pytest.raises(LakeError, match="ignores If-None-Match"):
-        Journal(lake).found("Rennes Métropole", is_synthetic=False)
+        Journal(lake).found_lake("Rennes Métropole", is_synthetic=False)
     assert lake.names("") == []
 
 
@@ -435,7 +435,7 @@ def test_a_hole_or_a_bucket_rolled_back_is_seen_by_who_knows_it_and_who_does_not
 ) -> None:
     known = _on_s3(tmp_path, "holes")
     journal = Journal(known)
-    journal.found("Rennes Métropole", is_synthetic=False)
+    journal.found_lake("Rennes Métropole", is_synthetic=False)
     for number in range(4):
         journal.append("publication", number=number)
     assert Journal(known).seq == 5
@@ -468,7 +468,7 @@ def test_what_s3_answers_is_told(tmp_path: Path, losing: Losing) -> None:
     from botocore.exceptions import ClientError
 
     lake = _on_s3(tmp_path, "answers")
-    Journal(lake).found("Rennes Métropole", is_synthetic=False)
+    Journal(lake).found_lake("Rennes Métropole", is_synthetic=False)
     losing.rules[("GET", "list-type")] = "answer 403"
     with pytest.raises(ClientError, match=r"Refused.*by the proxy"):
         Journal(lake)

@@ -36,7 +36,7 @@ MART = Mart("energy_by_month", "marts.energy_by_month", "open", {"b": "open"}, (
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     lake = Lake(str(tmp_path / "lake"), str(tmp_path / "state"))
-    Journal(lake).found("Rennes Métropole", is_synthetic=True)
+    Journal(lake).found_lake("Rennes Métropole", is_synthetic=True)
     return lake
 
 
