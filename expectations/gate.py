@@ -79,7 +79,9 @@ def judge_load(lake: Lake, journal: Journal, brick: Brick, staged: Staged, read_
             rows = f"(select * from read_parquet({listed(paths)}, union_by_name = true) where _refused is null)"
             columns = [column.name for column in table.columns if column.is_landed]
             warnings = record.get("profile", {}).get("warnings", [])  # of landing itself
-            record["profile"] = profile_of(connection, footers, rows, columns, table.meta.key, days_of(table, footers, rows, read_at))
+            record["profile"] = profile_of(
+                connection, footers, record["refused"], rows, columns, table.meta.key, days_of(table, footers, rows, read_at)
+            )
             record["profile"]["warnings"] += warnings
             before = [load for load in history if "row_count" in load["tables"].get(name, {}).get("profile", {})]
             figures = _of_load(table, record, before, read_at, suite.tolerated(LANDED))
@@ -99,7 +101,7 @@ def judge_mart(
     tolerated = suite.tolerated(MART)
     rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
     with lake.connect() as connection:
-        profile = profile_of(connection, Footers(connection, files), rows, columns, key, {})
+        profile = profile_of(connection, Footers(connection, files), 0, rows, columns, key, {})
         figures = [_Figure(profile["key_share"], 1, None, f"two rows or more of one {', '.join(key)}")]
         if before and tolerated["volume"]:
             low, high = (times * before["row_count"] for times in tolerated["volume"])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion.lake import literal, quoted
 from ingestion.parquet import Footers
-from ingestion.refusal import REFUSED
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,14 +20,19 @@ SAMPLE, FEW_VALUES = 250_000, 1000  # rows among which distinct keys are counted
 
 
 def profile_of(
-    connection: duckdb.DuckDBPyConnection, footers: Footers, rows: str, columns: list[str], key: Sequence[str], more: dict[str, str]
+    connection: duckdb.DuckDBPyConnection,
+    footers: Footers,
+    refused: int,
+    rows: str,
+    columns: list[str],
+    key: Sequence[str],
+    more: dict[str, str],
 ) -> dict[str, Any]:
-    """Sum up a set: rows, distinct keys, share of values held by column, and what more is written in SQL.
+    """Sum up a set: rows, distinct keys, share of values held by column, and what more is written in SQL; `refused` are in files alone.
 
     Distinct keys are counted among about SAMPLE rows, those whose key's hash ends the same way, so that a repeated key is
     repeated in the sample too. So are the values of the key's first column, all of them where the sample holds few.
     """
-    refused = footers.held(*REFUSED) or 0
     row_count = footers.row_count - refused
     one_in = max(1, row_count // SAMPLE)
     keys, first = f"hash({', '.join(quoted(name) for name in key)})", quoted(key[0])

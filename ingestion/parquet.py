@@ -40,6 +40,9 @@ class Footers:
         )
         self._held = dict(connection.execute(held, [self._files, self.row_count]).fetchall())
 
+    def __str__(self) -> str:
+        return ", ".join(self._files)
+
     def held(self, *path: str) -> int | None:
         """Give how many values of a column, or of a field of a struct, are not NULL."""
         return self._held.get(", ".join(path)) if self.row_count else 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingestion.formats.header import AGAIN, ANOTHER
-from ingestion.lake import listed, literal
+from ingestion.lake import LakeError, listed, literal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from ingestion.brick import Column, Table
     from ingestion.connectors import Reading
+    from ingestion.parquet import Footers
     from ingestion.staging import Staged
 
 REFUSAL = 'STRUCT("column" VARCHAR, "rule" VARCHAR, "value" VARCHAR)'  # as DuckDB writes it
-REFUSED = "_refused", "rule"  # what every refused row holds, and no other
 # The rows of each table whose line the journal keeps: a steward reads the first.
 TOLD_ROWS = 1000
 UNREADABLE = "unreadable"  # what the rule begins with of a line that the reader could not parse
@@ -47,6 +47,14 @@ class Rule(NamedTuple):
 
     is_fine: str
     cases: list[str]
+
+
+def refused_count(footers: Footers) -> int:
+    """Give how many rows of the lake's files are refused: those whose refusal has a rule. Raises LakeError where no footer tells."""
+    count = footers.held("_refused", "rule")
+    if count is None:
+        raise LakeError(f"the footers of {footers} do not tell which rows are refused. Mend: land the files again")
+    return count
 
 
 def first_broken(rules: list[Rule]) -> str:

@@ -20,7 +20,7 @@ from ingestion.lake import listed, literal, quoted
 from ingestion.one_select import Select
 from ingestion.parquet import Footers, write
 from ingestion.position import Position
-from ingestion.refusal import REFUSAL, REFUSED, TOLD_ROWS, first_refused, lines_of
+from ingestion.refusal import REFUSAL, TOLD_ROWS, first_refused, lines_of, refused_count
 
 if TYPE_CHECKING:
     import duckdb
@@ -112,7 +112,7 @@ def stage(
         staged.files.append(file)
         if select.since:
             skipped += connection.execute(select.skipped_sql()).fetchall()[0][0]
-            if not has_zone and Footers(connection, [file]).held(*REFUSED):
+            if not has_zone and refused_count(Footers(connection, [file])):
                 write(connection, select.sql(is_numbered=True), file)
         if select.marked:
             landed = [column.name for column in select.landed]
@@ -128,7 +128,7 @@ def stage(
     staged.absent = _absent(connection, selects, footers)
     connection.execute("set TimeZone = 'UTC'")
     counted = [part.counted for part in reading.parts]
-    rows, refused = footers.row_count, footers.held(*REFUSED) or 0
+    rows, refused = footers.row_count, refused_count(footers)
     oldest, newest, reached = _reached(connection, staged.files, footers, table, read_at)
     announced = reading.announced if reading.count_method == "announced" else None
     source_count = (announced if announced is not None else sum(c for c in counted if c is not None)) - skipped - blank
@@ -157,7 +157,7 @@ def stage(
 
 def _holding_two_tables(connection: duckdb.DuckDBPyConnection, file: Path) -> list[str]:
     """Name the files of the source that hold another header among their rows."""
-    if not Footers(connection, [file]).held(*REFUSED):
+    if not refused_count(Footers(connection, [file])):
         return []
     rows = f"select distinct _file from read_parquet({literal(str(file))}) where _refused.rule = {literal(ANOTHER)} order by 1"
     return [row[0] for row in connection.execute(rows).fetchall()]
