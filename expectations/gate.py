@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ingestion.journal import Entry, Journal
 
 FEW = 20  # rows of which the number says nothing
+MART_SAMPLE = 1_000_000  # rows of a mart among which a repeated key is looked for
 HISTORY = 10  # accepted loads that a load is compared with
 
 
@@ -101,7 +102,7 @@ def judge_mart(
     tolerated = suite.tolerated(MART)
     rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
     with lake.connect() as connection:
-        profile = profile_of(connection, Footers(connection, files), 0, rows, columns, key, {})
+        profile = profile_of(connection, Footers(connection, files), 0, rows, columns, key, {}, MART_SAMPLE)
         figures = [_Figure(profile["key_share"], 1, None, f"two rows or more of one {', '.join(key)}")]
         if before and tolerated["volume"]:
             low, high = (times * before["row_count"] for times in tolerated["volume"])
@@ -206,8 +207,10 @@ def _of_load(table: Table, record: dict[str, Any], history: list[Entry], read_at
         low, high = tolerated["volume"]
         told = f"rows: {peak}, {least:.0f}" if is_whole else f"rows of the fullest day: {peak}, {least:.0f} to {most:.0f}"
         figures.append(_Figure(peak, least * low, most * high, f"{told} before", default="volume"))
-    if tolerated["coverage"] and is_comparable:
-        usual = statistics.median(p["coverage"] for p in profiles)
+    # Of more rows, older loads have it estimated from a sample that may hold none of few values.
+    covered = [p["coverage"] for p in profiles if "sampled_among" in p or p["row_count"] < 2 * MART_SAMPLE]
+    if tolerated["coverage"] and is_comparable and covered:
+        usual = statistics.median(covered)
         told = f"distinct values of {table.meta.key[0]}: {profile['coverage']}, {usual:.0f} before"
         figures.append(_Figure(profile["coverage"], usual * tolerated["coverage"], None, told, default="coverage"))
     newest = [p["newest_at"] for p in profiles if p["newest_at"]]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GARBLED = ("Ã©", "Ã¨", "\ufffd")  # é and è of UTF-8 read as cp1252; what a reader writes for what it does not understand
 FEW_REFUSED = 0.00005  # share of rows that changes no share of four digits
 SAMPLE, FEW_VALUES = 250_000, 1000  # rows among which distinct keys are counted; distinct values that are no sample of more
+FIRST_DAY = 86_400_000_000 * 1_000_000  # microseconds by which days are counted from before any year, for `//` cuts towards zero
 
 
 def profile_of(
@@ -27,6 +28,7 @@ def profile_of(
     columns: list[str],
     key: Sequence[str],
     more: dict[str, str],
+    sample: int = SAMPLE,
 ) -> dict[str, Any]:
     """Sum up a set: rows, distinct keys, share of values held by column, and what more is written in SQL; `refused` are in files alone.
 
@@ -34,12 +36,13 @@ def profile_of(
     repeated in the sample too. So are the values of the key's first column, all of them where the sample holds few.
     """
     row_count = footers.row_count - refused
-    one_in = max(1, row_count // SAMPLE)
+    one_in = max(1, row_count // sample)
     keys, first = f"hash({', '.join(quoted(name) for name in key)})", quoted(key[0])
+    distinct = keys if len(key) > 1 else f"case when {first} is not null then {keys} end"  # no key is none
     sampled = f"filter (where {keys} % {one_in} = 0)"
     held = {name: _held(footers.held(name), row_count, refused) for name in columns}
     figures = {
-        "key_share": f"count(distinct {keys}) {sampled} / greatest(1, count(*) {sampled})",
+        "key_share": f"count(distinct {distinct}) {sampled} / greatest(1, count(*) {sampled})",
         "coverage": f"count(distinct {first}) filter (where hash({first}) % {one_in} = 0)",
         **{f"held {name}": f"count({quoted(name)})" for name, told in held.items() if told is None},
         **more,
@@ -51,7 +54,8 @@ def profile_of(
     elif one_in > 1:
         found["coverage"] = connection.execute(f"select count(distinct {first}) from {rows}").fetchall()[0][0]
     filled = {name: found.pop(f"held {name}", told) / max(1, row_count) for name, told in held.items()}
-    return {"row_count": row_count, **found, "filled": {name: round(share, 4) for name, share in filled.items()}, "warnings": []}
+    rounded = {name: round(share, 4) for name, share in filled.items()}
+    return {"row_count": row_count, "sampled_among": sample, **found, "filled": rounded, "warnings": []}
 
 
 def _held(told: int | None, row_count: int, refused: int) -> int | None:
@@ -100,7 +104,7 @@ def days_of(table: Table, footers: Footers, rows: str, read_at: dt.datetime) -> 
         return {**told, "future_share": "0::double", "peak_day_rows": "count(*)", "newest_at": "null"}
     at = f"{quoted(clock)}::timestamptz"
     # Days of UTC, by their number: to make a date of an instant takes six times as long.
-    day = quoted(clock) if dated[clock].data_type == "date" else f"epoch_us({quoted(clock)}) // 86400000000"
+    day = quoted(clock) if dated[clock].data_type == "date" else f"(epoch_us({quoted(clock)}) + {FIRST_DAY}) // 86400000000"
     return {
         **told,
         "future_share": share(dated[clock], f"{at} > {horizon}", "*"),

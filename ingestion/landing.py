@@ -82,19 +82,19 @@ def land_brick(
         outcome = Landed(brick.name)
         standing = journal.refused(brick.name)
         tried = next((load for load in reversed(standing) if load.get("read_by") == by), None)
-        waiting: dict[str, Position] = {}
+        waiting: dict[str, tuple[Reading, Position]] = {}
         if not tried or _differs(lake, journal, brick, tried, work, outcome):
             for table in brick.tables:
                 position = start_of(journal, brick, table, by)
                 reading = read_table(brick, table, position, connection, work / "spool", progress)
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
-                if reading.parts or {name for name, _ in reading.refused_files} - position.given_up:
-                    waiting[table.name] = position
+                if reading.parts or _failed(reading) - position.given_up:
+                    waiting[table.name] = reading, position
         outcome.request_count += sum(reading.request_count for reading in readings.values())
         outcome.bytes_read += sum(reading.bytes_read for reading in readings.values())
-        if waiting and read_at:
-            staged, pipeline = _extract(lake, brick, load_id, connection, work, read_at, {n: (readings[n], p) for n, p in waiting.items()})
+        if waiting and read_at and (extracted := _extract(lake, brick, load_id, connection, work, read_at, waiting)):
+            staged, pipeline = extracted
             if read_at - (clock := next(iter(readings.values())).read_at) > CLOCKS_APART:
                 staged[0].warnings.append(_told_clock(clock, before))
             for each in staged:
@@ -139,6 +139,10 @@ def land_brick(
     return outcome
 
 
+def _failed(reading: Reading) -> set[str]:
+    return {name for name, _ in reading.refused_files}
+
+
 def _after(moment: dt.datetime, others: list[dt.datetime]) -> dt.datetime:
     """Give a moment, moved after others: what is read later is the latest, whatever the clock says."""
     return max((moment, *(other + dt.timedelta(microseconds=1) for other in others)))
@@ -171,8 +175,11 @@ def _extract(
     work: Path,
     read_at: dt.datetime,
     taken: dict[str, tuple[Reading, Position]],
-) -> tuple[list[Staged], dlt.Pipeline]:
-    """Have dlt extract the tables of a brick that were read; give them as they wait to be judged, and the pipeline that holds them."""
+) -> tuple[list[Staged], dlt.Pipeline] | None:
+    """Have dlt extract the tables of a brick that were read; give them as they wait to be judged, and the pipeline that holds them.
+
+    A file may fail only as it is staged: one that was given up is nothing new then. None where nothing is.
+    """
     from ingestion.source import extract, files_to_move, source_of
 
     staged = {}
@@ -184,7 +191,8 @@ def _extract(
 
     pipeline = _pipeline(lake, brick, load_id, work)
     extract(pipeline, source_of(brick, files, naming="ingestion.naming").with_resources(*taken))
-    return [staged[name] for name in taken], pipeline
+    found = [staged[name] for name, (reading, position) in taken.items() if staged[name].files or _failed(reading) - position.given_up]
+    return (found, pipeline) if found else None
 
 
 def _pipeline(lake: Lake, brick: Brick, load_id: str, work: Path) -> dlt.Pipeline:

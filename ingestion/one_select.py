@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import unicodedata
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from ingestion import local_hours, privacy
 from ingestion.brick import Brick, Column, Table
@@ -24,10 +25,7 @@ from ingestion.casting import (
 from ingestion.connectors import Part, Reading, source_name
 from ingestion.formats.header import header_tests
 from ingestion.lake import listed, literal, quoted
-from ingestion.refusal import UNREADABLE, first_broken, refusal, rule_of_column, rule_of_documents, rule_of_headers
-
-if TYPE_CHECKING:
-    pass
+from ingestion.refusal import UNREADABLE, Rule, first_broken, refusal, rule_of_column, rule_of_documents, rule_of_headers
 
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 # The types of a typed source that are cast as they are, without going through text.
@@ -116,7 +114,7 @@ class Select:
             casts += [f"{quoted(name)} as r{number}" for number, name in enumerate(self.part.columns or ())]
         if self.has_documents:
             columns.append("_extra" if self.part.columns is None else "null::varchar as _extra")
-        where = f" where not coalesce({self._before_cursor()}, false)" if self.since else ""
+        where = f" where not coalesce({self._is_cut()}, false)" if self.since else ""
         source, row = self._source(), "null"
         if is_numbered:
             # By names that are ours: no column of the source has them.
@@ -131,7 +129,7 @@ class Select:
 
     def skipped_sql(self) -> str:
         """Give the count of rows that stand before the cursor and were landed by an earlier load."""
-        return f"select count(*) from {self._source()} where {self._before_cursor()}"
+        return f"select count(*) from {self._source()} where {self._is_cut()}"
 
     def blank_sql(self) -> str:
         """Give the count of rows, and of lines that could not be read, that hold blank values alone."""
@@ -224,8 +222,8 @@ class Select:
             if self._declared(name) == "string":
                 values = [as_written(value, "_doc", alias) for value, alias in zip(values, self.aliases[name], strict=True)]
             value, nulls = f"coalesce({', '.join(values)})" if len(values) > 1 else values[0], self.notation.null_values
-            if self._declared(name) == "json":
-                value, nulls = f"{value}::varchar", tuple(map(json.dumps, nulls))
+            if self._declared(name) == "json" and nulls:
+                return f"{without_nulls(f'{value}::varchar', tuple(_as_json(nulls)))}::json"
             return without_nulls(value, nulls)
         own = self._typed(name)
         if own == "null":
@@ -283,19 +281,25 @@ class Select:
     def _refusal(self) -> str:
         """Write why a row is refused, NULL when it is kept; the value is told unless the brick has personal columns."""
         rules = [rule_of_documents(is_private=self.is_private)] if self.part.columns is None else []
-        rules += [rule_of_headers(*self._header_tests(), is_told=self.is_header_told)] if self.part.header else []
+        rules += [self._rule_of_headers()] if self.part.header else []
         for number, column in enumerate(self.landed):
             hour, is_within = f"h{number}" if number in self.local else None, within(column, f"c{number}", self.notation)
             rules.append(rule_of_column(self.table, column, f"c{number}", f"t{number}", hour, is_within, is_private=self.is_private))
         return first_broken(rules)
 
-    def _header_tests(self) -> tuple[str, str]:
+    def _header_tests(self, values: list[str], misfits: list[str]) -> tuple[str, str]:
         """Write whether a row is its file's header once more, or another one."""
-        header, columns = self.part.header or (), self.part.columns or ()
-        asked = {name.casefold() for name in self.asked}
-        declared = [name for name, column in zip(header, columns, strict=True) if name and column.casefold() in asked]
-        misfits = [f"c{number} is null and trim(t{number}) <> ''" for number in self.typed]
-        return header_tests([f"r{number}" for number in range(len(columns))], header, declared, misfits)
+        header, asked = self.part.header or (), {name.casefold() for name in self.asked}
+        declared = [name for name, column in zip(header, self.part.columns or (), strict=True) if name and column.casefold() in asked]
+        return header_tests(values, header, declared, misfits)
+
+    def _rule_of_headers(self) -> Rule:
+        """Refuse headers; where none passes the other rules (`is_header_told`), only rows of no value that fits are asked for it."""
+        places = {name.casefold(): f"r{number}" for number, name in enumerate(self.part.columns or ())}
+        texts = [(number, places[self.landed[number].name.casefold()]) for number in self.typed]
+        misfits = [f"c{number} is null and trim(coalesce({text}, '')) <> ''" for number, text in texts]
+        again, another = self._header_tests(list(places.values()), misfits)
+        return rule_of_headers(again, another, f"not ({' and '.join(misfits)})" if self.is_header_told else None)
 
     def header_sql(self) -> str | None:
         """Give how many names of the header, as values, fit a column that is no text; None where a header may have none under them."""
@@ -329,6 +333,18 @@ class Select:
             known = f"case when {' or '.join(twice)} then {asked} else {known} end"
         return f"case when has_others then case when not list_has_all({known}, {keys}) then {others} end end"
 
+    def _is_cut(self) -> str:
+        """Write whether a row stands before the cursor, and is no header among the rows, which no cursor hides."""
+        if not self.part.header:
+            return self._before_cursor()
+        columns = [quoted(name) for name in self.part.columns or ()]
+        misfits = [
+            f"({self._value(self.landed[number])}) is null and trim(coalesce({self._own(self.landed[number].name)}, '')) <> ''"
+            for number in self.typed
+        ]
+        again, another = self._header_tests(columns, misfits)
+        return f"case when {self._before_cursor()} then not coalesce({again} or {another}, false) end"
+
     def _before_cursor(self) -> str:
         column = self.table.cursor_column
         is_held = "" if len(self.held) == len(self.part.files) else f"_file in ({', '.join(map(literal, self.held))}) and "
@@ -339,6 +355,15 @@ class Select:
             return f"{is_held}{self._value(column)} < {since}"
         # A year that its text does not write with four digits is refused, not cut.
         return f"{is_held}{self._value(column)} between '1000-01-02'::{column.data_type} and {since} - to_microseconds(1)"
+
+
+def _as_json(texts: Iterable[str]) -> Iterator[str]:
+    """Give texts as JSON holds them: as strings, and those that are JSON themselves (`-999`) as they are."""
+    for text in texts:
+        yield json.dumps(text, ensure_ascii=False)
+        with contextlib.suppress(ValueError):
+            json.loads(text)
+            yield text
 
 
 def _spellings(*names: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestion.lake import literal
+from ingestion.lake import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,12 +40,17 @@ class Footers:
         )
         self._held = dict(connection.execute(held, [self._files, self.row_count]).fetchall())
 
-    def __str__(self) -> str:
-        return ", ".join(self._files)
-
     def held(self, *path: str) -> int | None:
         """Give how many values of a column, or of a field of a struct, are not NULL."""
         return self._held.get(", ".join(path)) if self.row_count else 0
+
+    def counted(self, *path: str) -> int:
+        """Give the same, by reading the files where no footer tells."""
+        if (told := self.held(*path)) is not None:
+            return told
+        value = ".".join(map(quoted, path))
+        asked = f"select count({value}) from read_parquet($1, union_by_name = true)"
+        return int(self._connection.execute(asked, [self._files]).fetchall()[0][0])
 
     def span(self, column: str, sql_type: str) -> tuple[str, str] | None:
         """Give the lowest and the highest value of a column, as text: of whole numbers and of times, which footers tell exactly."""

@@ -93,22 +93,20 @@ def stage(
     staged = Staged(table, {})
     new_columns: set[str] = set()
     skipped, unreadable, blank = 0, 0, 0
+    mixed: dict[int, set[str]] = {}
     selects = [Select(brick, table, part, reading, read_at, since, position.held, _kinds(connection, part)) for part in reading.parts]
     for number, select in enumerate(selects):
         part = select.part
-        if part.header and (fitting := select.header_sql()):
-            select.is_header_told = not connection.execute(fitting).fetchall()[0][0]
         file = work / f"{table.name}-{number}.parquet"
         # The search for the zone of a position does not keep the order of the source.
         has_zone = any(column.meta.position for column in table.columns)
         with _named(brick, table, part):
+            if part.header and (fitting := select.header_sql()):
+                select.is_header_told = not connection.execute(fitting).fetchall()[0][0]
             write(connection, select.sql(is_numbered=has_zone), file)
-        if part.header and (mixed := _holding_two_tables(connection, file)):
-            told = "holds another header further on, under which the columns are not the same. Mend: give each its own file"
-            reading.refused_files += [(name, told) for name in mixed]
-            rest = part.without({*mixed}) if part.without else part
-            reading.parts = [rest if other is part else other for other in reading.parts if other is not part or rest.files]
-            return stage(connection, brick, table, reading, work, read_at, position)
+            if part.header and (names := _holding_two_tables(connection, file)):
+                mixed[number] = names
+                continue
         staged.files.append(file)
         if select.since:
             skipped += connection.execute(select.skipped_sql()).fetchall()[0][0]
@@ -124,6 +122,9 @@ def stage(
             unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
         staged.columns = staged.columns or _schema(connection, file)
         new_columns |= select.new_columns() | _extra_keys(connection, file)
+    if mixed:
+        _leave_out(reading, mixed)
+        return stage(connection, brick, table, reading, work, read_at, position)
     footers = Footers(connection, staged.files)
     staged.absent = _absent(connection, selects, footers)
     connection.execute("set TimeZone = 'UTC'")
@@ -155,12 +156,20 @@ def stage(
     return staged
 
 
-def _holding_two_tables(connection: duckdb.DuckDBPyConnection, file: Path) -> list[str]:
+def _leave_out(reading: Reading, mixed: dict[int, set[str]]) -> None:
+    """Refuse files that hold two tables, by the number of their part, and make the parts of a reading without them."""
+    told = "holds another header further on, under which the columns are not the same. Mend: give each its own file"
+    reading.refused_files += [(name, told) for names in mixed.values() for name in sorted(names)]
+    rest = [part.without(mixed[n]) if part.without and n in mixed else part for n, part in enumerate(reading.parts)]
+    reading.parts = [part for part in rest if part.files]
+
+
+def _holding_two_tables(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
     """Name the files of the source that hold another header among their rows."""
     if not refused_count(Footers(connection, [file])):
-        return []
-    rows = f"select distinct _file from read_parquet({literal(str(file))}) where _refused.rule = {literal(ANOTHER)} order by 1"
-    return [row[0] for row in connection.execute(rows).fetchall()]
+        return set()
+    rows = f"select distinct _file from read_parquet({literal(str(file))}) where _refused.rule = {literal(ANOTHER)}"
+    return {row[0] for row in connection.execute(rows).fetchall()}
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, str]:

@@ -38,7 +38,6 @@ def test_a_profile_says_what_the_rows_do(
 ) -> None:
     folder = tmp_path_factory.mktemp("profile")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile, "SAMPLE", sample)
         patch.setattr(profile, "FEW_REFUSED", 1.0 if is_few else 0.00005)
         house = House(folder, patch)
         meta = {"delivers": delivers, **({"cursor": cursor} if cursor and delivers == "changes" else {})}
@@ -58,7 +57,7 @@ def test_a_profile_says_what_the_rows_do(
             kept = f"(select * from read_parquet({[str(file) for file in files]}) where _refused is null)"
             bad = sum(row[-1] for row in rows)
             days = days_of(only, footers, kept, NOW)
-            found = profile_of(connection, footers, bad, kept, list(kinds), ["who", "at"], days)
+            found = profile_of(connection, footers, bad, kept, list(kinds), ["who", "at"], days, sample)
     good = [row for row in rows if not row[-1]]
     end = NOW + dt.timedelta(days=1.5)
 
