@@ -118,7 +118,8 @@ def _page(run_id: str, results: list[dict[str, Any]]) -> str:
             "unsuccessful_expectations": len(results) - met,
             "success_percent": 100 * met / len(results) if results else None,
         },
-        meta={"run_id": {"run_name": run_id, "run_time": run_id[:16]}, "great_expectations_version": __version__},
+        # Great Expectations reads the name as a date where it can, and the id of a run is one: `...Z-2393` has an offset of no zone.
+        meta={"run_id": {"run_name": f"run {run_id}", "run_time": run_id[:16]}, "great_expectations_version": __version__},
     )
     drawn = DefaultJinjaPageView().render(ValidationResultsPageRenderer(run_info_at_end=True).render(suite), show_how_to_buttons=False)
     told = f"{len(results)} expectations, {len(results) - met} not met"

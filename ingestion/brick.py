@@ -31,6 +31,18 @@ def _use_case(name: str) -> str:
     return name
 
 
+def _cron(text: str) -> str:
+    """Raise ValueError for a cron that no clock has, or that never comes."""
+    from cronsim import CronSim, CronSimError
+
+    try:
+        next(CronSim(text, dt.datetime(2024, 1, 1)))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"'{text}' is no cron that comes: {error or 'no such day'}. Mend: minute hour day month weekday") from None
+    return text
+
+
+Cron = Annotated[str, Field(pattern=CRON), AfterValidator(_cron)]
 UseCase = Annotated[str, AfterValidator(_use_case)]
 
 
@@ -259,7 +271,7 @@ class BrickMeta(Strict):
     options: dict[str, Any] = Field({})
     endpoint: str | None
     endpoint_reason: str | None = None
-    cadence: Literal["hourly", "daily", "weekly", "monthly"] | Annotated[str, Field(pattern=CRON)]
+    cadence: Literal["hourly", "daily", "weekly", "monthly"] | Cron
     retention: Period
 
     @field_validator("connector")

@@ -109,6 +109,8 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "bounds that are none": (lambda d: first(d)["columns"].append(column("x", "bigint", between=[None, None])), r"meta.between: \[first, last\]"),
     "hours shown twice in no way": (put(table_meta, time_fold="both"), r"meta.time_fold: Input should be 'in_order', 'first', 'second' or 'refuse', not 'both'"),
     "required and optional": (lambda d: first(d)["columns"].append(column("x", required=True, optional=True)), r"required is neither optional nor"),
+    "cadence of an hour that no day has": (put(meta, cadence="0 25 * * *"), r"config.meta.cadence.*is no cron that comes: Bad hour"),
+    "cadence of a day that never comes": (put(meta, cadence="0 4 31 2 *"), r"config.meta.cadence.*is no cron that comes"),
     "cadence that is no cron": (put(meta, cadence="every day at six o'clock"), r"config.meta.cadence"),
     "lookback without a cursor": (put(table_meta, lookback={"count": 1, "period": "day"}), r"tables.0.config.meta.lookback: a lookback needs a cursor"),
     "time zone not known": (put(table_meta, time_zone="Rennes"), r"'Rennes' is no time zone of the tz database \(Europe/Berlin"),

@@ -50,6 +50,11 @@ def test_a_page_says_what_was_judged_and_asks_no_server_for_anything(judged: Hou
     assert docs.render(judged.lake, "20250102T000000Z-bbbb") is None, "nothing was judged since"
 
 
+def test_a_run_whose_id_could_be_a_date_has_its_page(judged: House) -> None:
+    page = docs.render(judged.lake, "20261127T005418Z-2393")  # read as a date, 23 h 93 from Greenwich
+    assert page and "20261127T005418Z-2393" in page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("judged", [True], indirect=True)
 def test_no_value_of_a_private_brick_reaches_a_page(judged: House) -> None:
     page = docs.render(judged.lake, "20250101T000000Z-aaaa")

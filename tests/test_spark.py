@@ -24,7 +24,7 @@ from redistribution.meta import is_mart
 from tests.fixtures.chain import Chain
 from tests.fixtures.compiled import parents_first
 
-MACROS = ("territory", "json", "local_date", "energy")
+MACROS = ("territory", "json", "local_date", "energy", "names", "disclosure")
 # A tie, 2.445: Spark rounds the decimals that it would write, DuckDB the double that is a little less. No other cell may differ.
 TIES = [
     f"energy_by_building_month ('B30', datetime.date(2024, {month}, 1), 'electricity') consumption_kwh_pci_per_m2: "
