@@ -49,6 +49,9 @@ def renderer(project: Path) -> jinja2.Environment:
         def dispatch(self, name: str) -> Any:
             return lambda *told: getattr(module, f"spark__{name}", getattr(module, f"default__{name}", None))(*told)
 
+        def quote(self, name: str) -> str:
+            return f"`{name}`"
+
     environment.globals |= {"adapter": Adapter(), "return": lambda value: value, "territory_value": values.__getitem__}
     environment.globals |= {"ref": lambda name: name, "source": lambda brick, table: f"{brick}__{table}"}
     for _ in range(len(MACROS)):  # macros call macros that are defined after them

@@ -17,11 +17,13 @@ reference_months as (
         past.*,
         months.month_date as target_month_date
     from months
-    inner join months as past using (building_id, series_code)
-    where
-        past.month_number between months.month_number - 24 and months.month_number - 2
+    inner join months as past
+        on
+            months.building_id = past.building_id
+            and months.series_code = past.series_code
+            and past.month_number - months.month_number between -24 and -2
     qualify row_number() over (
-        partition by building_id, series_code, months.month_date
+        partition by past.building_id, past.series_code, months.month_date
         order by past.month_number
     ) <= 12
 
