@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from expectations.profile import GARBLED, days_of, profile_of
+from expectations.profile import FORMER_SAMPLE, GARBLED, MART_SAMPLE, days_of, profile_of
 from expectations.suite import LANDED, MART, Expectation, LandedSuite, Suite, read_suite
 from expectations.validation import Asked, judge
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ingestion.journal import Entry, Journal
 
 FEW = 20  # rows of which the number says nothing
-MART_SAMPLE = 1_000_000  # rows of a mart among which a repeated key is looked for
 HISTORY = 10  # accepted loads that a load is compared with
 
 
@@ -208,7 +207,7 @@ def _of_load(table: Table, record: dict[str, Any], history: list[Entry], read_at
         told = f"rows: {peak}, {least:.0f}" if is_whole else f"rows of the fullest day: {peak}, {least:.0f} to {most:.0f}"
         figures.append(_Figure(peak, least * low, most * high, f"{told} before", default="volume"))
     # Of more rows, older loads have it estimated from a sample that may hold none of few values.
-    covered = [p["coverage"] for p in profiles if "sampled_among" in p or p["row_count"] < 2 * MART_SAMPLE]
+    covered = [p["coverage"] for p in profiles if "sampled_among" in p or p["row_count"] < 2 * FORMER_SAMPLE]
     if tolerated["coverage"] and is_comparable and covered:
         usual = statistics.median(covered)
         told = f"distinct values of {table.meta.key[0]}: {profile['coverage']}, {usual:.0f} before"

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 GARBLED = ("Ã©", "Ã¨", "\ufffd")  # é and è of UTF-8 read as cp1252; what a reader writes for what it does not understand
 FEW_REFUSED = 0.00005  # share of rows that changes no share of four digits
-SAMPLE, FEW_VALUES = 250_000, 1000  # rows among which distinct keys are counted; distinct values that are no sample of more
-FIRST_DAY = 86_400_000_000 * 1_000_000  # microseconds by which days are counted from before any year, for `//` cuts towards zero
+# Rows among which distinct keys are counted, of a load and of a mart, whose grain is to hold; of profiles that do not say theirs.
+SAMPLE, MART_SAMPLE, FORMER_SAMPLE = 250_000, 1_000_000, 1_000_000
+FEW_VALUES = 1000  # distinct values that are no sample of more
+DAY_US = 86_400_000_000
 
 
 def profile_of(
@@ -32,7 +34,7 @@ def profile_of(
 ) -> dict[str, Any]:
     """Sum up a set: rows, distinct keys, share of values held by column, and what more is written in SQL; `refused` are in files alone.
 
-    Distinct keys are counted among about SAMPLE rows, those whose key's hash ends the same way, so that a repeated key is
+    Distinct keys are counted among about `sample` rows, those whose key's hash ends the same way, so that a repeated key is
     repeated in the sample too. So are the values of the key's first column, all of them where the sample holds few.
     """
     row_count = footers.row_count - refused
@@ -103,8 +105,8 @@ def days_of(table: Table, footers: Footers, rows: str, read_at: dt.datetime) -> 
     if clock is None:
         return {**told, "future_share": "0::double", "peak_day_rows": "count(*)", "newest_at": "null"}
     at = f"{quoted(clock)}::timestamptz"
-    # Days of UTC, by their number: to make a date of an instant takes six times as long.
-    day = quoted(clock) if dated[clock].data_type == "date" else f"(epoch_us({quoted(clock)}) + {FIRST_DAY}) // 86400000000"
+    # Days of UTC, by their number from before any year (`//` cuts towards zero): to make a date of an instant takes six times as long.
+    day = quoted(clock) if dated[clock].data_type == "date" else f"(epoch_us({quoted(clock)}) + {DAY_US * 1_000_000}) // {DAY_US}"
     return {
         **told,
         "future_share": share(dated[clock], f"{at} > {horizon}", "*"),

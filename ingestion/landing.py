@@ -89,7 +89,7 @@ def land_brick(
                 reading = read_table(brick, table, position, connection, work / "spool", progress)
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
-                if reading.parts or _failed(reading) - position.given_up:
+                if reading.parts or reading.failed - position.given_up:
                     waiting[table.name] = reading, position
         outcome.request_count += sum(reading.request_count for reading in readings.values())
         outcome.bytes_read += sum(reading.bytes_read for reading in readings.values())
@@ -137,10 +137,6 @@ def land_brick(
         connection.close()
     outcome.footprint = meter.read()
     return outcome
-
-
-def _failed(reading: Reading) -> set[str]:
-    return {name for name, _ in reading.refused_files}
 
 
 def _after(moment: dt.datetime, others: list[dt.datetime]) -> dt.datetime:
@@ -191,7 +187,7 @@ def _extract(
 
     pipeline = _pipeline(lake, brick, load_id, work)
     extract(pipeline, source_of(brick, files, naming="ingestion.naming").with_resources(*taken))
-    found = [staged[name] for name, (reading, position) in taken.items() if staged[name].files or _failed(reading) - position.given_up]
+    found = [staged[name] for name, (reading, position) in taken.items() if staged[name].files or reading.failed - position.given_up]
     return (found, pipeline) if found else None
 
 
@@ -250,8 +246,8 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
                 reading = read_table(brick, table, position, connection, spool, None)
             outcome.request_count += reading.request_count
             outcome.bytes_read += reading.bytes_read
-            failed, known_to_fail = ({name for name, _ in files} for files in (reading.refused_files, record["refused_files"]))
-            if reading.parts or failed - known_to_fail - position.given_up:
+            known_to_fail = {name for name, _ in record["refused_files"]}
+            if reading.parts or reading.failed - known_to_fail - position.given_up:
                 return True
     finally:
         shutil.rmtree(spool, ignore_errors=True)
@@ -265,8 +261,7 @@ def _covers(readings: dict[str, Reading], staged: list[Staged], load: Entry, *, 
     """
     read = {}
     for name in (table.table.name for table in staged):
-        failed = {file for file, _ in readings[name].refused_files}
-        read[name] = {*readings[name].taken, *(failed if is_refused else ())}
+        read[name] = {*readings[name].taken, *(readings[name].failed if is_refused else ())}
     return all(
         name in read and {*record["opened"], *(file for file, _ in record["refused_files"])} <= read[name]
         for name, record in load["tables"].items()

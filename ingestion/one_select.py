@@ -23,7 +23,7 @@ from ingestion.casting import (
     without_nulls,
 )
 from ingestion.connectors import Part, Reading, source_name
-from ingestion.formats.header import header_tests
+from ingestion.formats.header import declared_names, header_tests
 from ingestion.lake import listed, literal, quoted
 from ingestion.refusal import UNREADABLE, Rule, first_broken, refusal, rule_of_column, rule_of_documents, rule_of_headers
 
@@ -289,9 +289,8 @@ class Select:
 
     def _header_tests(self, values: list[str], misfits: list[str]) -> tuple[str, str]:
         """Write whether a row is its file's header once more, or another one."""
-        header, asked = self.part.header or (), {name.casefold() for name in self.asked}
-        declared = [name for name, column in zip(header, self.part.columns or (), strict=True) if name and column.casefold() in asked]
-        return header_tests(values, header, declared, misfits)
+        header = self.part.header or ()
+        return header_tests(values, header, declared_names(header, self.part.columns or (), self.asked), misfits)
 
     def _rule_of_headers(self) -> Rule:
         """Refuse headers; where none passes the other rules (`is_header_told`), only rows of no value that fits are asked for it."""

@@ -104,24 +104,25 @@ def stage(
             if part.header and (fitting := select.header_sql()):
                 select.is_header_told = not connection.execute(fitting).fetchall()[0][0]
             write(connection, select.sql(is_numbered=has_zone), file)
-            if part.header and (names := _holding_two_tables(connection, file)):
+            written = Footers(connection, [file])
+            is_refused = refused_count(written) > 0
+            if is_refused and part.header and (names := _holding_two_tables(connection, file)):
                 mixed[number] = names
                 continue
         staged.files.append(file)
         if select.since:
             skipped += connection.execute(select.skipped_sql()).fetchall()[0][0]
-            if not has_zone and refused_count(Footers(connection, [file])):
+            if is_refused and not has_zone:
                 write(connection, select.sql(is_numbered=True), file)
         if select.marked:
             landed = [column.name for column in select.landed]
-            folds = local_hours.settle(connection, file, select.marked, table.meta.key, table.meta.time_zone, landed)
-            staged.warnings += folds
+            staged.warnings += local_hours.settle(connection, file, select.marked, table.meta.key, table.meta.time_zone, landed)
         if part.thin:
             blank += connection.execute(select.blank_sql()).fetchall()[0][0]
         if part.rejects:
             unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
         staged.columns = staged.columns or _schema(connection, file)
-        new_columns |= select.new_columns() | _extra_keys(connection, file)
+        new_columns |= select.new_columns() | (_extra_keys(connection, file) if written.held("_extra") else set())
     if mixed:
         _leave_out(reading, mixed)
         return stage(connection, brick, table, reading, work, read_at, position)
@@ -166,8 +167,6 @@ def _leave_out(reading: Reading, mixed: dict[int, set[str]]) -> None:
 
 def _holding_two_tables(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
     """Name the files of the source that hold another header among their rows."""
-    if not refused_count(Footers(connection, [file])):
-        return set()
     rows = f"select distinct _file from read_parquet({literal(str(file))}) where _refused.rule = {literal(ANOTHER)}"
     return {row[0] for row in connection.execute(rows).fetchall()}
 
@@ -235,8 +234,6 @@ def _told_columns(brick: Brick, names: set[str]) -> list[str]:
 
 
 def _extra_keys(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
-    if not Footers(connection, [file]).held("_extra"):
-        return set()
     keys = f"select distinct unnest(json_keys(_extra)) from read_parquet({literal(str(file))}) where _extra is not null"
     return {row[0] for row in connection.execute(keys).fetchall()}
 

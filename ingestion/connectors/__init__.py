@@ -150,6 +150,11 @@ class Reading:
     held: Any = field(default=None, repr=False)
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
+    @property
+    def failed(self) -> set[str]:
+        """The files that could not be read."""
+        return {name for name, _ in self.refused_files}
+
     def spend(self, bytes_read: int = 0, request_count: int = 0) -> None:
         """Count bytes as transferred and requests, from any thread; the progress is told once a mebibyte."""
         with self._lock:

@@ -174,7 +174,7 @@ class _Intake:
                 raise SourceError(f"{told}. Mend: try later, or check the endpoint and `path`.")
         floor = _floor(self.request, self.reading.position) or date.min
         self.reading.taken = {name: signature for name, (_, signature) in self.opened.items()}
-        failed = {*self.request.failed, *(name for name, _ in self.reading.refused_files)}  # met again, however old
+        failed = self.request.failed | self.reading.failed  # met again, however old
         self.reading.opened = {name: s for name, (last, s) in self.opened.items() if last is None or last >= floor or name in failed}
         # The files of a photo were taken in two goes.
         files = sorted(self.files) if self.request.whole else self.files

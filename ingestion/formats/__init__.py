@@ -12,7 +12,7 @@ from typing import Any
 
 from ingestion.connectors import Part, Reading
 from ingestion.formats.count import Sought, blank_record, scan
-from ingestion.formats.geojson import collections
+from ingestion.formats.geojson import parts_of_collections
 from ingestion.formats.parquet import look_at_parquet
 from ingestion.formats.shape import Counted, Shape
 from ingestion.formats.spool import Spool, escaped
@@ -20,15 +20,13 @@ from ingestion.formats.text import look_at_csv, look_at_ndjson
 from ingestion.lake import listed, literal, quoted
 
 _numbers = itertools.count(1)
-
-
 _LOOKS = {"csv": look_at_csv, "ndjson": look_at_ndjson, "parquet": look_at_parquet}
 
 
 def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> list[Part]:
     """Make a part of the files of each shape; those that are not what they should be, or lack a column, are refused."""
     if form == "geojson":
-        return collections(names, reading, spool)
+        return parts_of_collections(names, reading, spool)
     groups: dict[tuple[Path, Shape], dict[str, Counted]] = defaultdict(dict)
     for name in names:
         try:

@@ -18,7 +18,7 @@ ESCAPED, NO_TEXT = json.dumps(IMPOSSIBLE)[1:-1], "bytes that are no text in "
 OF_FEATURE, MEMBER_CHARACTERS = "feature.", 1000
 
 
-def collections(names: Iterable[str], reading: Reading, spool: Spool) -> list[Part]:
+def parts_of_collections(names: Iterable[str], reading: Reading, spool: Spool) -> list[Part]:
     """Make a part of the features of GeoJSON files; those that are no whole collection are refused."""
     documents, request = Documents(spool), reading.request
     declared = [name for name in (*request.columns, *request.formerly) if name.startswith(OF_FEATURE)]

@@ -7,7 +7,7 @@ import io
 import itertools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,12 @@ def check_columns(request: Request, names: Sequence[str]) -> None:
         # Without a header, the first row stands in its place.
         found = f"{len(names)} columns" if request.is_private else ", ".join(name[:60] for name in names[:40])
         raise ValueError(f"lacks the declared columns {', '.join(missing)}; it has {found}. Mend: the brick's columns, or its options")
+
+
+def declared_names(header: Sequence[str], columns: Sequence[str], declared: Iterable[str]) -> list[str]:
+    """Give the names of a header, in small letters, of the columns that the brick declares."""
+    wanted = {name.casefold() for name in declared}
+    return [name.lower() for name, column in zip(header, columns, strict=False) if name and column.casefold() in wanted]
 
 
 def header_tests(values: Sequence[str], header: Sequence[str], declared: Sequence[str], misfits: Sequence[str]) -> tuple[str, str]:

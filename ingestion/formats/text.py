@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ingestion.connectors import Request
 from ingestion.formats.count import Scan, scan
-from ingestion.formats.header import read_header
+from ingestion.formats.header import declared_names, read_header
 from ingestion.formats.shape import Counted, Shape
 from ingestion.formats.spool import Spool
 from ingestion.lake import literal
@@ -29,9 +28,8 @@ def look_at_csv(name: str, request: Any, spool: Spool) -> tuple[Shape, Counted]:
     # Among values that are no texts, a header is refused, and known then; among texts alone it is looked for.
     typed = {name.casefold() for name in request.typed}
     is_told = any(column.casefold() in typed for column in columns)
-    seen = _scanned(
-        name, spool, *scanned, sought=None if is_told else _count_of(_declared(request, columns, header), separator, options.quote)
-    )
+    declared = declared_names(header, columns, (*request.columns, *request.formerly))
+    seen = _scanned(name, spool, *scanned, sought=None if is_told else _count_of(declared, separator, options.quote))
     quote = literal(options.quote)
     reader = f"header = {options.header}, delim = {literal(separator)}, quote = {quote}, escape = {quote}, skip = {skip}"
     after = _delimited(name, spool, seen, columns, reader)
@@ -70,12 +68,6 @@ def _delimited(name: str, spool: Spool, seen: Scan, columns: Sequence[str], read
         wide = f", max_line_size = {size}, buffer_size = {max(size, BUFFER_BYTES)}"
     how = f"auto_detect = false, filename = '_path', hive_partitioning = false, compression = 'none'{wide}"
     return f", columns = {{{types}}}, {reader}, {how})"
-
-
-def _declared(request: Request, columns: Sequence[str], header: Sequence[str]) -> list[str]:
-    """Give the names of a header, in small letters, of the columns that the brick declares."""
-    wanted = {name.casefold() for name in (*request.columns, *request.formerly)}
-    return [name.lower() for name, column in zip(header, columns, strict=False) if name and column.casefold() in wanted]
 
 
 def _count_of(declared: Sequence[str], separator: str, quote: str) -> Callable[[bytes], Counter[bytes]] | None:
