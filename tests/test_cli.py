@@ -170,7 +170,7 @@ def test_an_interrupted_command_and_a_closed_pipe(monkeypatch: pytest.MonkeyPatc
     for arguments in (["bricks", "check"], ["--help"]):
         reader, writer = os.pipe()
         os.close(reader)
-        with open(writer, "w") as closed:  # noqa: PTH123
+        with os.fdopen(writer, "w") as closed:
             typed = [sys.executable, "-m", "flows.cli", *arguments]
             done = subprocess.run(typed, stdout=closed, stderr=subprocess.PIPE, text=True, env=environment, check=False)
         assert (done.returncode, done.stderr) == (0, "")

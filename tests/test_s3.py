@@ -52,7 +52,7 @@ class _Store(http.server.BaseHTTPRequestHandler):
     """No real store: it keeps what each client says of itself, and holds nothing (the real one of the tests takes no session token)."""
 
     def do_GET(self) -> None:
-        told: set[tuple[str, str | None]] = self.server.told  # type: ignore[attr-defined]
+        told: set[tuple[str, str | None]] = self.server.told
         told.add((self.path.partition("?")[0].strip("/").split("/")[0], self.headers.get("x-amz-security-token")))
         self.send_response(404)
         self.send_header("Content-Length", "0")
@@ -71,7 +71,7 @@ def test_a_session_token_reaches_the_store_from_each_that_speaks_it(alone: pytes
 
     served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Store)
     told: set[tuple[str, str | None]] = set()
-    served.told = told  # type: ignore[attr-defined]
+    served.told = told
     threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     for name, value in zip(VARIABLES[:4], ("key", "secret", "t0ken", "eu-west-3"), strict=True):
         alone.setenv(name, value)
