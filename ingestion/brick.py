@@ -9,16 +9,16 @@ import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector, declared_name, source_name
-from ingestion.declaration import BrickError, Name, TimeZone, fault_at
+from ingestion.declaration import BrickError, Name, TimeZone, fault_at, said, written
+from ingestion.rhythm import Cadence, Freshness, Period
 from ingestion.territory import read_territory
 
 # Schemas of the warehouse that a brick's, of its own name, must not be.
 ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
 UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
-CRON = r"^(([\dA-Z]{1,3}|\*)([-/,]([\dA-Z]{1,3}|\*))*( |$)){5}$"
 FORMAT = r"^([^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*$"  # what DuckDB's strptime understands
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1000}  # instants that are numbers since 1970: microseconds of their unit
 YEARS = frozenset("YyGcx")  # its codes that say which year
@@ -31,38 +31,12 @@ def _use_case(name: str) -> str:
     return name
 
 
-def _cron(text: str) -> str:
-    """Raise ValueError for a cron that no clock has, or that never comes."""
-    from cronsim import CronSim, CronSimError
-
-    try:
-        next(CronSim(text, dt.datetime(2024, 1, 1)))
-    except (CronSimError, StopIteration) as error:
-        raise ValueError(f"'{text}' is no cron that comes: {error or 'no such day'}. Mend: minute hour day month weekday") from None
-    return text
-
-
-Cron = Annotated[str, Field(pattern=CRON), AfterValidator(_cron)]
+Format = Annotated[
+    str,
+    written(FORMAT, "is no format of strptime, as in %d/%m/%Y (a percent sign is %%), epoch_s or epoch_ms"),
+    WithJsonSchema({"pattern": FORMAT, "type": "string"}),
+]
 UseCase = Annotated[str, AfterValidator(_use_case)]
-
-
-class Period(Strict):
-    """A length of time."""
-
-    count: int = Field(gt=0)
-    period: Literal["minute", "hour", "day", "week", "month", "year"]
-
-    @property
-    def days(self) -> float:
-        """Length in days, a month being 30 and a year 365."""
-        return self.count * {"minute": 1 / 1440, "hour": 1 / 24, "day": 1, "week": 7, "month": 30, "year": 365}[self.period]
-
-
-class Freshness(Strict):
-    """When dbt says that a source is late."""
-
-    warn_after: Period
-    error_after: Period
 
 
 Bound = dt.date | dt.datetime | int | float | None
@@ -74,7 +48,7 @@ class ColumnMeta(Strict):
     `optional`: the source may lack the column. `required`: a row without a value is refused, as those of a key are.
     """
 
-    format: Annotated[str, Field(pattern=FORMAT)] | None = None
+    format: Format | None = None
     years_from: int | None = Field(default=None, ge=1000, le=9900, description="first of the hundred years that %y means")
     between: tuple[Bound, Bound] | None = Field(default=None, description="first and last value, null for none")
     optional: bool = False
@@ -271,7 +245,7 @@ class BrickMeta(Strict):
     options: dict[str, Any] = Field({})
     endpoint: str | None
     endpoint_reason: str | None = None
-    cadence: Literal["hourly", "daily", "weekly", "monthly"] | Cron
+    cadence: Cadence
     retention: Period
 
     @field_validator("connector")
@@ -362,7 +336,7 @@ def _options(model: type[BaseModel], values: dict[str, Any], *field: str | int) 
         return model.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        told = "unknown option" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+        told = "unknown option" if fault["type"] == "extra_forbidden" else said(fault, shows_value=False)
         raise fault_at(f"{told} (accepted: {', '.join(model.model_fields)})", *field, *fault["loc"]) from error
 
 

@@ -9,8 +9,14 @@ from pathlib import Path
 from pydantic import Field, ValidationError, model_validator
 
 from ingestion.connectors import Strict
-from ingestion.declaration import BrickError, Name, TimeZone, read_yaml
+from ingestion.declaration import BrickError, Name, TimeZone, read_yaml, said
 from ingestion.lake import PROJECT
+
+MEND = "Mend: what each field says is told by docs/territory.md"
+
+
+class TerritoryError(BrickError):
+    """A `territory.yml` that cannot be what the house goes by: no command is obeyed; the message is one line."""
 
 
 class Territory(Strict):
@@ -31,20 +37,25 @@ class Territory(Strict):
     def _is_told_in_each_language(self) -> Territory:
         for name, titles in self.use_cases.items():
             if absent := [language for language in self.languages if not titles.get(language)]:
-                raise ValueError(
-                    f"use_cases.{name} has no title in {', '.join(absent)}. Mend: write one by language ({', '.join(self.languages)})"
-                )
+                told = f"'{name}' has no title in {', '.join(absent)}: write one by language ({', '.join(self.languages)})"
+                raise ValueError(f"use_cases: {told}")
         return self
 
 
 @functools.cache
 def read_territory(path: Path | None = None) -> Territory:
-    """Read `territory.yml` (ORCHESTRA_TERRITORY, else the project's), its `zones` made absolute; raises BrickError naming the field."""
+    """Read `territory.yml` (ORCHESTRA_TERRITORY, else the project's), its `zones` made absolute; raises TerritoryError naming the field."""
     path = path or Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))
     try:
-        territory = Territory.model_validate(read_yaml(path)[2])
-        zones = str((path.parent / territory.zones).resolve()) if territory.zones else None
-        return territory.model_copy(update={"zones": zones})
+        document = read_yaml(path)[2]
+        territory = Territory.model_validate(document)
+    except BrickError as error:
+        raise TerritoryError(str(error)) from error
     except ValidationError as error:
-        faults = [f"{path.name}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise BrickError("\n".join(faults)) from error
+        faults = (f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {said(fault, Territory)}" for fault in error.errors())
+        raise TerritoryError(f"{path.name}: {'; '.join(dict.fromkeys(faults))}. {MEND}") from error
+    zones = (path.parent / territory.zones).resolve() if territory.zones else None
+    if zones and not zones.is_file():
+        told = f"zones: {territory.zones} is no file ({zones})"
+        raise TerritoryError(f"{path.name}: {told}. Mend: the path of a GeoJSON, relative to {path.name}, or null for none")
+    return territory.model_copy(update={"zones": zones and str(zones)})

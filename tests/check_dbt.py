@@ -186,7 +186,7 @@ def main() -> int:
     folder = PROJECT / "lake" / "check"
     environment = dbt_environment(Lake(str(folder), str(folder / "state"))) | {"DBT_TARGET_PATH": str(folder)}
     # Compiled SQL says its columns; who is connected knows the territory.
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--warn-error", "compile", "--no-populate-cache", "--target", "prod"]
+    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", "--warn-error", "compile", "--no-populate-cache", "--target", "prod"]
     if subprocess.run(command, cwd=DBT_PROJECT, env=environment, check=False).returncode:
         return 1
     bouncer = Path(sys.executable).with_name("dbt-bouncer")

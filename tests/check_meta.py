@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from ingestion.declaration import said
 from redistribution.meta import (
     ENGLISH,
     TEXTS,
@@ -48,7 +49,8 @@ def faults_of_meta(manifest: dict[str, Any], languages: Sequence[str], codes: Ma
     """Name what the YAML of each mart lacks or says wrong of it and of its columns, with the mend; `codes` are those with a label."""
     marts = [node for node in manifest["nodes"].values() if is_mart(node)]
     faults = [fault for node in marts for fault in [*_of_mart(node, languages), *_of_columns(node, languages, codes, manifest)]]
-    return [str(fault) for fault in [*faults, *_of_metrics(manifest, marts)]]
+    files = {node["name"]: str(node.get("patch_path") or "").partition("://")[2] for node in marts}
+    return [f"{file}: {fault}" if (file := files[fault.mart]) else str(fault) for fault in [*faults, *_of_metrics(manifest, marts)]]
 
 
 def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
@@ -209,9 +211,13 @@ def _named(node: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _unread(error: ValidationError, mart: str, column: str | None) -> Iterator[Fault]:
+    model, texts = (ColumnMeta, TEXTS["column"]) if column else (MartMeta, TEXTS["mart"])
+    accepted = ", ".join(f"{name}_<language>" if name in texts else name for name in model.model_fields)
     for fault in error.errors():
         field = ".".join(map(str, fault["loc"]))
-        yield Fault(mart, column, f"config.meta.{field}: {fault['msg']}", f"say `{field}` as docs/contracts.md tells, or take it away")
+        is_unknown = fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
+        told = f"unknown field (accepted: {accepted})" if is_unknown else said(fault, model if len(fault["loc"]) == 1 else None)
+        yield Fault(mart, column, f"config.meta.{field}: {told}", f"say `{field}` as docs/contracts.md tells, or take it away")
 
 
 def _unsaid(of: Mapping[str, Any], meta: Mapping[str, Any], kind: str, languages: Sequence[str], mart: str) -> Iterator[Fault]:
