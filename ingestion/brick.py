@@ -9,12 +9,22 @@ import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector, declared_name, source_name
 from ingestion.declaration import BrickError, Name, TimeZone, fault_at, said, written
 from ingestion.rhythm import Cadence, Freshness, Period
-from ingestion.territory import read_territory
+from ingestion.territory import of_territory, read_territory
 
 # Schemas of the warehouse that a brick's, of its own name, must not be.
 ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
@@ -36,6 +46,7 @@ Format = Annotated[
     written(FORMAT, "is no format of strptime, as in %d/%m/%Y (a percent sign is %%), epoch_s or epoch_ms"),
     WithJsonSchema({"pattern": FORMAT, "type": "string"}),
 ]
+Options = Annotated[dict[str, Any], BeforeValidator(of_territory)]
 UseCase = Annotated[str, AfterValidator(_use_case)]
 
 
@@ -155,11 +166,11 @@ class TableMeta(Strict):
     """What a table delivers and how it is read."""
 
     delivers: Literal["changes", "whole"]
-    options: dict[str, Any] = Field({})
+    options: Options = Field({})
     key: tuple[Annotated[str, AfterValidator(declared_name)], ...] = Field(min_length=1)
     cursor: Annotated[str, AfterValidator(declared_name)] | None = None
     lookback: Period | None = None
-    time_zone: TimeZone = "UTC"
+    time_zone: Annotated[TimeZone, BeforeValidator(of_territory)] = "UTC"
     time_fold: Literal["in_order", "first", "second", "refuse"] = "in_order"
     crs: str | None = None
 
@@ -195,6 +206,21 @@ class Table(Strict):
         """Names that the source must give; a zone is made of the two columns of its position."""
         names = [name for column in self.columns if not column.meta.optional for name in column.meta.position or (column.name,)]
         return tuple(dict.fromkeys(names))
+
+    @property
+    def says_no_zone(self) -> bool:
+        """Whether local hours would be taken for UTC without anybody having said so."""
+        return "time_zone" not in self.meta.model_fields_set
+
+    @model_validator(mode="after")
+    def _local_hours_have_a_zone(self) -> Table:
+        for place, column in enumerate(self.columns):
+            written = column.meta.format if column.data_type == "timestamptz" else None
+            if written and written not in EPOCHS and self.says_no_zone and not re.search("%[zZ]", written.replace("%%", "")):
+                own = read_territory().time_zone
+                told = f"{written} tells no offset, and the table no `time_zone`: say it, as in `time_zone: {own}` or `time_zone: UTC`"
+                raise fault_at(told, "columns", place, "config", "meta", "format")
+        return self
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Table:
@@ -242,7 +268,7 @@ class BrickMeta(Strict):
     pseudonym_domain: Name | None = None
     authoritative_for: tuple[Name, ...] = ()
     connector: str
-    options: dict[str, Any] = Field({})
+    options: Options = Field({})
     endpoint: str | None
     endpoint_reason: str | None = None
     cadence: Cadence

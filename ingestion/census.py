@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -48,6 +49,18 @@ def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
     if faults:
         raise BrickError("\n".join(faults))
     return bricks
+
+
+def untold_zones(bricks: Iterable[Brick]) -> list[str]:
+    """Say of which tables of files nobody has said the time zone, though an instant of theirs may tell no offset: it is read as UTC."""
+    found = []
+    for brick in bricks:
+        for table in brick.tables if brick.meta.connector == "files" else ():
+            instants = [c.name for c in table.columns if c.data_type == "timestamptz" and not c.meta.format]
+            if instants and table.says_no_zone:
+                told = f"{', '.join(instants)} is read as UTC where it tells no offset, and no `time_zone` says so"
+                found.append(f"{brick.name}.yml: table {table.name}: {told}. Mend: `time_zone: UTC`, or the one of its clocks")
+    return found
 
 
 def read_brick(path: Path) -> Brick:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -12,6 +14,7 @@ from ingestion.connectors import Strict
 from ingestion.declaration import BrickError, Name, TimeZone, read_yaml, said
 from ingestion.lake import PROJECT
 
+REFERENCE = re.compile(r"\{territory\.(\w*)\}")
 MEND = "Mend: what each field says is told by docs/territory.md"
 
 
@@ -24,6 +27,7 @@ class Territory(Strict):
 
     name: str
     epci_code: str
+    departement: str | None = None
     crs: str
     time_zone: TimeZone
     languages: tuple[str, ...] = Field(min_length=1)
@@ -59,3 +63,22 @@ def read_territory(path: Path | None = None) -> Territory:
         told = f"zones: {territory.zones} is no file ({zones})"
         raise TerritoryError(f"{path.name}: {told}. Mend: the path of a GeoJSON, relative to {path.name}, or null for none")
     return territory.model_copy(update={"zones": zones and str(zones)})
+
+
+def of_territory(told: Any) -> Any:
+    """Give what a brick says with `{territory.<field>}` replaced by the territory's value, so that none is typed twice.
+
+    Raises ValueError for a field that `territory.yml` has not, or does not say.
+    """
+    if isinstance(told, dict):
+        return {name: of_territory(value) for name, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [of_territory(value) for value in told]
+    return REFERENCE.sub(_value, told) if isinstance(told, str) else told
+
+
+def _value(reference: re.Match[str]) -> str:
+    said = {name: value for name, value in read_territory().model_dump().items() if isinstance(value, str | int)}
+    if reference[1] not in said:
+        raise ValueError(f"{reference[0]}: territory.yml says no such text or number (it says {', '.join(said)})")
+    return str(said[reference[1]])

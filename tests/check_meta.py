@@ -177,17 +177,21 @@ def _of_metrics(manifest: dict[str, Any], marts: Sequence[dict[str, Any]]) -> It
             if is_measure(name, column["data_type"], grain, position):
                 seen.setdefault(name, []).append(node)
     for name, nodes in seen.items():
-        first = nodes[0]
+        # What most marts say is the name's: which of two came last, nobody can tell.
+        said = [[column_meta(node["columns"][name]).get(field) for field in ("unit", "nature")] for node in nodes]
+        first = max(zip(nodes, said, strict=True), key=lambda each: said.count(each[1]))[0]
         of_first = column_meta(first["columns"][name])
-        for other in nodes[1:]:
+        for other in (node for node in nodes if node is not first):
             of_other = column_meta(other["columns"][name])
             for field in ("unit", "nature"):
                 if of_first.get(field) != of_other.get(field):
                     told = f"its {field} is {of_other.get(field)}, and {of_first.get(field)} in {first['name']}: one name, one metric"
-                    yield Fault(other["name"], name, told, "say the same of both, or name it for what it is")
+                    yield Fault(other["name"], name, told, "say the same of both, or give the column that came last a name of its own")
             if not _holders(manifest, first["unique_id"], name) & _holders(manifest, other["unique_id"], name):
                 told = f"comes from no model that {first['name']} takes it from: one metric, one definition"
-                yield Fault(other["name"], name, told, "compute it in one model that both read, or name it for what it is")
+                yield Fault(
+                    other["name"], name, told, "compute it in one model that both read, or give the column that came last a name of its own"
+                )
 
 
 def _holders(manifest: dict[str, Any], model_id: str, column: str) -> set[str]:
@@ -227,7 +231,9 @@ def _unsaid(of: Mapping[str, Any], meta: Mapping[str, Any], kind: str, languages
         for language in asked(languages):
             if language not in told:
                 of_column = of["name"] if kind == "column" else None
-                yield Fault(mart, of_column, f"config.meta.{field}_{language} is missing", "write it: readers see it in each language")
+                # In English, the description is dbt's own.
+                where = "description" if (field, language) == ("description", "en") else f"config.meta.{field}_{language}"
+                yield Fault(mart, of_column, f"{where} is missing", "write it: readers see it in each language")
 
 
 def read_codes(path: Path, languages: Iterable[str]) -> tuple[dict[str, dict[str, Words]], list[str]]:

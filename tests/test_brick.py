@@ -14,7 +14,7 @@ import yaml
 from conftest import Document, column, source, table
 
 from ingestion.brick import Brick, endpoint_of
-from ingestion.census import BRICKS, read_brick, read_bricks
+from ingestion.census import BRICKS, read_brick, read_bricks, untold_zones
 from ingestion.declaration import BrickError
 from ingestion.lake import PROJECT
 from ingestion.territory import TerritoryError, read_territory
@@ -112,6 +112,12 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "bounds of a text": (lambda d: first(d)["columns"].append(column("x", between=[1, 2])), r"meta.between: \[first, last\], one of them null at most: dates \(date\)"),
     "bounds of another type": (lambda d: first(d)["columns"].append(column("x", "date", between=[1, 2])), r"meta.between: \[first, last\]"),
     "bounds that are none": (lambda d: first(d)["columns"].append(column("x", "bigint", between=[None, None])), r"meta.between: \[first, last\]"),
+    "local hours of no zone": (
+        lambda d: first(d)["columns"].append(column("at", "timestamptz", format="%d/%m/%Y %H:%M %%z")),
+        r"shop.yml:\d+: tables.0.columns.2.config.meta.format: %d/%m/%Y %H:%M %%z tells no offset, and the table no `time_zone`: say it, as in `time_zone: Europe/Paris` or"),
+    "value that the territory has not": (
+        lambda d: table_meta(d)["options"].update(path="H_{territory.department}.csv"),
+        r"shop.yml:\d+: tables.0.config.meta.options: \{territory.department\}: territory.yml says no such text or number \(it says name, epci_code, departement"),
     "hours shown twice in no way": (put(table_meta, time_fold="both"), r"meta.time_fold: 'both' is none of 'in_order', 'first', 'second' or 'refuse'"),
     "required and optional": (lambda d: first(d)["columns"].append(column("x", required=True, optional=True)), r"required is neither optional nor"),
     "cadence of an hour that no day has": (put(meta, cadence="0 25 * * *"), r"config.meta.cadence.*is no cron that comes: Bad hour"),
@@ -263,6 +269,40 @@ def test_faults_of_the_territory_are_told_once_in_words_of_the_file(tmp_path: Pa
             read_bricks()
         (line,) = str(error.value).splitlines()
         assert re.search(f"^territory.yml: .*{told}.* ?Mend: ", line), line
+
+
+def test_a_brick_says_values_of_the_territory_without_typing_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = shop()
+    table_meta(document)["options"] |= {
+        "path": "{a,b}_{territory.departement}_{territory.epci_code}.csv",
+        "null_values": ["{territory.name}"],
+    }
+    table_meta(document)["time_zone"] = "{territory.time_zone}"
+    path, own = write(tmp_path, document), yaml.safe_load((PROJECT / "territory.yml").read_text(encoding="utf-8"))
+    found = read_brick(path).tables[0].meta
+    assert found.options["path"] == "{a,b}_35_243500139.csv" and found.options["null_values"] == ["Rennes Métropole"]
+    assert found.time_zone == "Europe/Paris"
+    other = tmp_path / "territory.yaml"
+    other.write_text(yaml.safe_dump({**own, "epci_code": "243400017", "departement": "34", "time_zone": "UTC"}), encoding="utf-8")
+    monkeypatch.setenv("ORCHESTRA_TERRITORY", str(other))
+    read_territory.cache_clear()
+    found = read_brick(path).tables[0].meta
+    assert (found.options["path"], found.time_zone) == ("{a,b}_34_243400017.csv", "UTC")
+    other.write_text(yaml.safe_dump({name: value for name, value in own.items() if name != "departement"}), encoding="utf-8")
+    read_territory.cache_clear()
+    with pytest.raises(BrickError, match=r"\{territory.departement\}: territory.yml says no such text or number"):
+        read_brick(path)
+
+
+def test_instants_that_may_tell_no_offset_are_warned_of_where_no_zone_is_said(tmp_path: Path) -> None:
+    document = shop()
+    first(document)["columns"] += [column("at", "timestamptz"), column("since", "timestamptz", format="epoch_s")]
+    (told,) = untold_zones([read_brick(write(tmp_path, document))])
+    assert told.startswith(
+        "shop.yml: table items: at is read as UTC where it tells no offset, and no `time_zone` says so. Mend: `time_zone: UTC`"
+    )
+    table_meta(document)["time_zone"] = "UTC"
+    assert untold_zones([read_brick(write(tmp_path, document))]) == untold_zones(read_bricks(BRICKS).values()) == []
 
 
 def test_a_schema_of_the_warehouse_is_no_name_and_a_cron_is_a_cadence(tmp_path: Path) -> None:

@@ -200,6 +200,11 @@ def test_one_name_is_one_metric() -> None:
     other["columns"]["kwh"]["config"]["meta"] |= {"unit": "MWh", "nature": "estimated"}
     faults = faults_of_meta(manifest(shared, first, other), LANGUAGES, CODES)
     assert [fault.partition(": ")[2].partition(",")[0] for fault in faults] == ["its unit is MWh", "its nature is estimated"]
+    # Of three, the one that differs is named, wherever it stands among them.
+    third = node("a_newcomer", ["int_months"], "select kwh, area_m2, kwh_per_m2, completeness_share")
+    third["columns"]["kwh"]["config"]["meta"] |= {"unit": "MWh"}
+    (fault,) = faults_of_meta(manifest(shared, first, second, third), LANGUAGES, CODES)
+    assert fault.startswith("mart a_newcomer, column kwh: its unit is MWh, and kWh in energy_by_month: one name, one metric. Mend: say")
     apart = node("int_bills", [], "select area_m2, kwh_per_m2, completeness_share, amount * 10 as kwh", "intermediate")
     second = node("sums_by_year", ["int_bills", "int_months"], "select int_bills.kwh, area_m2, kwh_per_m2, completeness_share")
     months = node("int_months", [], "area_m2, kwh_per_m2, completeness_share", "intermediate")
