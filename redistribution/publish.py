@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from expectations.gate import Figures
+from expectations.gate import MartFigures
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, literal, load_extension, quoted
 from redistribution.followers import follow
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("orchestra")
 
 # (lake, mart, files, columns, key, profile of the last publication, what it says of its figures) -> (why it is withheld, its profile).
-MartJudge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None, Figures], tuple[list[str], dict[str, Any]]]
+MartJudge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None, MartFigures], tuple[list[str], dict[str, Any]]]
 
 
 def publish_marts(

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from expectations.gate import Figures
+from expectations.gate import MartFigures
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 from redistribution import catalogue as catalogue_module
@@ -173,7 +173,7 @@ def test_killed_between_the_entry_and_the_catalogue_the_next_run_ends_the_public
     script = """
 import os, signal, sys
 from ingestion.lake import Lake, LakeError
-from expectations.gate import Figures
+from expectations.gate import MartFigures
 from ingestion.journal import Journal
 from redistribution import publish as out
 sys.path.insert(0, 'tests')
@@ -661,7 +661,7 @@ def test_a_stable_name_leaves_no_other_link(lake: Lake) -> None:
 
 LIMITED = """
 import resource, sys
-from expectations.gate import Figures
+from expectations.gate import MartFigures
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from redistribution.publish import publish_marts
@@ -918,7 +918,11 @@ def test_what_one_mart_says_wrong_withholds_no_other(
     [
         ("select 'b' as building_id, 1.5 as kwh, {'a': [1]}::json as place", {"files_by": "place"}, "cannot name one"),
         (None, {}, "bad does not exist"),
-        ("select 'b' as building_id, 200 as kwh, interval 1 month as lasting", {"figures": Figures(sums=("lasting",))}, "DuckDB cannot"),
+        (
+            "select 'b' as building_id, 200 as kwh, interval 1 month as lasting",
+            {"figures": MartFigures(sums=("lasting",))},
+            "DuckDB cannot",
+        ),
     ],
 )
 def test_what_duckdb_refuses_of_one_mart_withholds_no_other(lake: Lake, select: str | None, more: dict[str, Any], told: str) -> None:
@@ -1039,7 +1043,7 @@ def test_what_cannot_be_judged_withholds_a_mart_even_as_a_warning(lake: Lake, mo
     assert 'The column "gone"' in fault
 
 
-FIGURES = Figures("month_date", "completeness_share", ("kwh",))
+FIGURES = MartFigures("month_date", "completeness_share", ("kwh",))
 
 
 def months(count: int, kwh: str = "10.0", share: str = "1.0") -> str:
