@@ -232,12 +232,24 @@ class Table(Strict):
         for field, name in (*(("key", name) for name in self.meta.key), ("cursor", self.meta.cursor or "folder_date")):
             if name not in names and (field, name) != ("cursor", "folder_date"):
                 raise fault_at(f"'{name}' is not one of the table's columns: {', '.join(names)}", "config", "meta", field)
+        if self.cursor_column and (mask := self.cursor_column.meta.mask):
+            told = f"'{self.meta.cursor}' is masked ({mask}), and what a mask makes has no order: new rows would be left out"
+            raise fault_at(f"{told}. Mend: another cursor, or none: all of it is read when it changes", "config", "meta", "cursor")
+        self._tells_no_position()
         hidden = [column.name for column in self.columns if not column.is_landed and column.name in self.meta.key]
         if hidden:
             raise fault_at(f"{', '.join(hidden)} is dropped by its mask: use mask pseudonym", "config", "meta", "key")
         if any(column.meta.mask == "zone" for column in self.columns) and self.meta.crs not in (None, "EPSG:4326"):
             raise fault_at(f"mask zone reads longitudes and latitudes (EPSG:4326), not {self.meta.crs}", "config", "meta", "crs")
         return self
+
+    def _tells_no_position(self) -> None:
+        """Find fault with a column that lands what a zone is made of: the household would be told by it."""
+        made_of = {name.casefold() for column in self.columns for name in column.meta.position or ()}
+        for number, column in enumerate(self.columns):
+            if column.meta.mask not in ("drop", "zone") and made_of & {name.casefold() for name in (column.name, *column.meta.formerly)}:
+                told = f"'{column.name}' is of the exact position that a zone masks, and would land beside it"
+                raise fault_at(f"{told}. Mend: leave it out (the zone reads it all the same), or `mask: drop`", "columns", number, "name")
 
     def contract(self) -> tuple[str, dict[str, Any]]:
         """Give the version (a hash) and the declaration under which rows of this table land."""
