@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from ingestion.brick import Brick, Column, Table
 from ingestion.journal import Entry, Journal
 
+Mask = str | tuple[str, ...] | None
+
 
 def clear_columns(journal: Journal, load: Entry, table: Table) -> list[Column]:
     """Give the columns of a table that are personal today and that a load holds in clear, or masked otherwise than today.
 
     By any of their names, whatever its case (a source that says NOM gives the column nom), or among the values that were let in.
     """
-    record, personal = load["tables"].get(table.name, {}), [column for column in table.columns if column.meta.mask]
+    record, personal = load["tables"].get(table.name, {}), [column for column in table.columns if column.masked_by]
     if not personal or not record.get("files"):
         return []
     names = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
@@ -22,7 +24,7 @@ def clear_columns(journal: Journal, load: Entry, table: Table) -> list[Column]:
 
     def is_clear(column: Column) -> bool:
         told = (*names_of(column), *map(str.casefold, column.meta.position or ()))
-        return any(name in landed and masks.get(name) != column.meta.mask for name in told)
+        return any(name in landed and not _hides(masks.get(name), column.masked_by) for name in told)
 
     return [column for column in personal if is_clear(column)]
 
@@ -34,10 +36,10 @@ def clear_names(journal: Journal, brick: Brick, load: Entry, name: str) -> list[
     """
     if table := next((table for table in brick.tables if table.name == name), None):
         return [column.name for column in clear_columns(journal, load, table)]
-    masks, today = landed_masks(journal, load, name), dict[str, str | None]()
-    for column in (column for table in brick.tables for column in table.columns if column.meta.mask):
-        today |= dict.fromkeys((*names_of(column), *map(str.casefold, column.meta.position or ())), column.meta.mask)
-    return sorted(c for c in load["tables"][name]["columns"] if (key := c.casefold()) in today and masks.get(key) != today[key])
+    masks, today = landed_masks(journal, load, name), dict[str, Mask]()
+    for column in (column for table in brick.tables for column in table.columns if column.masked_by):
+        today |= dict.fromkeys((*names_of(column), *map(str.casefold, column.meta.position or ())), column.masked_by)
+    return sorted(c for c in load["tables"][name]["columns"] if (key := c.casefold()) in today and not _hides(masks.get(key), today[key]))
 
 
 def tables_to_clean(journal: Journal, brick: Brick, load: Entry) -> dict[str, list[str]]:
@@ -82,9 +84,15 @@ def masked_since(journal: Journal) -> dict[str, int]:
     return {entry["brick"]: entry["seq"] for entry in journal.of("load") if any(entry.get("masked", {}).values())}
 
 
-def landed_masks(journal: Journal, load: Entry, name: str) -> dict[str, str | None]:
-    """Give the masks under which the columns of a table landed in a load, by their name in small letters; None for a column in clear."""
-    return {column["name"].casefold(): column.get("mask") for column in journal.declaration(load, name)["columns"]}
+def landed_masks(journal: Journal, load: Entry, name: str) -> dict[str, Mask]:
+    """Give by what the columns of a table were masked in a load (`Column.masked_by`), by their name in small letters."""
+    columns = journal.declaration(load, name)["columns"]
+    return {column["name"].casefold(): column.get("mask") or tuple(column.get("personal_paths") or ()) or None for column in columns}
+
+
+def _hides(landed: Mask, today: Mask) -> bool:
+    """Say whether what landed under a mask shows nothing that today's one hides."""
+    return landed == today or (isinstance(landed, tuple) and isinstance(today, tuple) and set(today) <= set(landed))
 
 
 def names_of(column: Column) -> tuple[str, ...]:

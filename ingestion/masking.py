@@ -13,7 +13,7 @@ from ingestion.casting import Notation, mapped, notation_of
 from ingestion.clear import clear_columns, clear_names, landed_masks, loads_to_clean, names_of
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, literal, quoted
-from ingestion.privacy import Masks, masked, masks_of, prepare
+from ingestion.privacy import Masks, masked, masks_of, prepare, without_paths
 from ingestion.refusal import without_value
 from ingestion.warehouse import is_erased, shape_of
 
@@ -83,9 +83,10 @@ def _masked_columns(journal: Journal, brick: Brick, load: Entry, table: Table) -
             continue
         present = [name for name in shape if name.casefold() in names_of(column)]
         if column in clear:
-            is_masked = not column.meta.position and any(masks.get(name) for name in names_of(column))
+            is_masked = not column.meta.position and any(isinstance(masks.get(name), str) for name in names_of(column))
             text = {name: _text(name, shape) for name in column.meta.position or ()} or {column.name: mapped(column, shape, notation)}
-            columns[column.name] = "null::varchar" if is_masked else masked(column, text), "string"
+            value = masked(column, text) if column.meta.mask else without_paths(column, text[column.name])
+            columns[column.name] = "null::varchar" if is_masked else value, "string"
         elif present:
             columns |= {name: (quoted(name), record["columns"][name]) for name in present}
         elif "_extra" in shape and column.name.casefold() in {name.casefold() for name in record["new_columns"]}:

@@ -10,13 +10,15 @@ import hmac
 import json
 import os
 import secrets
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion.brick import Brick, Column
-from ingestion.clear import landed_masks, names_of
+from ingestion.casting import json_place
+from ingestion.clear import Mask, landed_masks, names_of
 from ingestion.declaration import BrickError
 from ingestion.journal import Entry, Journal
 from ingestion.lake import literal, load_extension, quoted
@@ -127,17 +129,24 @@ def _keep_masks(journal: Journal, brick: Brick, loads: Iterable[Entry]) -> None:
     """Raise BrickError for a column that landed masked and that would land in clear now."""
     declared = {(name, load["contract"][name]): load for load in loads for name, record in load["tables"].items() if record["files"]}
     for (name, _), load in declared.items():
-        masked_names = {key for key, mask in landed_masks(journal, load, name).items() if mask}
+        masks = landed_masks(journal, load, name)
         # A table that was renamed is known by none of the names of today.
         of_today = [t for t in brick.tables if t.name == name] or [t for t in brick.tables if t.name not in load["tables"]]
-        off = [c.name for t in of_today for c in t.columns if not c.meta.mask and masked_names & set(names_of(c))]
-        if masked_names and not brick.has_personal:  # what it does not declare would land as it is
-            off = off or sorted(masked_names)
+        off = [c.name for t in of_today for c in t.columns if any(_shows_more(c, masks.get(each)) for each in names_of(c))]
+        if not brick.has_personal:  # what it does not declare would land as it is
+            off = off or sorted(each for each, mask in masks.items() if mask)
         if off:
             raise BrickError(
                 f"{brick.name}.{name}: {', '.join(off)} landed masked (load {load['load_id']}), and would land in clear now. Mend: declare "
-                f"it `personal: true` with its mask again; or give these loads up first (orchestra loads drop {load['load_id']} --forget)."
+                f"its mask, or its `personal_paths`, again; or give these loads up first (orchestra loads drop {load['load_id']} --forget)."
             )
+
+
+def _shows_more(column: Column, landed: Mask) -> bool:
+    """Say whether a column shows today what it landed without."""
+    if not landed or column.meta.mask:
+        return False
+    return isinstance(landed, str) or not set(landed) <= set(column.meta.personal_paths or ())
 
 
 def _pseudonyms(journal: Journal, brick: Brick) -> dict[str, Any]:
@@ -210,6 +219,28 @@ def masked(column: Column, text: dict[str, str]) -> str:
         x, y = (f"try_cast(replace({text[name]}, ',', '.') as double)" for name in column.meta.position)
         return f"(select min(zones.code) from zones where st_intersects(zones.shape, st_point({x}, {y})))"
     raise ValueError(f"{quoted(column.name)} has no mask")
+
+
+def without_paths(column: Column, value: str) -> str:
+    """Write a JSON value without the keys that are personal (RFC 7396), whether their accents stand apart or not.
+
+    A list, or a text, in which one would be looked for goes whole; what does not hold the first key of a path stays as it is.
+    """
+    patches: dict[str, dict[str, Any]] = {}  # by first key
+    for path in column.meta.personal_paths or ():
+        for form in sorted({unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)}):
+            first, *rest = form.split(".")
+            place: Any = patches.setdefault(first, {})
+            for key in (first, *rest)[:-1]:
+                place = place if place is None else place.setdefault(key, {})
+            if place is not None:  # else all that stands above goes
+                place[form.rpartition(".")[2]] = None
+    patched = [
+        f"case when json_exists({value}, {json_place(first)}) then {literal(json.dumps(patch))} else '{{}}' end::json"
+        for first, patch in patches.items()
+    ]
+    left = f"case when json_type({value}) = 'OBJECT' then json_merge_patch(({value})::json, {', '.join(patched)}) else '{{}}'::json end"
+    return f"case when {value} is not null then ({left})::varchar end"
 
 
 def normal(text: str) -> str:

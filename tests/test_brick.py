@@ -142,6 +142,15 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
         r"shop.yml:\d+: tables.0.columns.2.name: '\w+' is of the exact position that a zone masks.*Mend: leave it out")
         for how, other in (("as it is", column("Lon", "double")), ("by an older name", column("x", "double", formerly=["lat"])),
                            ("as a pseudonym", column("lat", personal=True, mask="pseudonym")))},
+    "pattern that is no regular expression": (put(lambda d: first(d)["columns"][0], config={"meta": {"pattern": "[0-9"}}), r"meta.pattern: '\[0-9' is no regular expression"),
+    "pattern that DuckDB does not read": (put(lambda d: first(d)["columns"][0], config={"meta": {"pattern": "(?=a)b"}}), r"meta.pattern: '\(\?=a\)b' looks around"),
+    "pattern of a number": (put(lambda d: first(d)["columns"][1], config={"meta": {"pattern": "[0-9]"}}), r"meta.pattern: it is of a text that is read"),
+    "personal paths of a text": (put(lambda d: first(d)["columns"][0], config={"meta": {"personal_paths": []}}), r"meta.personal_paths: it goes with `data_type: json`"),
+    "json of a brick with personal columns": (
+        lambda d: (first(d)["columns"].extend([column("phone", personal=True, mask="drop"), column("more", "json")]), meta(d).update(PERSONAL)),
+        r"shop.yml:\d+: tables.0.columns.3[a-z._]*: json of a brick with personal columns: say which keys"),
+    "personal paths without a purpose": (
+        lambda d: first(d)["columns"].append(column("more", "json", personal_paths=["a.b"])), r"a brick with personal columns needs `legal_basis`"),
     "optional column without a header": (
         lambda d: (first(d)["columns"].append(column("x", optional=True)), table_meta(d)["options"].update(header=False)),
         r":\d+: tables.0.columns.2.config.meta.optional: without `header` columns are told by position: declare every column"),

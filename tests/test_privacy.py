@@ -792,3 +792,55 @@ def test_a_zone_that_tells_of_a_household_alone_is_refused(private: House, tmp_p
     with pytest.raises(BrickError, match=told):
         private.land(homes(private, "csv"))
     assert private.journal.seq == 0
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_personal_keys_of_json_do_not_land_and_leave_older_loads(private: House, form: str) -> None:
+    """Whatever stands where they are looked for: a list, a text, a key told twice, accents apart."""
+    values = [
+        f'{{"propriétaire": {{"nom": "{NAMES[0]}", "age": 40}}, "n": 1}}', f'{{"propriétaire": [{{"nom": "{NAMES[1]}"}}]}}', f'["{NAMES[2]}"]',
+        unicodedata.normalize("NFD", f'{{"propriétaire": {{"nom": "{PHONES[0]}"}}}}'), f'{{"tel": {{"x": ["{PHONES[1]}"]}}, "n": 2}}',
+    ]  # fmt: skip
+    if form == "csv":
+        raw = "id;more\n" + "".join(f"{n};'{value}'\n" for n, value in enumerate(values))
+        options = {"format": "csv", "path": "homes*.csv", "separator": ";", "quote": "'"}
+    else:
+        raw = "".join(json.dumps({"id": str(n), "more": json.loads(value)}) + "\n" for n, value in enumerate(values))
+        options = {"format": "ndjson", "path": "homes*.ndjson"}
+    expected = [{"n": 1, "propriétaire": {"age": 40}}, {"propriétaire": {}}, {}, {"propriétaire": {}}, {"n": 2}]
+    private.drop(f"homes1.{form}", raw)
+    clear = private.land(private.brick("homes", [table("people", [column("id"), column("more", "json")], ["id"], options)]))
+    assert clear and found_in_clear(Path(private.lake.root))
+    more = column("more", "json", personal_paths=["propriétaire.nom", "tel"])
+    brick = private.brick("homes", [table("people", [column("id"), more], ["id"], options)], **PERSONAL)
+    assert private.rows(brick, "people", "distinct more") == [(None,)], "hidden until it is masked"
+    private.drop(f"homes2.{form}", raw)
+    entry = private.land(brick)
+    assert entry and entry["tables"]["people"]["refused"] == 0
+    assert found_in_clear(*places(private)) == []
+
+    found = [text for (_, text) in private.rows(brick, "people", "id, more", "_read_at, id")]
+    assert [json.loads(unicodedata.normalize("NFC", text)) for text in found] == expected * 2
+    fewer = private.brick(
+        "homes", [table("people", [column("id"), column("more", "json", personal_paths=["tel"])], ["id"], options)], **PERSONAL
+    )
+    with pytest.raises(BrickError, match=r"more landed masked .* and would land in clear now"):
+        private.land(fewer)
+
+
+@pytest.mark.parametrize("mask", [{}, PHONE])
+def test_a_row_whose_values_are_shifted_is_refused_by_the_pattern_of_its_column(private: House, mask: dict[str, Any]) -> None:
+    options = {"format": "csv", "path": "homes*.csv"}
+    told = {"pattern": "[0-9]{5}-?", **mask}
+    columns = [column("id", **told), column("name", personal=True, mask="drop"), column("n", "bigint", optional=True)]
+    brick = private.brick("homes", [table("people", columns, ["id"], options)], **PERSONAL)
+    private.drop("homes1.csv", f"id,name,n\n35238,{NAMES[0]},1\n{NAMES[1]},35047,2\n")
+    entry = private.land(brick)
+    assert entry and (entry["tables"]["people"]["kept"], entry["tables"]["people"]["refused"]) == (1, 1)
+    from ingestion.steward import refused_rows
+
+    assert [row["reason"] for row in refused_rows(private.lake, entry, 9)["people"]] == ["id is not written as [0-9]{5}-?"]
+    assert found_in_clear(*places(private)) == []
+    narrower = [column("id", **{**told, "pattern": "35047"}), *columns[1:]]
+    later = private.rows(private.brick("homes", [table("people", narrower, ["id"], options)], **PERSONAL), "people", "id")
+    assert later == [(pseudonym("35238") if mask else None,)], "what landed by another pattern reads as none, but for what is hashed"
