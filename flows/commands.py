@@ -53,6 +53,12 @@ def land_build_publish(*, brick: Bricks = (), use_case: UseCases = (), is_json: 
 
 
 @app.command
+def mask(*, is_json: Json = False) -> list[str]:
+    """Mask what older loads hold in clear of columns that are personal today; every other step begins with it."""
+    return _take((), is_json)
+
+
+@app.command
 def land(*, brick: Bricks = (), use_case: UseCases = (), is_json: Json = False) -> list[str]:
     """Read what is new of the bricks into the lake."""
     return _take(("land",), is_json, brick, use_case)
@@ -131,6 +137,7 @@ def status(*, is_json: Json = False) -> list[str]:
     from flows.cadence import lateness, next_run
     from flows.reached import reached
     from ingestion.census import read_bricks
+    from ingestion.clear import hidden_because
     from ingestion.steward import standing_refusals
     from redistribution.publications import last_published
     from redistribution.withheld import still_withheld, why_withheld
@@ -156,6 +163,7 @@ def status(*, is_json: Json = False) -> list[str]:
     if page := docs.last_page(lake):
         told.append(f"Data Docs of the last run that judged something: file://{page}")
     failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in standing_refusals(journal, brick).values()]
+    failures += hidden_because(journal, read_bricks().values()).values()
     failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
     told += [f"FAILED {failure}" for failure in failures]
     show(is_json, {**content, "bricks": bricks, "marts": marts, "data_docs": page, "failures": failures}, "\n\n".join(told))
