@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -214,9 +215,12 @@ def bricks_show(name: str, /, *, is_json: Json = False) -> None:
 @bricks_app.command(name="check")
 def bricks_check() -> None:
     """Check every brick's YAML."""
-    from ingestion.census import read_bricks
+    from ingestion.census import read_bricks, untold_zones
 
-    print(f"{len(read_bricks())} bricks are what the contract asks")
+    bricks = read_bricks()
+    for told in untold_zones(bricks.values()):
+        print(f"warning: {told}", file=sys.stderr)
+    print(f"{len(bricks)} bricks are what the contract asks")
 
 
 @app.command

@@ -38,8 +38,8 @@ class LandStep(Landed):
 
     @property
     def warnings(self) -> list[str]:
-        """Say what the expectations of the brick warn of, and whether its source is late."""
-        told = _warned(f"{self.brick}.", self.entry["tables"] if self.entry else {})
+        """Say what its reading and the expectations of the brick warn of, and whether its source is late."""
+        told = self.warned + _warned(f"{self.brick}.", self.entry["tables"] if self.entry else {})
         return [*told, f"{self.brick}: {self.late}"] if self.late else told
 
 

@@ -9,16 +9,26 @@ import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector, declared_name, source_name
-from ingestion.declaration import BrickError, Name, TimeZone, fault_at
-from ingestion.territory import read_territory
+from ingestion.declaration import BrickError, Name, TimeZone, fault_at, said, written
+from ingestion.rhythm import Cadence, Freshness, Period
+from ingestion.territory import of_territory, read_territory
 
 # Schemas of the warehouse that a brick's, of its own name, must not be.
 ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
 UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
-CRON = r"^(([\dA-Z]{1,3}|\*)([-/,]([\dA-Z]{1,3}|\*))*( |$)){5}$"
 FORMAT = r"^([^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*$"  # what DuckDB's strptime understands
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1000}  # instants that are numbers since 1970: microseconds of their unit
 YEARS = frozenset("YyGcx")  # its codes that say which year
@@ -32,17 +42,6 @@ def _use_case(name: str) -> str:
     return name
 
 
-def _cron(text: str) -> str:
-    """Raise ValueError for a cron that no clock has, or that never comes."""
-    from cronsim import CronSim, CronSimError
-
-    try:
-        next(CronSim(text, dt.datetime(2024, 1, 1)))
-    except (CronSimError, StopIteration) as error:
-        raise ValueError(f"'{text}' is no cron that comes: {error or 'no such day'}. Mend: minute hour day month weekday") from None
-    return text
-
-
 def _regular(pattern: str) -> str:
     """Raise ValueError for what is no regular expression of DuckDB (RE2)."""
     try:
@@ -54,27 +53,13 @@ def _regular(pattern: str) -> str:
     return pattern
 
 
-Cron = Annotated[str, Field(pattern=CRON), AfterValidator(_cron)]
+Format = Annotated[
+    str,
+    written(FORMAT, "is no format of strptime, as in %d/%m/%Y (a percent sign is %%), epoch_s or epoch_ms"),
+    WithJsonSchema({"pattern": FORMAT, "type": "string"}),
+]
+Options = Annotated[dict[str, Any], BeforeValidator(of_territory)]
 UseCase = Annotated[str, AfterValidator(_use_case)]
-
-
-class Period(Strict):
-    """A length of time."""
-
-    count: int = Field(gt=0)
-    period: Literal["minute", "hour", "day", "week", "month", "year"]
-
-    @property
-    def days(self) -> float:
-        """Length in days, a month being 30 and a year 365."""
-        return self.count * {"minute": 1 / 1440, "hour": 1 / 24, "day": 1, "week": 7, "month": 30, "year": 365}[self.period]
-
-
-class Freshness(Strict):
-    """When dbt says that a source is late."""
-
-    warn_after: Period
-    error_after: Period
 
 
 Bound = dt.date | dt.datetime | int | float | None
@@ -87,7 +72,7 @@ class ColumnMeta(Strict):
     `personal_paths`: keys of a json column, parted by dots, that hold what is personal and never land.
     """
 
-    format: Annotated[str, Field(pattern=FORMAT)] | None = None
+    format: Format | None = None
     years_from: int | None = Field(default=None, ge=1000, le=9900, description="first of the hundred years that %y means")
     between: tuple[Bound, Bound] | None = Field(default=None, description="first and last value, null for none")
     pattern: Annotated[str, AfterValidator(_regular)] | None = Field(default=None, description="regular expression of the whole text")
@@ -207,11 +192,11 @@ class TableMeta(Strict):
     """What a table delivers and how it is read."""
 
     delivers: Literal["changes", "whole"]
-    options: dict[str, Any] = Field({})
+    options: Options = Field({})
     key: tuple[Annotated[str, AfterValidator(declared_name)], ...] = Field(min_length=1)
     cursor: Annotated[str, AfterValidator(declared_name)] | None = None
     lookback: Period | None = None
-    time_zone: TimeZone = "UTC"
+    time_zone: Annotated[TimeZone, BeforeValidator(of_territory)] = "UTC"
     time_fold: Literal["in_order", "first", "second", "refuse"] = "in_order"
     crs: str | None = None
 
@@ -247,6 +232,21 @@ class Table(Strict):
         """Names that the source must give; a zone is made of the two columns of its position."""
         names = [name for column in self.columns if not column.meta.optional for name in column.meta.position or (column.name,)]
         return tuple(dict.fromkeys(names))
+
+    @property
+    def says_no_zone(self) -> bool:
+        """Whether local hours would be taken for UTC without anybody having said so."""
+        return "time_zone" not in self.meta.model_fields_set
+
+    @model_validator(mode="after")
+    def _local_hours_have_a_zone(self) -> Table:
+        for place, column in enumerate(self.columns):
+            written = column.meta.format if column.data_type == "timestamptz" else None
+            if written and written not in EPOCHS and self.says_no_zone and not re.search("%[zZ]", written.replace("%%", "")):
+                own = read_territory().time_zone
+                told = f"{written} tells no offset, and the table no `time_zone`: say it, as in `time_zone: {own}` or `time_zone: UTC`"
+                raise fault_at(told, "columns", place, "config", "meta", "format")
+        return self
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Table:
@@ -306,10 +306,10 @@ class BrickMeta(Strict):
     pseudonym_domain: Name | None = None
     authoritative_for: tuple[Name, ...] = ()
     connector: str
-    options: dict[str, Any] = Field({})
+    options: Options = Field({})
     endpoint: str | None
     endpoint_reason: str | None = None
-    cadence: Literal["hourly", "daily", "weekly", "monthly"] | Cron
+    cadence: Cadence
     retention: Period
 
     @field_validator("connector")
@@ -405,7 +405,7 @@ def _options(model: type[BaseModel], values: dict[str, Any], *field: str | int) 
         return model.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        told = "unknown option" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+        told = "unknown option" if fault["type"] == "extra_forbidden" else said(fault, shows_value=False)
         raise fault_at(f"{told} (accepted: {', '.join(model.model_fields)})", *field, *fault["loc"]) from error
 
 

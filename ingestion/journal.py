@@ -34,6 +34,8 @@ Entry = dict[str, Any]
 class Journal:
     """Entries of a lake, read once and caught up with `refresh`; `append` is the only way to add one.
 
+    The lake of another territory is not opened: LakeError.
+
     `digests` says, by seq, what history leads to it: the digest of its bytes and of all before them ("" for none yet).
     """
 
@@ -44,6 +46,9 @@ class Journal:
         self._contents: list[bytes] = []
         self._declared: dict[tuple[str, str], dict[str, Any]] = {}  # by brick and version, which is a digest of it
         self.refresh()
+        from ingestion.territory import read_territory
+
+        self.belong(read_territory().name)
 
     @property
     def seq(self) -> int:
@@ -107,7 +112,8 @@ class Journal:
     def belong(self, territory: str) -> None:
         """Raise LakeError for a lake that another territory founded: its figures would be told by the values of this one."""
         if self.entries and (founder := self.entries[0]["territory"]) != territory:
-            raise LakeError(f"{self.lake.root} is the lake of {founder}, not of {territory}: set ORCHESTRA_LAKE")
+            told = f"{self.lake.root} is the lake of {founder}, not of {territory}"
+            raise LakeError(f"{told}. Mend: set ORCHESTRA_LAKE to a lake of its own, or `name` of territory.yml back to {founder}")
 
     def follows(self, seq: int, digest: str | None) -> bool:
         """Say whether who reached this seq by this digest stands on this history."""

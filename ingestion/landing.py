@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,13 +39,21 @@ JudgeLoad = Callable[[Lake, Journal, Brick, dict[str, tuple[list[Path], dict[str
 
 @dataclass
 class Landed:
-    """What landing a brick did: the journal's entry, or None when its source had nothing new."""
+    """What landing a brick did: the journal's entry, or None when its source had nothing new; `warned` is what the reading warns of."""
 
     brick: str
     entry: Entry | None = None
     footprint: dict[str, float] = field(default_factory=dict)
     request_count: int = 0
     bytes_read: int = 0
+    warned: list[str] = field(default_factory=list)
+
+    def count(self, readings: Iterable[Reading]) -> None:
+        """Count what readings cost, and note what they warn of."""
+        for reading in readings:
+            self.request_count += reading.request_count
+            self.bytes_read += reading.bytes_read
+            self.warned += reading.warnings
 
 
 def land_brick(
@@ -92,8 +100,7 @@ def land_brick(
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or reading.failed - position.given_up:
                     waiting[table.name] = reading, position
-        outcome.request_count += sum(reading.request_count for reading in readings.values())
-        outcome.bytes_read += sum(reading.bytes_read for reading in readings.values())
+        outcome.count(readings.values())
         if waiting and read_at and (extracted := _extract(lake, brick, load_id, connection, work, read_at, waiting)):
             staged, pipeline = extracted
             told = [_told_clock(read_at, next(iter(readings.values())).read_at, before), privacy.told_form(brick, masks)]
@@ -249,8 +256,7 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
             position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
                 reading = read_table(brick, table, position, connection, spool, None)
-            outcome.request_count += reading.request_count
-            outcome.bytes_read += reading.bytes_read
+            outcome.count([reading])
             known_to_fail = {name for name, _ in record["refused_files"]}
             if reading.parts or reading.failed - known_to_fail - position.given_up:
                 return True
