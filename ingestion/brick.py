@@ -303,6 +303,7 @@ class BrickMeta(Strict):
     legal_basis: str | None = None
     purpose: str | None = None
     dpia_ref: str | None = None
+    data_subjects: tuple[str, ...] = ()
     pseudonym_domain: Name | None = None
     authoritative_for: tuple[Name, ...] = ()
     connector: str
