@@ -44,6 +44,7 @@ class Journal:
         self.entries: list[Entry] = []
         self.digests = [""]
         self._contents: list[bytes] = []
+        self._declared: dict[tuple[str, str], dict[str, Any]] = {}  # by brick and version, which is a digest of it
         self.refresh()
         from ingestion.territory import read_territory
 
@@ -152,7 +153,7 @@ class Journal:
 
     def amend(self, load: Entry, **changes: Any) -> int:
         """Say a load anew, by a second entry of it that differs by `changes`; it is as of when the load was read."""
-        body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at", "nonce")}
+        body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at", "nonce", "masked")}
         return self.append("load", **{**body, "declarations": {}, **changes})
 
     @property
@@ -204,9 +205,12 @@ class Journal:
     def declaration(self, load: Entry, table: str) -> dict[str, Any]:
         """Give the declaration under which the rows of a table landed in a load."""
         version = load["contract"][table]
+        if known := self._declared.get((load["brick"], version)):
+            return known
         for entry in (*self.of("load", load["brick"]), *self.of("lost")):
             if version in entry["declarations"]:
                 declared: dict[str, Any] = entry["declarations"][version]
+                self._declared[load["brick"], version] = declared
                 return declared
         raise LakeError(
             f"{load['brick']}.{table}: load {load['load_id']} landed under a declaration ({version}) that stood in a lost entry of the "

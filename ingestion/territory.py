@@ -22,6 +22,20 @@ class TerritoryError(BrickError):
     """A `territory.yml` that cannot be what the house goes by: no command is obeyed; the message is one line."""
 
 
+class Controller(Strict):
+    """Who answers for the personal data that is processed (GDPR, art. 4 and 30); the register of processing says it."""
+
+    name: str
+    contact: str
+    data_protection_officer: str
+    transfers: str
+
+    @property
+    def told(self) -> str:
+        """Who it is, and how to reach it."""
+        return f"{self.name}, {self.contact}"
+
+
 class Territory(Strict):
     """What belongs to the territory: `territory.yml`."""
 
@@ -36,6 +50,7 @@ class Territory(Strict):
     reference_station: str
     reference_degree_days: tuple[float, ...] = Field(min_length=12, max_length=12)
     zones: str | None = None
+    controller: Controller | None = None
 
     @model_validator(mode="after")
     def _is_told_in_each_language(self) -> Territory:

@@ -145,6 +145,23 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "key that is dropped": (
         lambda d: (first(d)["columns"].append(column("phone", personal=True, mask="drop")), meta(d).update(PERSONAL), table_meta(d).update(key=["phone"])),
         r"tables.0.config.meta.key: phone is dropped by its mask: use mask pseudonym"),
+    **{f"cursor that is masked by {mask}": (
+        lambda d, mask=mask: (first(d)["columns"].append(column("at", personal=True, mask=mask)), meta(d).update(PERSONAL), table_meta(d).update(cursor="at")),
+        rf"tables.0.config.meta.cursor: 'at' is masked \({mask}\), and what a mask makes has no order.*Mend: another cursor") for mask in ("pseudonym", "drop")},
+    **{f"exact position beside its zone, {how}": (
+        lambda d, other=other: (first(d)["columns"].extend([other, column("z", personal=True, mask="zone", position=["lon", "lat"])]), meta(d).update(PERSONAL)),
+        r"shop.yml:\d+: tables.0.columns.2.name: '\w+' is of the exact position that a zone masks.*Mend: leave it out")
+        for how, other in (("as it is", column("Lon", "double")), ("by an older name", column("x", "double", formerly=["lat"])),
+                           ("as a pseudonym", column("lat", personal=True, mask="pseudonym")))},
+    "pattern that is no regular expression": (put(lambda d: first(d)["columns"][0], config={"meta": {"pattern": "[0-9"}}), r"meta.pattern: '\[0-9' is no regular expression"),
+    "pattern that DuckDB does not read": (put(lambda d: first(d)["columns"][0], config={"meta": {"pattern": "(?=a)b"}}), r"meta.pattern: '\(\?=a\)b' looks around"),
+    "pattern of a number": (put(lambda d: first(d)["columns"][1], config={"meta": {"pattern": "[0-9]"}}), r"meta.pattern: it is of a text that is read"),
+    "personal paths of a text": (put(lambda d: first(d)["columns"][0], config={"meta": {"personal_paths": []}}), r"meta.personal_paths: it goes with `data_type: json`"),
+    "json of a brick with personal columns": (
+        lambda d: (first(d)["columns"].extend([column("phone", personal=True, mask="drop"), column("more", "json")]), meta(d).update(PERSONAL)),
+        r"shop.yml:\d+: tables.0.columns.3[a-z._]*: json of a brick with personal columns: say which keys"),
+    "personal paths without a purpose": (
+        lambda d: first(d)["columns"].append(column("more", "json", personal_paths=["a.b"])), r"a brick with personal columns needs `legal_basis`"),
     "optional column without a header": (
         lambda d: (first(d)["columns"].append(column("x", optional=True)), table_meta(d)["options"].update(header=False)),
         r":\d+: tables.0.columns.2.config.meta.optional: without `header` columns are told by position: declare every column"),
@@ -180,6 +197,17 @@ def test_a_fault_is_told_with_its_place_and_what_is_accepted(tmp_path: Path, fau
     assert re.search(told, str(error.value)), str(error.value)
     assert all(line.startswith("shop.yml") for line in str(error.value).splitlines())
     assert "hunter2" not in str(error.value) and "12345" not in str(error.value), "the error shows the secret"
+
+
+@pytest.mark.parametrize("name", ["lon", "zone"])
+def test_a_position_may_be_dropped_or_give_its_name_to_its_zone(tmp_path: Path, name: str) -> None:
+    document = shop()
+    first(document)["columns"] += [
+        column(name, personal=True, mask="zone", position=["lon", "lat"]),
+        column("lat", personal=True, mask="drop"),
+    ]
+    meta(document).update(PERSONAL)
+    assert read_brick(write(tmp_path, document)).tables[0].source_columns == ("id", "n", "lon", "lat")
 
 
 def test_a_fault_names_its_line(tmp_path: Path) -> None:

@@ -730,7 +730,7 @@ def test_a_folder_whose_files_were_read_and_taken_away_is_told_and_is_no_failure
     ("endpoint", "told"),
     [
         ("ftp://host/data", "a_brick: ftp:// is not spoken. Mend: an endpoint is a folder, file://, http://, https:// or s3://"),
-        ("http://[::bad", "a_brick: its endpoint is no URL .*Mend: check the endpoint"),
+        ("http://[::bad", r"a_brick: its endpoint is no URL\. Mend: check the endpoint"),
     ],
 )
 def test_endpoints_that_are_none(ask: Callable[..., Request], endpoint: str, told: str) -> None:
@@ -825,6 +825,35 @@ def test_secrets_are_sent_and_never_shown_nor_carried_elsewhere(
     monkeypatch.delenv("A_KEY")
     with pytest.raises(SourceError, match="the environment lacks A_KEY"):
         files.read(ask(site.url, {"format": "csv", "path": "a.csv"}, brick_options=brick))
+
+
+@pytest.mark.parametrize("answer", ["refused", "missing", "ill", "no listing", "another clock", "no answer", "redirected"])
+def test_values_of_the_query_and_variables_of_the_path_are_sent_and_never_shown(
+    ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: str
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setattr(web, "TRIES", 1)
+    monkeypatch.setenv("A_TOKEN", "t0k/en é")
+    secrets = ["t0k/en", "t0k%2Fen", "qu3ry", "pa+ss", "pa%2Bss"]
+    said = "no t0k/en é, t0k%2Fen%20%C3%A9, t0k/en%20%C3%A9, qu3ry, pa+ss nor pa%2Bss"
+    path = "*.csv" if answer == "no listing" else "a.csv"
+    page = {
+        "refused": (403, {}, said.encode()), "missing": (404, {}, said.encode()), "ill": (500, {}, said.encode()),
+        "no listing": (200, {}, said.encode()), "another clock": (200, {"Date": "Mon, 01 Jan 2001 00:00:00 GMT"}, b""),
+        "redirected": (302, {"Location": f"http://127.0.0.1:1/{secrets[1]}?token=qu3ry"}, b""),
+    }.get(answer)  # fmt: skip
+    endpoint = "http://127.0.0.1:1" if page is None else site.url
+    if page:
+        site.pages["/api/t0k/en é/data/" + ("" if answer == "no listing" else "a.csv")] = page
+    with pytest.raises(SourceError) as error:
+        files.read(ask(endpoint + "/api/{A_TOKEN}/data?token=qu3ry&sign=pa%2Bss", {"format": "csv", "path": path}))
+    if page:
+        assert site.asked[0].query == {"token": ["qu3ry"], "sign": ["pa+ss"]} and site.asked[0].status == page[0]
+    told = f"{error.value} {error.value.text} {caplog.text}"
+    assert "/api/***/data" in told and not [secret for secret in secrets if secret in told], told
+    monkeypatch.delenv("A_TOKEN")
+    with pytest.raises(SourceError, match=r"the environment lacks A_TOKEN\. Mend"):
+        files.read(ask(endpoint + "/api/{A_TOKEN}/data", {"format": "csv", "path": path}))
 
 
 def test_downloads_of_personal_data_stay_in_memory(ask: Callable[..., Request], site: Site, tmp_path: Path) -> None:

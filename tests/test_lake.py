@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from ingestion import lake as module
-from ingestion.lake import Busy, Lake, LakeError, listed, literal, load_extension, quoted
+from ingestion.lake import Busy, Lake, LakeError, _extension, listed, literal, load_extension, quoted
 
 
 def test_an_object_is_created_once_by_one_of_many(tmp_path: Path) -> None:
@@ -104,9 +106,10 @@ def test_duckdb_has_limits_and_never_goes_to_the_network(tmp_path: Path, monkeyp
     lake = Lake(str(tmp_path))
     for is_private in (False, True):
         connection = lake.connect(is_private=is_private)
-        names = ("memory_limit", "threads", "TimeZone", "autoinstall_known_extensions", "temp_file_encryption", "temp_directory")
+        names = ("memory_limit", "threads", "TimeZone", "autoinstall_known_extensions", "autoload_known_extensions")
+        names += ("temp_file_encryption", "temp_directory")
         values = [connection.execute(f"select current_setting('{name}')").fetchall()[0][0] for name in names]
-        assert values[:-1] == ["123.0 MiB", 1, "UTC", False, is_private]
+        assert values[:-1] == ["123.0 MiB", 1, "UTC", False, False, is_private]
         assert Path(values[-1]).parent == tmp_path / "state" / "spill"
         connection.close()
 
@@ -114,6 +117,27 @@ def test_duckdb_has_limits_and_never_goes_to_the_network(tmp_path: Path, monkeyp
 def test_an_extension_that_is_not_installed_is_named_with_the_mend(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match=r"extension nothing is not installed: pip install duckdb-extension-nothing=="):
         load_extension(Lake(str(tmp_path)).connect(), "nothing")
+
+
+def test_the_signature_of_an_extension_is_checked_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = time.process_time()
+    with duckdb.connect() as strict:
+        strict.execute(f"load '{_extension('ducklake')}'")
+    (first, again), lake = (time.process_time() - begun, time.process_time()), Lake(str(tmp_path / "lake"))
+    for _ in range(4):
+        with lake.connect() as connection:
+            load_extension(connection, "ducklake")
+    assert time.process_time() - again < first, "of which each open would take as long"
+    # The last bytes of the file are its signature.
+    content = bytearray(_extension("ducklake").read_bytes())
+    content[-1] ^= 1
+    file = tmp_path / "duckdb_extension_forged" / "extensions" / f"v{duckdb.__version__}" / "forged.duckdb_extension"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    (tmp_path / "duckdb_extension_forged" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with lake.connect() as connection, pytest.raises(duckdb.Error, match="signature"):
+        load_extension(connection, "forged")
 
 
 def test_a_lake_on_s3_wants_a_local_state(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from ingestion.connectors import MissingFile, Reading, SourceError, UnreadableFile
-from ingestion.connectors.web import Client, instant, shown
+from ingestion.connectors.web import Client, instant, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class HttpStore(Store):
 
     def place(self, folder: str) -> str:
         """Give the address of a folder."""
-        return shown(self._url(f"{self.own_name(folder)}/" if folder else ""))
+        return self._client.shown(self._url(f"{self.own_name(folder)}/" if folder else ""))
 
     def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder by the links of its page that stand right under it."""
@@ -225,7 +225,7 @@ class HttpStore(Store):
                 name = self._note_name(folder, own, match[1])
                 entries[name] = StoreEntry(name, is_folder=bool(match[2]))
         if not entries and "<" not in page[:1000]:
-            raise SourceError(f"{self._client.brick}: {shown(base)} gives no listing. Mend: name the files in `path`.")
+            raise SourceError(f"{self._client.brick}: {self._client.shown(base)} gives no listing. Mend: name the files in `path`.")
         return list(entries.values())
 
     def read(self, file: StoreEntry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
@@ -275,21 +275,15 @@ def open_store(reading: Reading) -> Store:
     request = reading.request
     kind = request.endpoint.partition("://")[0] if "://" in request.endpoint else ""
     if kind in ("http", "https"):
-        headers = {name: _secret(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
+        headers = {name: value_of(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
         auth = request.brick_options.auth
-        user = f"{_secret(request.brick, auth.user_env)}:{_secret(request.brick, auth.password_env)}" if auth else ""
+        user = f"{value_of(request.brick, auth.user_env)}:{value_of(request.brick, auth.password_env)}" if auth else ""
         return HttpStore(Client(reading, headers, user))
     if kind == "s3":
         return S3Store(reading, request.endpoint.partition("://")[2])
     if kind not in ("", "file"):
         raise SourceError(f"{request.brick}: {kind}:// is not spoken. Mend: an endpoint is a folder, file://, http://, https:// or s3://.")
     return FolderStore(reading, unquote(urlsplit(request.endpoint).path) if kind == "file" else request.endpoint)
-
-
-def _secret(brick: str, variable: str) -> str:
-    if value := os.environ.get(variable):
-        return value
-    raise SourceError(f"{brick}: the environment lacks {variable}. Mend: set it to what lets this brick in.")
 
 
 def _signature(headers: Any) -> str | None:

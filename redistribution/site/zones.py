@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingestion.lake import LakeError, literal, load_extension
+from ingestion.lake import VERIFIED, LakeError, literal, load_extension
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def read_zones(path: str | None, digest: str, precision: float) -> tuple[Zone, .
 
     if path is None:
         return ()
-    with duckdb.connect() as connection:
+    with duckdb.connect(config=VERIFIED) as connection:
         load_extension(connection, "spatial")
         sql = f"""
             with zones as (select code::varchar as code, geom from st_read({literal(path)}) where geom is not null),
