@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ingestion.brick import Brick, Column, Table
+from ingestion.brick import Brick, Table
+from ingestion.column import Column
 from ingestion.journal import Entry, Journal
 
 Mask = str | tuple[str, ...] | None

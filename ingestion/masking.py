@@ -8,9 +8,10 @@ import secrets
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column, Table
+from ingestion.brick import Brick, Table
 from ingestion.casting import Notation, mapped, notation_of
 from ingestion.clear import clear_columns, clear_names, landed_masks, loads_to_clean, names_of
+from ingestion.column import Column
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, literal, quoted
 from ingestion.privacy import Masks, masked, masks_of, prepare, without_paths

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column
+from ingestion.brick import Brick
 from ingestion.casting import json_place
 from ingestion.clear import Mask, landed_masks, names_of
+from ingestion.column import Column
 from ingestion.declaration import BrickError
 from ingestion.journal import Entry, Journal
 from ingestion.lake import literal, load_extension, quoted

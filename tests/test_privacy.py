@@ -22,7 +22,8 @@ from conftest import House, Site, column, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.brick import Brick, Column
+from ingestion.brick import Brick
+from ingestion.column import Column
 from ingestion.declaration import BrickError
 from ingestion.journal import Entry
 from ingestion.lake import Lake
