@@ -23,7 +23,7 @@ FEW = 20  # rows of which the number says nothing
 HISTORY = 10  # accepted loads that a load is compared with
 
 
-class Figures(NamedTuple):
+class MartFigures(NamedTuple):
     """What a mart says of its figures: the column of its periods, the one that says how whole a row is, those that sum."""
 
     period: str | None = None
@@ -90,7 +90,13 @@ def judge_load(lake: Lake, journal: Journal, brick: Brick, staged: Staged, read_
 
 
 def judge_mart(
-    lake: Lake, mart: str, files: list[str], columns: list[str], key: list[str], before: dict[str, Any] | None, told: Figures | None = None
+    lake: Lake,
+    mart: str,
+    files: list[str],
+    columns: list[str],
+    key: list[str],
+    before: dict[str, Any] | None,
+    told: MartFigures | None = None,
 ) -> tuple[list[str], dict[str, Any]]:
     """Judge the files of a mart before readers see them; give why it is withheld, and its profile, which holds the warnings.
 
@@ -116,7 +122,7 @@ def judge_mart(
             )
         if before:
             figures += _filled(profile, [before], tolerated["filled"])
-        figures += _of_figures(connection, rows, profile, before or {}, told or Figures(), tolerated)
+        figures += _of_figures(connection, rows, profile, before or {}, told or MartFigures(), tolerated)
         return judge(lake, f"marts/{mart}", connection, _sets(mart, rows, profile, figures, suite), is_private=False), profile
 
 
@@ -125,7 +131,7 @@ def _of_figures(
     rows: str,
     profile: dict[str, Any],
     before: dict[str, Any],
-    told: Figures,
+    told: MartFigures,
     tolerated: dict[str, Any],
 ) -> list[_Figure]:
     """Give the figures of a mart by which it is judged: a completeness is a share, and no figure without an end is held.

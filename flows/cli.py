@@ -46,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
+        from ingestion.territory import TerritoryError
+
+        if isinstance(error, TerritoryError):
+            print(f"orchestra: {error}", file=sys.stderr)
+            return MISUSE
         library = type(error).__module__.partition(".")[0]
         mends = {"botocore": "check the AWS_ variables and the bucket", "_duckdb": "check the disk, and who else uses the lake"}
         mend = "check the disk and its rights" if isinstance(error, OSError) else mends.get(library)
@@ -60,6 +65,9 @@ def _obey(typed: list[str]) -> object:
     """Do what was typed, or print the help that was asked for; give what failed. Raises CycloptsError for what is no command."""
     command, bound, _ = app.parse_args(typed, print_error=False, exit_on_error=False)
     if command != app.help_print:
+        from ingestion.territory import read_territory
+
+        read_territory()  # whose faults are misuse of every command, before anything is done
         return command(*bound.args, **bound.kwargs)
     if not {"--help", "-h"} & set(typed):
         raise CycloptsError(msg="a command is missing", command_chain=typed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -50,6 +51,12 @@ class Misuse(Exception):
 def land_build_publish(*, brick: Bricks = (), use_case: UseCases = (), is_json: Json = False) -> list[str]:
     """Land, build and publish."""
     return _take(("land", "build", "publish"), is_json, brick, use_case)
+
+
+@app.command
+def mask(*, is_json: Json = False) -> list[str]:
+    """Mask what older loads hold in clear of columns that are personal today; every other step begins with it."""
+    return _take((), is_json)
 
 
 @app.command
@@ -114,6 +121,27 @@ def prove(mart: str, /, *key: Annotated[str, Parameter(required=True)], is_json:
 
 
 @app.command
+def register(*, to: Annotated[Path, Parameter(help="folder it is written in")] = Path("lake/register"), is_json: Json = False) -> list[str]:
+    """Write the register of processing (GDPR, art. 30), in French, a page by brick with personal columns; say what it lacks."""
+    from flows.dbt_process import written_by_dbt
+    from ingestion.census import read_bricks
+    from ingestion.territory import read_territory
+    from redistribution.mart import read_marts
+    from redistribution.register import write_register
+
+    lake, bricks = Lake(), read_bricks()
+    manifest = written_by_dbt(lake, "manifest.json")
+    marts = read_marts(manifest, {name: brick.meta.access_class for name, brick in bricks.items()}) if manifest else []
+    told, files = write_register(to, bricks.values(), read_territory(), Journal(lake), marts)
+    lacks = {each.brick: each.unsaid for each in told if each.unsaid}
+    lines = [f"{len(told)} processing of personal data, of {len(bricks)} bricks: {to / 'index.html'}, {to / 'registre.csv'}"]
+    lines += [f"to be said of {brick}: {', '.join(unsaid)}" for brick, unsaid in lacks.items()]
+    lines += [] if manifest else ["who reads the marts is not told, for nothing was built here. Mend: orchestra run, then again"]
+    show(is_json, {"processings": [each.brick for each in told], "files": [str(file) for file in files], "lacks": lacks}, "\n".join(lines))
+    return []
+
+
+@app.command
 def rebuild(*, is_json: Json = False) -> list[str]:
     """Throw away warehouse and catalogues, and catch up from zero."""
     from flows import report, steps
@@ -131,6 +159,7 @@ def status(*, is_json: Json = False) -> list[str]:
     from flows.cadence import lateness, next_run
     from flows.reached import reached
     from ingestion.census import read_bricks
+    from ingestion.clear import hidden_because
     from ingestion.steward import standing_refusals
     from redistribution.publications import last_published
     from redistribution.withheld import still_withheld, why_withheld
@@ -156,6 +185,7 @@ def status(*, is_json: Json = False) -> list[str]:
     if page := docs.last_page(lake):
         told.append(f"Data Docs of the last run that judged something: file://{page}")
     failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in standing_refusals(journal, brick).values()]
+    failures += hidden_because(journal, read_bricks().values()).values()
     failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
     told += [f"FAILED {failure}" for failure in failures]
     show(is_json, {**content, "bricks": bricks, "marts": marts, "data_docs": page, "failures": failures}, "\n\n".join(told))
@@ -206,9 +236,12 @@ def bricks_show(name: str, /, *, is_json: Json = False) -> None:
 @bricks_app.command(name="check")
 def bricks_check() -> None:
     """Check every brick's YAML."""
-    from ingestion.census import read_bricks
+    from ingestion.census import read_bricks, untold_zones
 
-    print(f"{len(read_bricks())} bricks are what the contract asks")
+    bricks = read_bricks()
+    for told in untold_zones(bricks.values()):
+        print(f"warning: {told}", file=sys.stderr)
+    print(f"{len(bricks)} bricks are what the contract asks")
 
 
 @app.command

@@ -38,9 +38,34 @@ class LandStep(Landed):
 
     @property
     def warnings(self) -> list[str]:
-        """Say what the expectations of the brick warn of, and whether its source is late."""
-        told = _warned(f"{self.brick}.", self.entry["tables"] if self.entry else {})
+        """Say what its reading and the expectations of the brick warn of, and whether its source is late."""
+        told = self.warned + _warned(f"{self.brick}.", self.entry["tables"] if self.entry else {})
         return [*told, f"{self.brick}: {self.late}"] if self.late else told
+
+
+@dataclass
+class MaskStep:
+    """What masking older loads gave: by brick, the loads that were written again, or why they could not be.
+
+    `taken_away` are the marts that readers had of what is personal now. `may_pass` says that what failed may go well the next minute.
+    """
+
+    masked: dict[str, list[str]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    taken_away: list[str] = field(default_factory=list)
+    may_pass: bool = False
+    footprint: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> list[str]:
+        """Say which bricks could not be masked, and why: nothing made of them is published."""
+        return [f"masking {brick}: {why}" for brick, why in self.errors.items()]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Say what readers have lost."""
+        names = ", ".join(self.taken_away)
+        return [f"taken away from readers with their past, for they were made of what is personal now: {names}"] if names else []
 
 
 @dataclass
@@ -93,6 +118,7 @@ class Outcome:
     """A whole run; `data_docs` is the page of what its gates judged, None when they judged nothing."""
 
     run_id: str
+    mask: MaskStep | None = None
     lands: list[LandStep] = field(default_factory=list)
     build: BuildStep | None = None
     publish: PublishStep | None = None
@@ -109,8 +135,8 @@ class Outcome:
         """Say what stops nothing and is to be mended at its source."""
         return [warning for step in self._steps() for warning in step.warnings]
 
-    def _steps(self) -> list[LandStep | BuildStep | PublishStep]:
-        return [*self.lands, *(step for step in (self.build, self.publish) if step)]
+    def _steps(self) -> list[MaskStep | LandStep | BuildStep | PublishStep]:
+        return [*([self.mask] if self.mask else []), *self.lands, *(step for step in (self.build, self.publish) if step)]
 
 
 def _warned(prefix: str, records: dict[str, Any]) -> list[str]:

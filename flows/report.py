@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from flows.outcome import BuildStep, LandStep, Outcome, PublishStep
+from flows.outcome import BuildStep, LandStep, MaskStep, Outcome, PublishStep
 from flows.steps import Progress, silent
 from ingestion.footprint import METHOD
 from ingestion.journal import Entry
@@ -40,9 +40,11 @@ class Verdict(NamedTuple):
         return self.name in (FAILED, REFUSED, WITHHELD)
 
 
-def verdict_of(step: LandStep | BuildStep | PublishStep) -> Verdict:
+def verdict_of(step: MaskStep | LandStep | BuildStep | PublishStep) -> Verdict:
     """Sum up a step."""
     failures = "\n".join(step.failures)
+    if isinstance(step, MaskStep):
+        return Verdict(FAILED if failures else DONE, failures or _masked(step))
     if isinstance(step, BuildStep):
         return Verdict(FAILED if failures else DONE, failures or _built(step))
     if isinstance(step, PublishStep):
@@ -68,6 +70,10 @@ def overall(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict(ranked[0].name, "\n".join(verdict.told for verdict in ranked)) if ranked else Verdict(DONE, "nothing was asked")
 
 
+def _masked(step: MaskStep) -> str:
+    return "masked: " + "; ".join(f"{len(loads)} loads of {brick}" for brick, loads in step.masked.items() if loads)
+
+
 def _built(step: BuildStep) -> str:
     ran = Counter(node["kind"] for node in step.nodes)
     return f"dbt: {ran['model']} models and {ran['test']} tests ran" if ran else "dbt: no model is behind"
@@ -80,7 +86,8 @@ def as_json(run: Outcome) -> dict[str, Any]:
 
 def as_text(run: Outcome) -> str:
     """Give a run as text: a table of bricks, a table of marts, what it cost, what failed."""
-    parts = [table([land_row(step) for step in run.lands])] if run.lands else []
+    parts = [_masked(run.mask)] if run.mask and any(run.mask.masked.values()) else []
+    parts += [table([land_row(step) for step in run.lands])] if run.lands else []
     if run.build:
         parts.append(_built(run.build))
     if run.publish:

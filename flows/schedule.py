@@ -20,7 +20,7 @@ from prefect.states import Completed, Failed, Running
 from expectations import docs
 from flows import desk, report, steps
 from flows.cadence import CRONS, next_run, scheduled
-from flows.outcome import BuildStep, LandStep, PublishStep
+from flows.outcome import BuildStep, LandStep, MaskStep, PublishStep
 from flows.reached import is_built
 from ingestion.census import read_bricks
 from ingestion.footprint import METHOD, Footprint
@@ -51,6 +51,16 @@ def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
 
 
 RETRIES: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 30, "retry_condition_fn": _may_pass}
+
+
+@task(task_run_name="mask", **RETRIES)
+def mask(run_id: str) -> Any:
+    """Mask what older loads hold in clear of columns that are personal today."""
+    lake = Lake()
+    step = steps.mask(lake, Journal(lake), run_id) or MaskStep()
+    for warning in step.warnings:
+        prefect.get_run_logger().warning(warning)
+    return _state(step)
 
 
 @task(task_run_name="land-{brick}", **RETRIES)
@@ -124,7 +134,8 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
     with _turn(lake):
         meter, run_id = Footprint(), steps.new_run_id()
         docs.begin(lake)
-        states = {f"land {brick}": land_brick(brick, run_id, return_state=True) for brick in chosen}
+        states = {"mask": mask(run_id, return_state=True)} if steps.is_to_mask(Journal(lake)) else {}
+        states |= {f"land {brick}": land_brick(brick, run_id, return_state=True) for brick in chosen}
         states["build"] = build(return_state=True)
         if is_built(lake, Journal(lake)):
             states["publish"] = publish(run_id, return_state=True)
@@ -214,7 +225,7 @@ def _verdict(step: Any, state: Any) -> report.Verdict:
     return report.Verdict(report.FAILED, str(state.message)) if isinstance(step, BaseException) else report.verdict_of(step)
 
 
-def _state(step: LandStep | BuildStep | PublishStep) -> Any:
+def _state(step: MaskStep | LandStep | BuildStep | PublishStep) -> Any:
     """Tell a step by the state of what ran it, which holds the step: its name and colour are those of the run that it makes fail."""
     verdict = report.verdict_of(step)
     return (Failed if verdict.is_failed else Completed)(data=step, name=verdict.name, message=verdict.told)

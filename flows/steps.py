@@ -13,16 +13,18 @@ from expectations import docs, gate
 from expectations.suite import files_of_marts, judged_by
 from flows.cadence import lateness
 from flows.dbt_process import dbt_build, digest_of, project_digest, run_dbt, selector, written_by_dbt
-from flows.outcome import BuildStep, LandStep, Outcome, PublishStep
+from flows.outcome import BuildStep, LandStep, MaskStep, Outcome, PublishStep
 from flows.reached import changed_sources, is_built, reached
 from ingestion.brick import Brick, endpoint_of
 from ingestion.census import read_bricks
+from ingestion.clear import hidden_because, loads_to_clean
 from ingestion.connectors import SourceError
 from ingestion.declaration import BrickError
 from ingestion.footprint import Footprint
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
 from ingestion.landing import land_brick
+from ingestion.masking import mask_brick, throw_warehouses
 from ingestion.steward import standing_refusals
 from ingestion.territory import read_territory
 from ingestion.verify import landed_faults
@@ -56,12 +58,16 @@ def new_run_id() -> str:
 
 
 def run_chain(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent, steps: Sequence[str] = STEPS) -> Outcome:
-    """Land, build and publish, or some of these; one broken brick never stops the others, nor does a model that fails."""
+    """Land, build and publish, or some of these; one broken brick never stops the others, nor does a model that fails.
+
+    Before any of them, what older loads hold in clear of what is personal today is taken from readers, and masked.
+    """
     with turn(lake, lambda told: progress(told, "")):
         meter = Footprint()
         docs.begin(lake)
         journal = Journal(lake)
         outcome = Outcome(new_run_id())
+        outcome.mask = mask(lake, journal, outcome.run_id, progress)
         if "land" in steps:
             outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in bricks.values()]
         if "build" in steps:
@@ -98,6 +104,38 @@ def turn(lake: Lake, tell: Callable[[str], None]) -> Iterator[None]:
             tell(f"waits its turn: another run holds the lake, process {str(busy).rpartition(' ')[2]}")
             held.enter_context(lake.lock("run", wait=LONGEST_RUN))
         yield
+
+
+def is_to_mask(journal: Journal) -> bool:
+    """Say whether a load holds in clear what is personal today."""
+    return any(loads_to_clean(journal, brick) for brick in read_bricks().values())
+
+
+def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent) -> MaskStep | None:
+    """Mask what older loads hold in clear of columns that are personal today; None where there is nothing to mask. No source is asked.
+
+    What was published of it is taken away first, and the warehouses that hold it are thrown away: so it is, whatever fails then.
+    """
+    meter, bricks = Footprint(), read_bricks()
+    journal.refresh()
+    behind = [brick for brick in bricks.values() if loads_to_clean(journal, brick)]
+    if not behind:
+        return None
+    progress("mask", "")
+    step, hidden = MaskStep(), hidden_because(journal, behind)
+    with lake.lock("build", wait=WAIT) as held:
+        if hidden:
+            step.taken_away = _retract(lake, journal, run_id, held, is_parsed=False)
+            if reached(lake, journal).project != project_digest():  # what today's bricks built shows none of it
+                throw_warehouses(lake)
+    for brick in behind:
+        try:
+            step.masked[brick.name] = mask_brick(lake, journal, brick, WAIT)
+        except (BrickError, LakeError) as error:
+            step.errors[brick.name] = str(error)
+            step.may_pass = may_pass(error)
+    step.footprint = meter.read()
+    return step
 
 
 def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Progress = silent) -> LandStep:
@@ -168,17 +206,24 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
     return step
 
 
-def _retract(lake: Lake, journal: Journal, run_id: str, held: int) -> None:
-    """Take marts away from the classes that may not see them any more, by what the project says now."""
+def _retract(lake: Lake, journal: Journal, run_id: str, held: int, *, is_parsed: bool = True) -> list[str]:
+    """Take marts away from the classes that may not see them any more, by what the project says now, or said when it was last read."""
     if not any(True for _ in journal.of("publication")):
-        return
-    classes = {name: brick.meta.access_class for name, brick in read_bricks().items()}
+        return []
+    bricks = read_bricks()
+    classes, hidden = {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values())
     # A project that does not parse will be told by the build: what it was made of before is told by its last manifest.
-    run_dbt(lake, ["parse"], held)
+    if is_parsed or not written_by_dbt(lake, "manifest.json"):
+        run_dbt(lake, ["parse"], held)
     # Where there is none (a rebuild throws it away), what was published is held to its sources alone.
     manifest = written_by_dbt(lake, "manifest.json")
-    if retract(lake, journal, read_marts(manifest, classes) if manifest else [], classes, run_id):
+    gone = retract(lake, journal, read_marts(manifest, classes) if manifest else [], classes, run_id, hidden)
+    if gone and manifest:
         follow_sites(lake, journal)
+    elif gone and (pages := lake.names("site")):
+        log.warning("%s: the sites are taken away, for nothing says what they show. Mend: orchestra site", lake.path("site"))
+        lake.delete(pages)
+    return gone
 
 
 def _untold_cost(journal: Journal, seq: int, project: str | None) -> dict[str, float]:
@@ -209,8 +254,9 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
         journal.refresh()
         seq, project, unreached = reached(lake, journal)
         accepted = max((entry["seq"] for entry in journal.of("accept")), default=0)
-        classes = {name: brick.meta.access_class for name, brick in read_bricks().items()}
-        state = [seq, project, unreached, digest_of(files_of_marts()), accepted, classes]
+        bricks = read_bricks()
+        classes, hidden = {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values())
+        state = [seq, project, unreached, digest_of(files_of_marts()), accepted, classes, hidden]
         published = journal.noted("published.json")
         if not published or published["state"] != state or not is_followed(lake, journal):
             progress("publish", "")
@@ -219,9 +265,9 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
                 mend = "orchestra build" if project is None else "orchestra rebuild"
                 raise LakeError(f"{lake.state}: nothing was built yet, or the last build failed. Mend: {mend}")
             of_project = read_marts(manifest, classes)
-            retract(lake, journal, of_project, classes, run_id)
+            retract(lake, journal, of_project, classes, run_id, hidden)
             cost = (journal.noted("built.json") or {}).get("cost")
-            step.entry = publish_marts(lake, journal, of_project, run_id, gate.judge_mart, _expected, unreached, cost)
+            step.entry = publish_marts(lake, journal, of_project, run_id, gate.judge_mart, _expected, unreached, cost, hidden)
             journal.note("published.json", state=state)
         step.sites = follow_sites(lake, journal, progress)
     if step.entry:

@@ -9,20 +9,31 @@ import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from ingestion.connectors import CONNECTORS, RESERVED, Strict, connector, declared_name, source_name
-from ingestion.declaration import BrickError, Name, TimeZone, fault_at
-from ingestion.territory import read_territory
+from ingestion.declaration import BrickError, Name, TimeZone, fault_at, said, written
+from ingestion.rhythm import Cadence, Freshness, Period
+from ingestion.territory import of_territory, read_territory
 
 # Schemas of the warehouse that a brick's, of its own name, must not be.
 ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
 UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
-CRON = r"^(([\dA-Z]{1,3}|\*)([-/,]([\dA-Z]{1,3}|\*))*( |$)){5}$"
 FORMAT = r"^([^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*$"  # what DuckDB's strptime understands
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1000}  # instants that are numbers since 1970: microseconds of their unit
 YEARS = frozenset("YyGcx")  # its codes that say which year
 BESIDE_YY = frozenset("zZjUW")  # what cannot be moved to another century with the year
+BEYOND_RE2 = re.compile(r"\(\?(<?[=!]|>)|\\[1-9]|[*+?}]\+")  # what Python's regular expressions have and DuckDB's have not
 
 
 def _use_case(name: str) -> str:
@@ -31,38 +42,24 @@ def _use_case(name: str) -> str:
     return name
 
 
-def _cron(text: str) -> str:
-    """Raise ValueError for a cron that no clock has, or that never comes."""
-    from cronsim import CronSim, CronSimError
-
+def _regular(pattern: str) -> str:
+    """Raise ValueError for what is no regular expression of DuckDB (RE2)."""
     try:
-        next(CronSim(text, dt.datetime(2024, 1, 1)))
-    except (CronSimError, StopIteration) as error:
-        raise ValueError(f"'{text}' is no cron that comes: {error or 'no such day'}. Mend: minute hour day month weekday") from None
-    return text
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
+    if BEYOND_RE2.search(pattern):
+        raise ValueError(f"'{pattern}' looks around, refers back or is possessive, which DuckDB's regular expressions do not")
+    return pattern
 
 
-Cron = Annotated[str, Field(pattern=CRON), AfterValidator(_cron)]
+Format = Annotated[
+    str,
+    written(FORMAT, "is no format of strptime, as in %d/%m/%Y (a percent sign is %%), epoch_s or epoch_ms"),
+    WithJsonSchema({"pattern": FORMAT, "type": "string"}),
+]
+Options = Annotated[dict[str, Any], BeforeValidator(of_territory)]
 UseCase = Annotated[str, AfterValidator(_use_case)]
-
-
-class Period(Strict):
-    """A length of time."""
-
-    count: int = Field(gt=0)
-    period: Literal["minute", "hour", "day", "week", "month", "year"]
-
-    @property
-    def days(self) -> float:
-        """Length in days, a month being 30 and a year 365."""
-        return self.count * {"minute": 1 / 1440, "hour": 1 / 24, "day": 1, "week": 7, "month": 30, "year": 365}[self.period]
-
-
-class Freshness(Strict):
-    """When dbt says that a source is late."""
-
-    warn_after: Period
-    error_after: Period
 
 
 Bound = dt.date | dt.datetime | int | float | None
@@ -72,16 +69,19 @@ class ColumnMeta(Strict):
     """What ingestion must know of a column: how its text is read, and what of it may land.
 
     `optional`: the source may lack the column. `required`: a row without a value is refused, as those of a key are.
+    `personal_paths`: keys of a json column, parted by dots, that hold what is personal and never land.
     """
 
-    format: Annotated[str, Field(pattern=FORMAT)] | None = None
+    format: Format | None = None
     years_from: int | None = Field(default=None, ge=1000, le=9900, description="first of the hundred years that %y means")
     between: tuple[Bound, Bound] | None = Field(default=None, description="first and last value, null for none")
+    pattern: Annotated[str, AfterValidator(_regular)] | None = Field(default=None, description="regular expression of the whole text")
     optional: bool = False
     required: bool = False
     formerly: tuple[str, ...] = ()
     personal: bool = False
     mask: Literal["drop", "pseudonym", "zone"] | None = None
+    personal_paths: tuple[Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$")], ...] | None = None
     position: tuple[str, str] | None = Field(default=None, description="longitude and latitude that a zone is made of")
     unit: str | None = None
 
@@ -91,6 +91,8 @@ class ColumnMeta(Strict):
             raise ValueError("a personal column needs a mask: drop, pseudonym or zone")
         if self.mask and not self.personal:
             raise ValueError("a mask is for a column that says `personal: true`")
+        if self.personal_paths is not None and self.mask:
+            raise ValueError("a masked column has no `personal_paths`: all of it is personal")
         if self.required and (self.optional or self.mask == "drop"):
             raise ValueError("a column that is required is neither optional nor dropped")
         if (self.mask == "zone") != (self.position is not None):
@@ -119,6 +121,11 @@ class Column(Strict):
         return self.config.meta
 
     @property
+    def masked_by(self) -> str | tuple[str, ...] | None:
+        """What keeps its personal values from landing: its mask, or the paths that are left out of it; None for nothing."""
+        return self.meta.mask or self.meta.personal_paths or None
+
+    @property
     def sql_type(self) -> str:
         """DuckDB's type of the values."""
         return "varchar" if self.data_type in ("string", "json") else self.data_type
@@ -141,6 +148,10 @@ class Column(Strict):
     def _is_landable(self) -> Column:
         if self.meta.mask in ("pseudonym", "zone") and self.data_type != "string":
             raise ValueError(f"a column masked by {self.meta.mask} lands as a string: declare `data_type: string`")
+        if self.meta.pattern and (self.data_type != "string" or self.meta.mask in ("drop", "zone")):
+            raise fault_at("it is of a text that is read: a `string`, neither dropped nor a zone", "config", "meta", "pattern")
+        if self.meta.personal_paths is not None and self.data_type != "json":
+            raise fault_at("it goes with `data_type: json`, and only with it", "config", "meta", "personal_paths")
         if self.meta.format and self.data_type in ("date", "timestamptz"):
             self._tells_its_year(set(re.findall("%-?(.)", self.meta.format)))
         elif self.meta.years_from is not None:
@@ -181,11 +192,11 @@ class TableMeta(Strict):
     """What a table delivers and how it is read."""
 
     delivers: Literal["changes", "whole"]
-    options: dict[str, Any] = Field({})
+    options: Options = Field({})
     key: tuple[Annotated[str, AfterValidator(declared_name)], ...] = Field(min_length=1)
     cursor: Annotated[str, AfterValidator(declared_name)] | None = None
     lookback: Period | None = None
-    time_zone: TimeZone = "UTC"
+    time_zone: Annotated[TimeZone, BeforeValidator(of_territory)] = "UTC"
     time_fold: Literal["in_order", "first", "second", "refuse"] = "in_order"
     crs: str | None = None
 
@@ -222,6 +233,21 @@ class Table(Strict):
         names = [name for column in self.columns if not column.meta.optional for name in column.meta.position or (column.name,)]
         return tuple(dict.fromkeys(names))
 
+    @property
+    def says_no_zone(self) -> bool:
+        """Whether local hours would be taken for UTC without anybody having said so."""
+        return "time_zone" not in self.meta.model_fields_set
+
+    @model_validator(mode="after")
+    def _local_hours_have_a_zone(self) -> Table:
+        for place, column in enumerate(self.columns):
+            written = column.meta.format if column.data_type == "timestamptz" else None
+            if written and written not in EPOCHS and self.says_no_zone and not re.search("%[zZ]", written.replace("%%", "")):
+                own = read_territory().time_zone
+                told = f"{written} tells no offset, and the table no `time_zone`: say it, as in `time_zone: {own}` or `time_zone: UTC`"
+                raise fault_at(told, "columns", place, "config", "meta", "format")
+        return self
+
     @model_validator(mode="after")
     def _names_are_known(self) -> Table:
         names = [column.name for column in self.columns]
@@ -232,12 +258,24 @@ class Table(Strict):
         for field, name in (*(("key", name) for name in self.meta.key), ("cursor", self.meta.cursor or "folder_date")):
             if name not in names and (field, name) != ("cursor", "folder_date"):
                 raise fault_at(f"'{name}' is not one of the table's columns: {', '.join(names)}", "config", "meta", field)
+        if self.cursor_column and (mask := self.cursor_column.meta.mask):
+            told = f"'{self.meta.cursor}' is masked ({mask}), and what a mask makes has no order: new rows would be left out"
+            raise fault_at(f"{told}. Mend: another cursor, or none: all of it is read when it changes", "config", "meta", "cursor")
+        self._tells_no_position()
         hidden = [column.name for column in self.columns if not column.is_landed and column.name in self.meta.key]
         if hidden:
             raise fault_at(f"{', '.join(hidden)} is dropped by its mask: use mask pseudonym", "config", "meta", "key")
         if any(column.meta.mask == "zone" for column in self.columns) and self.meta.crs not in (None, "EPSG:4326"):
             raise fault_at(f"mask zone reads longitudes and latitudes (EPSG:4326), not {self.meta.crs}", "config", "meta", "crs")
         return self
+
+    def _tells_no_position(self) -> None:
+        """Find fault with a column that lands what a zone is made of: the household would be told by it."""
+        made_of = {name.casefold() for column in self.columns for name in column.meta.position or ()}
+        for number, column in enumerate(self.columns):
+            if column.meta.mask not in ("drop", "zone") and made_of & {name.casefold() for name in (column.name, *column.meta.formerly)}:
+                told = f"'{column.name}' is of the exact position that a zone masks, and would land beside it"
+                raise fault_at(f"{told}. Mend: leave it out (the zone reads it all the same), or `mask: drop`", "columns", number, "name")
 
     def contract(self) -> tuple[str, dict[str, Any]]:
         """Give the version (a hash) and the declaration under which rows of this table land."""
@@ -265,13 +303,14 @@ class BrickMeta(Strict):
     legal_basis: str | None = None
     purpose: str | None = None
     dpia_ref: str | None = None
+    data_subjects: tuple[str, ...] = ()
     pseudonym_domain: Name | None = None
     authoritative_for: tuple[Name, ...] = ()
     connector: str
-    options: dict[str, Any] = Field({})
+    options: Options = Field({})
     endpoint: str | None
     endpoint_reason: str | None = None
-    cadence: Literal["hourly", "daily", "weekly", "monthly"] | Cron
+    cadence: Cadence
     retention: Period
 
     @field_validator("connector")
@@ -325,7 +364,7 @@ class Brick(Strict):
     @property
     def has_personal(self) -> bool:
         """Whether a column of the brick is personal."""
-        return any(column.meta.personal for table in self.tables for column in table.columns)
+        return any(column.masked_by for table in self.tables for column in table.columns)
 
     def table(self, name: str) -> Table:
         """Give a table by name; KeyError when the brick has none of that name."""
@@ -350,6 +389,11 @@ class Brick(Strict):
                 raise fault_at("a brick with personal columns needs `legal_basis` and `purpose`", "config", "meta")
             if self.meta.status == "adopted" and not self.meta.dpia_ref:
                 raise fault_at("a brick with personal columns cannot be adopted without `dpia_ref`", "config", "meta", "status")
+            for place, table in enumerate(self.tables):
+                told = "json of a brick with personal columns: say which keys are personal (`[]` for none), or `personal: true, mask: drop`"
+                for number, column in enumerate(table.columns):
+                    if column.data_type == "json" and column.is_landed and column.meta.personal_paths is None:
+                        raise fault_at(told, "tables", place, "columns", number, "config", "meta", "personal_paths")
             masks = {column.meta.mask for table in self.tables for column in table.columns}
             if "pseudonym" in masks and not self.meta.pseudonym_domain:
                 raise fault_at("mask pseudonym needs the brick's `pseudonym_domain`", "config", "meta")
@@ -362,7 +406,7 @@ def _options(model: type[BaseModel], values: dict[str, Any], *field: str | int) 
         return model.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        told = "unknown option" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+        told = "unknown option" if fault["type"] == "extra_forbidden" else said(fault, shows_value=False)
         raise fault_at(f"{told} (accepted: {', '.join(model.model_fields)})", *field, *fault["loc"]) from error
 
 

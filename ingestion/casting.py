@@ -197,6 +197,8 @@ def mapped(column: Column, landed: dict[str, str], notation: Notation, key: list
     values = [_as_today(column, value, kind, notation, key) for value, kind in landed_under(names, landed)]
     told = f"coalesce({', '.join(values)})" if len(values) > 1 else (values or [f"null::{column.sql_type}"])[0]
     is_within = within(column, f"({told})", notation)
+    if column.meta.pattern and not column.meta.mask:
+        is_within = f"trim({told}) = '' or regexp_full_match({told}, {literal(column.meta.pattern)})"
     return f"case when {is_within} then {told} end" if is_within else told
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ingestion.brick import Brick
-from ingestion.declaration import BrickError, read_yaml
+from ingestion.declaration import BrickError, read_yaml, said
+from ingestion.territory import read_territory
 
 BRICKS = Path(__file__).resolve().parent / "bricks"
 _SECRET = re.compile(
@@ -29,6 +31,7 @@ def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
     folder = folder or Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS))
     if not folder.is_dir():
         raise BrickError(f"{folder} is no folder of bricks. Mend: set ORCHESTRA_BRICKS to one, or leave it out for the project's own.")
+    read_territory()  # whose faults are no brick's
     bricks: dict[str, Brick] = {}
     claims: dict[str, str] = {}
     faults: list[str] = []
@@ -46,6 +49,18 @@ def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
     if faults:
         raise BrickError("\n".join(faults))
     return bricks
+
+
+def untold_zones(bricks: Iterable[Brick]) -> list[str]:
+    """Say of which tables of files nobody has said the time zone, though an instant of theirs may tell no offset: it is read as UTC."""
+    found = []
+    for brick in bricks:
+        for table in brick.tables if brick.meta.connector == "files" else ():
+            instants = [c.name for c in table.columns if c.data_type == "timestamptz" and not c.meta.format]
+            if instants and table.says_no_zone:
+                told = f"{', '.join(instants)} is read as UTC where it tells no offset, and no `time_zone` says so"
+                found.append(f"{brick.name}.yml: table {table.name}: {told}. Mend: `time_zone: UTC`, or the one of its clocks")
+    return found
 
 
 def read_brick(path: Path) -> Brick:
@@ -67,7 +82,9 @@ def read_brick(path: Path) -> Brick:
         found = error.errors()
         # A list whose only item is faulty is not also told as empty.
         inner = {f["loc"][:depth] for f in found for depth in range(len(f["loc"]))}
-        faults += [_fault(path, root, f) for f in found if f["type"] != "too_short" or f["loc"] not in inner]
+        told = [f for f in found if f["type"] != "too_short" or f["loc"] not in inner]
+        # A value may be the secret.
+        faults += [_fault(path, root, f, shows_value=not (faults or "options" in f["loc"])) for f in told]
     else:
         if brick.name != path.stem:
             faults.append(f"{path.name}: `name: {brick.name}` must be the file's own name, {path.stem}")
@@ -76,7 +93,7 @@ def read_brick(path: Path) -> Brick:
     return brick
 
 
-def _fault(path: Path, node: Any, fault: Any) -> str:
+def _fault(path: Path, node: Any, fault: Any, *, shows_value: bool) -> str:
     """Say one fault of pydantic in terms of the file: line, field, accepted values."""
     model: type[BaseModel] = Brick
     names: list[str] = []
@@ -94,11 +111,7 @@ def _fault(path: Path, node: Any, fault: Any) -> str:
         # The model of a field, of the items of a tuple, or of what may be None.
         kinds = (field.annotation, *get_args(field.annotation)) if field else ()
         model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        message = f"unknown field (accepted: {', '.join(model.model_fields)})"
-    value = f", not {fault['input']!r}" if fault["type"] == "literal_error" else ""
-    return f"{path.name}:{node.start_mark.line + 1}: {'.'.join(names[2:]) or 'brick'}: {message}{value}"
+    return f"{path.name}:{node.start_mark.line + 1}: {'.'.join(names[2:]) or 'brick'}: {said(fault, model, shows_value=shows_value)}"
 
 
 def _line_of(path: Path, dataset: str) -> int:

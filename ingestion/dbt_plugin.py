@@ -41,7 +41,6 @@ class Plugin(BasePlugin):
             self.journal = Journal(self.lake)
             if plugin_config.get("by_hand") and not self.journal.entries:
                 raise LakeError(_nothing_in(self.lake))
-            self.journal.belong(self.territory.name)
 
     def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
         """Have the warehouse stand in the state of the lake; it is opened once to say in words what keeps it from being."""

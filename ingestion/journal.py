@@ -34,6 +34,8 @@ Entry = dict[str, Any]
 class Journal:
     """Entries of a lake, read once and caught up with `refresh`; `append` is the only way to add one.
 
+    The lake of another territory is not opened: LakeError.
+
     `digests` says, by seq, what history leads to it: the digest of its bytes and of all before them ("" for none yet).
     """
 
@@ -42,7 +44,11 @@ class Journal:
         self.entries: list[Entry] = []
         self.digests = [""]
         self._contents: list[bytes] = []
+        self._declared: dict[tuple[str, str], dict[str, Any]] = {}  # by brick and version, which is a digest of it
         self.refresh()
+        from ingestion.territory import read_territory
+
+        self.belong(read_territory().name)
 
     @property
     def seq(self) -> int:
@@ -106,7 +112,8 @@ class Journal:
     def belong(self, territory: str) -> None:
         """Raise LakeError for a lake that another territory founded: its figures would be told by the values of this one."""
         if self.entries and (founder := self.entries[0]["territory"]) != territory:
-            raise LakeError(f"{self.lake.root} is the lake of {founder}, not of {territory}: set ORCHESTRA_LAKE")
+            told = f"{self.lake.root} is the lake of {founder}, not of {territory}"
+            raise LakeError(f"{told}. Mend: set ORCHESTRA_LAKE to a lake of its own, or `name` of territory.yml back to {founder}")
 
     def follows(self, seq: int, digest: str | None) -> bool:
         """Say whether who reached this seq by this digest stands on this history."""
@@ -146,7 +153,7 @@ class Journal:
 
     def amend(self, load: Entry, **changes: Any) -> int:
         """Say a load anew, by a second entry of it that differs by `changes`; it is as of when the load was read."""
-        body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at", "nonce")}
+        body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at", "nonce", "masked")}
         return self.append("load", **{**body, "declarations": {}, **changes})
 
     @property
@@ -198,9 +205,12 @@ class Journal:
     def declaration(self, load: Entry, table: str) -> dict[str, Any]:
         """Give the declaration under which the rows of a table landed in a load."""
         version = load["contract"][table]
+        if known := self._declared.get((load["brick"], version)):
+            return known
         for entry in (*self.of("load", load["brick"]), *self.of("lost")):
             if version in entry["declarations"]:
                 declared: dict[str, Any] = entry["declarations"][version]
+                self._declared[load["brick"], version] = declared
                 return declared
         raise LakeError(
             f"{load['brick']}.{table}: load {load['load_id']} landed under a declaration ({version}) that stood in a lost entry of the "

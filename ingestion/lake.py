@@ -33,7 +33,7 @@ TELEMETRY_OFF = {
 }
 os.environ.update(TELEMETRY_OFF)
 
-VERIFIED: dict[str, Any] = {"allow_unsigned_extensions": "true"}
+VERIFIED: dict[str, str | bool | int | float | list[str]] = {"allow_unsigned_extensions": "true"}
 """How DuckDB is opened for `load_extension`, which has had the signature of what it loads checked."""
 SETTLED = 24 * 3600  # seconds after which no process is about to name what it wrote
 

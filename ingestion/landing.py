@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from ingestion.declaration import BrickError
 from ingestion.footprint import Footprint
 from ingestion.journal import Entry, Journal, files_of
 from ingestion.lake import Lake
+from ingestion.masking import mask_history
 from ingestion.position import Position
 from ingestion.refusal import reasons_before_judging
 from ingestion.staging import Staged, read_table, stage
@@ -38,13 +39,21 @@ JudgeLoad = Callable[[Lake, Journal, Brick, dict[str, tuple[list[Path], dict[str
 
 @dataclass
 class Landed:
-    """What landing a brick did: the journal's entry, or None when its source had nothing new."""
+    """What landing a brick did: the journal's entry, or None when its source had nothing new; `warned` is what the reading warns of."""
 
     brick: str
     entry: Entry | None = None
     footprint: dict[str, float] = field(default_factory=dict)
     request_count: int = 0
     bytes_read: int = 0
+    warned: list[str] = field(default_factory=list)
+
+    def count(self, readings: Iterable[Reading]) -> None:
+        """Count what readings cost, and note what they warn of."""
+        for reading in readings:
+            self.request_count += reading.request_count
+            self.bytes_read += reading.bytes_read
+            self.warned += reading.warnings
 
 
 def land_brick(
@@ -67,10 +76,10 @@ def land_brick(
     meter = Footprint()
     with lake.lock(f"landing-{brick.name}", wait), lake.workspace(f"landing-{brick.name}") as work:
         journal.refresh()
+        masks = privacy.masks_of(journal, brick)
         connection = lake.connect(is_private=brick.has_personal)
-        privacy.prepare(connection, brick)
-        pseudonyms = privacy.check_key(journal, brick)
-        privacy.mask_history(connection, lake, journal, brick, work, pseudonyms)
+        privacy.prepare(connection, brick, masks)
+        mask_history(connection, lake, journal, brick, work, masks)
         if brick.has_personal:
             sweep(lake, journal, brick)  # what a killed run left may be in clear
         now = dt.datetime.now(dt.UTC)
@@ -91,12 +100,11 @@ def land_brick(
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or reading.failed - position.given_up:
                     waiting[table.name] = reading, position
-        outcome.request_count += sum(reading.request_count for reading in readings.values())
-        outcome.bytes_read += sum(reading.bytes_read for reading in readings.values())
+        outcome.count(readings.values())
         if waiting and read_at and (extracted := _extract(lake, brick, load_id, connection, work, read_at, waiting)):
             staged, pipeline = extracted
-            if read_at - (clock := next(iter(readings.values())).read_at) > CLOCKS_APART:
-                staged[0].warnings.append(_told_clock(clock, before))
+            told = [_told_clock(read_at, next(iter(readings.values())).read_at, before), privacy.told_form(brick, masks)]
+            staged[0].warnings += filter(None, told)
             for each in staged:
                 each.record |= {"profile": {"warnings": each.warnings}} if each.warnings else {}
             journal.found_lake(read_territory().name, is_synthetic=any(reading.is_synthetic for reading in readings.values()))
@@ -121,7 +129,8 @@ def land_brick(
                 read_by=by,
                 replaces=[load["load_id"] for load in replaced],
                 read_at=read_at.isoformat(),
-                pseudonyms=pseudonyms,
+                is_private=brick.has_personal,
+                **masks.told(),
                 available_at=max((r.available_at.isoformat() for r in readings.values() if r.available_at), default=None),
                 contract=contract,
                 declarations=declarations,
@@ -148,7 +157,10 @@ def _named_at(load: Entry) -> dt.datetime:
     return dt.datetime.strptime(load["load_id"].partition("-")[0], LOAD_ID).replace(tzinfo=dt.UTC)
 
 
-def _told_clock(clock: dt.datetime, before: list[Entry]) -> str:
+def _told_clock(read_at: dt.datetime, clock: dt.datetime, before: list[Entry]) -> str | None:
+    """Say that the clock is behind the one of an earlier load; None where it is not."""
+    if read_at - clock <= CLOCKS_APART:
+        return None
     last = max(before, key=lambda load: load["read_at"])
     return (
         f"the clock says {clock:%Y-%m-%d %H:%M:%S} UTC, and load {last['load_id']} was read at {last['read_at'][:19]}: this load is "
@@ -244,8 +256,7 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
             position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
                 reading = read_table(brick, table, position, connection, spool, None)
-            outcome.request_count += reading.request_count
-            outcome.bytes_read += reading.bytes_read
+            outcome.count([reading])
             known_to_fail = {name for name, _ in record["refused_files"]}
             if reading.parts or reading.failed - known_to_fail - position.given_up:
                 return True

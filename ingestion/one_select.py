@@ -254,6 +254,8 @@ class Select:
         text = self.text[column.name]
         told, is_bounded = column.meta, bool(column.meta.between)
         value = cast(column.data_type, text, self.notation, told.format, told.years_from, is_bounded=is_bounded)
+        if told.personal_paths:
+            return privacy.without_paths(column, value)
         has_marks = column.data_type in ("bigint", "double") and (self.notation.decimal, self.notation.thousands) != (".", None)
         if not has_marks or not (self.part.is_typed or self.part.columns is None):
             return value

@@ -1,52 +1,69 @@
-"""No clear value of a personal column is read once it is declared so: masks of what lands, and of what had landed before.
+"""No clear value of a personal column lands: masks are expressions of landing's one SELECT, by one key and one list of zones.
 
-They are expressions of landing's one SELECT. The key never stands in SQL text.
+The key never stands in SQL text.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
 import secrets
-from pathlib import Path, PurePosixPath
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column, Table
-from ingestion.casting import Notation, mapped, notation_of
+from ingestion.brick import Brick, Column
+from ingestion.casting import json_place
+from ingestion.clear import Mask, landed_masks, names_of
 from ingestion.declaration import BrickError
 from ingestion.journal import Entry, Journal
-from ingestion.lake import Lake, literal, load_extension, quoted
-from ingestion.refusal import without_value
+from ingestion.lake import literal, load_extension, quoted
 from ingestion.territory import read_territory
-from ingestion.warehouse import clear_columns, is_erased, shape_of
 
 if TYPE_CHECKING:
     import duckdb
 
 KEY = "ORCHESTRA_PSEUDONYM_KEY"
+# How a text is written before it is hashed; each lake keeps, by domain, the one that it began with.
+AS_IT_STANDS, NORMAL = FORMS = (1, 2)
+FEWEST_HOUSEHOLDS = 11  # below, a zone tells of its households one by one (as INSEE's grids do, which show none with fewer)
+# What parts words: separators of Unicode, and the controls that break a line or a field.
+BLANKS = r"[\pZ\x09-\x0d\x1c-\x1f\x{85}]+"
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, brick: Brick) -> None:
-    """Make a connection ready for the masks of a brick: the key as session variables, the zones as a table.
+@dataclass(frozen=True)
+class Masks:
+    """By what the personal columns of a brick are masked: what is told of the key of its pseudonyms, and the digest of its zones."""
+
+    pseudonyms: dict[str, Any] | None = None
+    zones: str | None = None
+
+    @property
+    def form(self) -> int:
+        """How a text is written before it is hashed: one of FORMS."""
+        return int((self.pseudonyms or {"form": NORMAL}).get("form", AS_IT_STANDS))
+
+    def told(self) -> dict[str, Any]:
+        """Give what an entry says of them."""
+        return {"pseudonyms": self.pseudonyms, **({"zones": self.zones} if self.zones else {})}
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, brick: Brick, masks: Masks | None = None) -> None:
+    """Make a connection ready for the masks of a brick: the key and the form as session variables, the zones as a table.
 
     Raises BrickError when the key or the zones are missing: nothing lands then.
     """
-    columns = [column for table in brick.tables for column in table.columns]
-    masks = {column.meta.mask for column in columns}
-    if "pseudonym" in masks:
-        master = os.environ.get(KEY, "")
-        if len(master) < 16:
-            raise BrickError(
-                f"{brick.name}: has personal columns and {KEY} is not set (16 characters at least). Mend: set it, and keep it."
-            )
-        key = pseudonym_key(master, str(brick.meta.pseudonym_domain)).ljust(64, b"\0")
+    if _has(brick, "pseudonym"):
+        key = pseudonym_key(_master(brick), str(brick.meta.pseudonym_domain)).ljust(64, b"\0")
         connection.execute("set variable mask_inner = ?", [bytes(byte ^ 0x36 for byte in key)])
         connection.execute("set variable mask_outer = ?", [bytes(byte ^ 0x5C for byte in key)])
-    if "zone" in masks:
-        zones = read_territory().zones
-        if zones is None or not Path(zones).exists():
-            raise BrickError(f"{brick.name}: mask zone needs the GeoJSON that `zones` of territory.yml names ({zones}).")
+        connection.execute(f"set variable mask_form = {(masks or Masks()).form}")
+    if _has(brick, "zone"):
+        zones, _ = _zones(brick)
         load_extension(connection, "spatial")
         connection.execute(
             "create or replace temp table zones as select feature->'properties'->>'code' as code, "
@@ -55,16 +72,91 @@ def prepare(connection: duckdb.DuckDBPyConnection, brick: Brick) -> None:
         )
 
 
-def check_key(journal: Journal, brick: Brick) -> dict[str, str] | None:
-    """Give what an entry says of the key of a brick's pseudonyms (domain, salt, check), None for a brick without any.
+def masks_of(journal: Journal, brick: Brick) -> Masks:
+    """Give by what a brick is masked. Raises BrickError where one person, or place, would be two with the loads that stand.
+
+    So it is by another key, domain or list of zones, and where a mask was taken off.
+    """
+    loads = journal.loads(brick.name)
+    _keep_masks(journal, brick, loads.values())
+    zones = _zones(brick)[1] if _has(brick, "zone") else None
+    for load in loads.values():
+        if zones and load.get("zones") not in (None, zones):
+            raise BrickError(
+                f"{brick.name}: the zones of {read_territory().zones} are not those by which load {load['load_id']} was masked: one place "
+                "would be in two. Mend: put that GeoJSON back; or drop the loads of the brick and read them again (orchestra loads drop "
+                f"{load['load_id']} --refetch)."
+            )
+    return Masks(_pseudonyms(journal, brick) if _has(brick, "pseudonym") else None, zones)
+
+
+def _has(brick: Brick, mask: str) -> bool:
+    return any(column.meta.mask == mask for table in brick.tables for column in table.columns)
+
+
+def _master(brick: Brick) -> str:
+    master = os.environ.get(KEY, "")
+    if len(master) < 16:
+        raise BrickError(f"{brick.name}: has personal columns and {KEY} is not set (16 characters at least). Mend: set it, and keep it.")
+    return master
+
+
+def _zones(brick: Brick) -> tuple[str, str]:
+    """Give the GeoJSON of the zones and a digest of what it says: their codes and shapes, in whatever order.
+
+    Raises BrickError for none, for a zone without a code, and for one of so few households that it tells of each.
+    """
+    zones = read_territory().zones
+    if zones is None or not Path(zones).exists():
+        raise BrickError(f"{brick.name}: mask zone needs the GeoJSON that `zones` of territory.yml names ({zones}).")
+    try:
+        found = [(zone["properties"], zone["geometry"]) for zone in json.loads(Path(zones).read_bytes())["features"]]
+        told = [(str(properties["code"]), properties.get("households"), shape) for properties, shape in found]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BrickError(f"{brick.name}: {zones} is no GeoJSON of zones with a `code` each ({type(error).__name__}: {error}).") from error
+    small = [code for code, households, _ in told if not isinstance(households, int | float) or households < FEWEST_HOUSEHOLDS]
+    if small:
+        raise BrickError(
+            f"{brick.name}: {len(small)} zones of {zones} ({', '.join(sorted(small)[:5])}) tell no `households`, or fewer than "
+            f"{FEWEST_HOUSEHOLDS}: who lives alone in a zone is told by its code. Mend: merge each with a neighbour in that file, and "
+            "say how many households each zone holds."
+        )
+    digest = hashlib.sha256(json.dumps(sorted([code, json.dumps(shape, sort_keys=True)] for code, _, shape in told)).encode())
+    return zones, digest.hexdigest()[:32]
+
+
+def _keep_masks(journal: Journal, brick: Brick, loads: Iterable[Entry]) -> None:
+    """Raise BrickError for a column that landed masked and that would land in clear now."""
+    declared = {(name, load["contract"][name]): load for load in loads for name, record in load["tables"].items() if record["files"]}
+    for (name, _), load in declared.items():
+        masks = landed_masks(journal, load, name)
+        # A table that was renamed is known by none of the names of today.
+        of_today = [t for t in brick.tables if t.name == name] or [t for t in brick.tables if t.name not in load["tables"]]
+        off = [c.name for t in of_today for c in t.columns if any(_shows_more(c, masks.get(each)) for each in names_of(c))]
+        if not brick.has_personal:  # what it does not declare would land as it is
+            off = off or sorted(each for each, mask in masks.items() if mask)
+        if off:
+            raise BrickError(
+                f"{brick.name}.{name}: {', '.join(off)} landed masked (load {load['load_id']}), and would land in clear now. Mend: declare "
+                f"its mask, or its `personal_paths`, again; or give these loads up first (orchestra loads drop {load['load_id']} --forget)."
+            )
+
+
+def _shows_more(column: Column, landed: Mask) -> bool:
+    """Say whether a column shows today what it landed without."""
+    if not landed or column.meta.mask:
+        return False
+    return isinstance(landed, str) or not set(landed) <= set(column.meta.personal_paths or ())
+
+
+def _pseudonyms(journal: Journal, brick: Brick) -> dict[str, Any]:
+    """Give what an entry says of the key of a brick's pseudonyms: domain, salt, check, and the form of what is hashed.
 
     The check is scrypt (RFC 7914) of the domain's key and the salt of the first load of the domain: it tells the key apart and
     costs who guesses it as much as each guess of a password does. A lake that holds none yet adopts the present key. Raises
     BrickError for another key, or another domain, than the one by which the loads that stand were masked.
     """
-    if not any(column.meta.mask == "pseudonym" for table in brick.tables for column in table.columns):
-        return None
-    domain = str(brick.meta.pseudonym_domain)
+    domain, key = str(brick.meta.pseudonym_domain), pseudonym_key(_master(brick), str(brick.meta.pseudonym_domain))
     told = [(load, load["pseudonyms"]) for load in journal.loads().values() if load.get("pseudonyms")]
     for load, held in told:
         if load["brick"] == brick.name and held["domain"] != domain:
@@ -73,18 +165,39 @@ def check_key(journal: Journal, brick: Brick) -> dict[str, str] | None:
                 f"would be two. Mend: `pseudonym_domain: {held['domain']}`; or drop the loads of {brick.name} and read them again "
                 f"(orchestra loads drop {load['load_id']} --refetch)."
             )
-    held_salts = [(load, held) for load, held in told if held["domain"] == domain]
-    salt = held_salts[0][1]["salt"] if held_salts else secrets.token_hex(16)
-    key = pseudonym_key(os.environ[KEY], domain)
+    first = next(((load, held) for load, held in told if held["domain"] == domain), None)
+    salt = first[1]["salt"] if first else secrets.token_hex(16)
     check = hashlib.scrypt(key, salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32).hex()
-    for load, held in held_salts[:1]:
-        if not hmac.compare_digest(held["check"], check):
-            raise BrickError(
-                f"{brick.name}: {KEY} is not the key by which the pseudonyms of domain '{domain}' were made in this lake (load "
-                f"{load['load_id']} of {load['brick']}): each person would be two. Mend: set that key again; if it is lost, drop the "
-                f"loads of this domain and read them again (orchestra loads drop {load['load_id']} --refetch)."
-            )
-    return {"domain": domain, "salt": salt, "check": check}
+    if first and not hmac.compare_digest(first[1]["check"], check):
+        raise BrickError(
+            f"{brick.name}: {KEY} is not the key by which the pseudonyms of domain '{domain}' were made in this lake (load "
+            f"{first[0]['load_id']} of {first[0]['brick']}): each person would be two. Mend: set that key again; if it is lost, drop the "
+            f"loads of this domain and read them again (orchestra loads drop {first[0]['load_id']} --refetch)."
+        )
+    untold = next((load for load in journal.loads(brick.name).values() if _holds_untold(journal, load)), None)
+    form = first[1].get("form", AS_IT_STANDS) if first else AS_IT_STANDS if untold else NORMAL
+    if untold and form != AS_IT_STANDS:
+        raise BrickError(
+            f"{brick.name}: load {untold['load_id']} holds pseudonyms of texts as they stood, and the others of domain '{domain}' are of "
+            f"their normal form: each person would be two. Mend: read it again (orchestra loads drop {untold['load_id']} --refetch)."
+        )
+    return {"domain": domain, "salt": salt, "check": check, "form": form}
+
+
+def _holds_untold(journal: Journal, load: Entry) -> bool:
+    """Say whether a load holds pseudonyms, and does not say by which key: it is of before that could be said."""
+    held = (name for name, record in load["tables"].items() if record["files"])
+    return not load.get("pseudonyms") and any("pseudonym" in landed_masks(journal, load, name).values() for name in held)
+
+
+def told_form(brick: Brick, masks: Masks) -> str | None:
+    """Say what the first form of pseudonyms does not bring together, None for the normal one."""
+    if not _has(brick, "pseudonym") or masks.form == NORMAL:
+        return None
+    return (
+        f"the pseudonyms of domain '{brick.meta.pseudonym_domain}' are of texts as they stand: in other capitals, or with accents apart, "
+        "one person is two. Mend: drop the loads of the bricks of this domain and read them again (orchestra loads drop <id> --refetch)"
+    )
 
 
 def pseudonym_key(master: str, domain: str) -> bytes:
@@ -95,11 +208,11 @@ def pseudonym_key(master: str, domain: str) -> bytes:
 def masked(column: Column, text: dict[str, str]) -> str:
     """Write the expression that lands in place of a personal column, from the text expressions of its source columns.
 
-    A pseudonym is HMAC-SHA256 (RFC 2104) in hexadecimal of the text, blanks around it removed; a zone is the code of the
-    zone that holds the position, NULL outside of all.
+    A pseudonym is HMAC-SHA256 (RFC 2104) in hexadecimal of the text in its normal form; a zone is the code of the zone that holds
+    the position, NULL outside of all.
     """
     if column.meta.mask == "pseudonym":
-        value = f"trim({text[column.name]})"
+        value = f"case when getvariable('mask_form') = {AS_IT_STANDS} then trim({text[column.name]}) else {normal(text[column.name])} end"
         inner = f"unhex(sha256(getvariable('mask_inner') || encode({value})))"
         return f"case when {value} <> '' then sha256(getvariable('mask_outer') || {inner}) end"
     if column.meta.position:
@@ -108,76 +221,29 @@ def masked(column: Column, text: dict[str, str]) -> str:
     raise ValueError(f"{quoted(column.name)} has no mask")
 
 
-def mask_history(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, brick: Brick, work: Path, pseudonyms: dict[str, str] | None
-) -> None:
-    """Write again the older loads that hold in clear a column that has become personal, masked as the brick says today.
+def without_paths(column: Column, value: str) -> str:
+    """Write a JSON value without the keys that are personal (RFC 7396), whether their accents stand apart or not.
 
-    A second entry of each load names the new files, and the old ones are deleted. The warehouses, which hold the clear values
-    too, are thrown away: the next build makes them again. What was published stays in the catalogues' snapshots until they expire.
+    A list, or a text, in which one would be looked for goes whole; what does not hold the first key of a path stays as it is.
     """
-    held = {load["load_id"]: [t for t in brick.tables if clear_columns(journal, load, t)] for load in journal.loads(brick.name).values()}
-    behind = {load_id: tables for load_id, tables in held.items() if tables}
-    if not behind:
-        return
-    with lake.lock("build", wait=600):
-        for load_id, tables in behind.items():
-            load = journal.loads(brick.name)[load_id]
-            records = {table.name: _write_masked(connection, lake, journal, brick, load, table, work) for table in tables}
-            contract, declarations = journal.new_contract(brick, records)
-            for path in lake.state.glob("*.duckdb*"):
-                path.unlink()
-            tables_said, contract_said = {**load["tables"], **records}, {**load["contract"], **contract}
-            journal.amend(load, tables=tables_said, contract=contract_said, declarations=declarations, pseudonyms=pseudonyms)
-            lake.delete([file for table in tables for file in load["tables"][table.name]["files"]])
+    patches: dict[str, dict[str, Any]] = {}  # by first key
+    for path in column.meta.personal_paths or ():
+        for form in sorted({unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)}):
+            first, *rest = form.split(".")
+            place: Any = patches.setdefault(first, {})
+            for key in (first, *rest)[:-1]:
+                place = place if place is None else place.setdefault(key, {})
+            if place is not None:  # else all that stands above goes
+                place[form.rpartition(".")[2]] = None
+    patched = [
+        f"case when json_exists({value}, {json_place(first)}) then {literal(json.dumps(patch))} else '{{}}' end::json"
+        for first, patch in patches.items()
+    ]
+    left = f"case when json_type({value}) = 'OBJECT' then json_merge_patch(({value})::json, {', '.join(patched)}) else '{{}}'::json end"
+    return f"case when {value} is not null then ({left})::varchar end"
 
 
-def _text(name: str, shape: dict[str, str]) -> str:
-    return mapped(Column(name=name, data_type="string", description="", data_tests=[]), shape, Notation())
-
-
-def _write_masked(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, brick: Brick, load: Entry, table: Table, work: Path
-) -> dict[str, Any]:
-    """Write the files of a table of a load again: what is declared today, masked; give its record.
-
-    Refused rows keep no values, nor does what is told of them; rows that were erased are left out.
-    """
-    record, clear = load["tables"][table.name], clear_columns(journal, load, table)
-    shape, notation = shape_of(journal, load, table), notation_of(brick, table)
-    columns: dict[str, tuple[str, str]] = {}  # by name: value and type
-    for column in table.columns:
-        if not column.is_landed:
-            continue
-        names = {name.casefold() for name in (column.name, *column.meta.formerly)}
-        present = [name for name in shape if name.casefold() in names]
-        if column in clear:
-            text = {name: _text(name, shape) for name in column.meta.position or ()} or {column.name: mapped(column, shape, notation)}
-            columns[column.name] = masked(column, text), "string"
-        elif present:
-            columns |= {name: (quoted(name), record["columns"][name]) for name in present}
-        elif "_extra" in shape and column.name.casefold() in {name.casefold() for name in record["new_columns"]}:
-            columns[column.name] = _text(column.name, shape), "string"
-    values = ", ".join(f"case when _refused is null then {value} end as {quoted(name)}" for name, (value, _) in columns.items())
-    gone = is_erased(journal, brick, table, shape)
-    kept = " and ".join(f"not coalesce({test}, false)" for test in gone) or "true"
-    files, sizes, row_count, refused = [], [], 0, without_value(record.get("refused_as"))
-    for file in record["files"]:
-        target = work / f"{secrets.token_hex(8)}.parquet"
-        source = f"read_parquet({literal(lake.path(file))}, file_row_number = true, hive_partitioning = false)"
-        copied = connection.execute(
-            f"copy (select {values}, _file, _row, {refused} as _refused, _read_at from {source} where {kept} "
-            f"order by file_row_number) to {literal(str(target))} (format parquet, compression zstd)"
-        ).fetchall()
-        row_count += copied[0][0]
-        files.append(str(PurePosixPath(file).parent / target.name))
-        lake.begin(f"landing-{brick.name}", target.name)
-        sizes.append(lake.upload(target, files[-1]))
-    return {
-        **record,
-        "files": files,
-        "sizes": sizes,
-        "row_count": row_count,
-        "columns": {name: kind for name, (_, kind) in columns.items()},
-        "new_columns": [],
-    }
+def normal(text: str) -> str:
+    """Write the normal form of a text: NFC, capitals folded (and `ß` as `ss`), blanks around it removed and one between words."""
+    folded = f"replace(nfc_normalize(lower(upper(nfc_normalize({text})))), 'ß', 'ss')"
+    return f"trim(regexp_replace({folded}, {literal(BLANKS)}, ' ', 'g'))"

@@ -111,6 +111,11 @@ def rule_of_column(
         span = " ".join(f"{word} {bound}" for word, bound in (("from", low), ("to", high)) if bound is not None)
         fine.append(f"{is_within} is distinct from false")
         cases.append(f"when not {is_within} then {refusal(column.name, literal(f'is not {span}'), seen)}")
+    if column.meta.pattern:
+        is_written = f"regexp_full_match({written}, {literal(column.meta.pattern)})"
+        fine.append(f"({text} is null or {is_written})")
+        rule = literal(f"is not written as {column.meta.pattern}")
+        cases.append(f"when trim({written}) <> '' and not {is_written} then {refusal(column.name, rule, seen)}")
     if not is_text:
         if not is_asked:
             fine.append(f"({value} is not null or {text} is null)")

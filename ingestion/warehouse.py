@@ -8,8 +8,9 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column, Table
+from ingestion.brick import Brick, Table
 from ingestion.casting import Notation, cast, landed_under, mapped, notation_of
+from ingestion.clear import clear_columns
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
 from ingestion.territory import Territory
@@ -204,7 +205,7 @@ def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
         types = shape_of(journal, alike[0], table)
         key = [value for name in table.meta.key for value, _ in landed_under(_names(table, name), types)]
         columns = [
-            # What is personal today and stands there in clear is hidden until the next landing masks it.
+            # What is personal today and stands there in clear is hidden until it is masked.
             f"{f'null::{column.sql_type}' if column.name in clear else mapped(column, types, notation, key)} as {quoted(column.name)}"
             for column in table.columns
             if column.is_landed
@@ -218,25 +219,6 @@ def shape_of(journal: Journal, load: Entry, table: Table) -> dict[str, str]:
     declared = {column["name"]: column["data_type"] for column in journal.declaration(load, table.name)["columns"]}
     landed = load["tables"][table.name]["columns"]
     return {name: "json" if (kind, declared.get(name)) == ("string", "json") else kind for name, kind in landed.items()}
-
-
-def clear_columns(journal: Journal, load: Entry, table: Table) -> list[Column]:
-    """Give the columns of a table that are personal today and that a load holds in clear, or masked otherwise than today.
-
-    By any of their names, whatever its case (a source that says NOM gives the column nom), or among the values that were let in.
-    """
-    record, personal = load["tables"].get(table.name, {}), [column for column in table.columns if column.meta.mask]
-    if not personal or not record.get("files"):
-        return []
-    names = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
-    landed = {name.casefold() for name in names}
-    masks = {column["name"].casefold(): column.get("mask") for column in journal.declaration(load, table.name)["columns"]}
-
-    def is_clear(column: Column) -> bool:
-        told = (column.name, *column.meta.formerly, *(column.meta.position or ()))
-        return any(name in landed and masks.get(name) != column.meta.mask for name in map(str.casefold, told))
-
-    return [column for column in personal if is_clear(column)]
 
 
 def _names(table: Table, name: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from expectations.gate import Figures
+from expectations.gate import MartFigures
 from ingestion.lake import quoted
 from ingestion.territory import read_territory
 from redistribution.labels import labels_of
@@ -45,7 +45,7 @@ class Mart:
     declassified_because: str | None = None
     position: tuple[str, str] | None = None
     files_by: str | None = None
-    figures: Figures = field(default_factory=Figures)
+    figures: MartFigures = field(default_factory=MartFigures)
     lineage: frozenset[str] = frozenset()
     broken: str | None = None
 
@@ -131,7 +131,7 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
                 declassified_because=said.get("declassified_because"),
                 position=(position[0], position[1]) if (position := said.get("position")) else None,
                 files_by=said.get("files_by"),
-                figures=Figures(node["config"].get("partition"), said.get("completeness"), tuple(summed_of(node))),
+                figures=MartFigures(node["config"].get("partition"), said.get("completeness"), tuple(summed_of(node))),
                 lineage=frozenset(made_of),
                 broken="; ".join(broken) or None,
             )

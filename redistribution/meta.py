@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from ingestion.connectors import Strict
+from ingestion.declaration import said
 
 NUMBERS = re.compile(r"(tiny|small|big|huge|u)?int(eger)?\b|double|float|real|decimal|numeric|long|short", re.IGNORECASE)
 TEXTS = {"mart": ("label", "description", "decision"), "column": ("label", "description")}  # said in each language
@@ -134,10 +135,10 @@ def read_meta(node: Mapping[str, Any], languages: Sequence[str]) -> tuple[dict[s
     except ValidationError as error:
         for fault in error.errors():
             if len(fault["loc"]) > 1 or fault["type"] not in harmless:
-                told.setdefault(str(fault["loc"][0]), fault["msg"])
-    said = {name: value for name, value in written.items() if name not in told}
+                told.setdefault(str(fault["loc"][0]), said(fault))
+    readable = {name: value for name, value in written.items() if name not in told}
     for name in ("completeness", "files_by", "grain", "position"):
-        if absent := [column for column in listed_of(said.get(name)) if column not in columns]:
+        if absent := [column for column in listed_of(readable.get(name)) if column not in columns]:
             told[name] = f"{', '.join(absent)} is not one of its columns: {', '.join(columns)}"
     for name, column in columns.items():
         try:
@@ -145,8 +146,8 @@ def read_meta(node: Mapping[str, Any], languages: Sequence[str]) -> tuple[dict[s
         except ValidationError as error:
             for fault in error.errors():
                 if len(fault["loc"]) > 1 or fault["type"] not in harmless:
-                    told[f"{fault['loc'][0]} of column {name}"] = fault["msg"]
-    return {name: value for name, value in said.items() if name not in told}, [f"{name}: {why}" for name, why in told.items()]
+                    told[f"{fault['loc'][0]} of column {name}"] = said(fault)
+    return {name: value for name, value in readable.items() if name not in told}, [f"{name}: {why}" for name, why in told.items()]
 
 
 def parse_mart(node: Mapping[str, Any], languages: Sequence[str]) -> MartMeta:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from expectations.gate import Figures
+from expectations.gate import MartFigures
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, literal, load_extension, quoted
 from redistribution.followers import follow
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("orchestra")
 
 # (lake, mart, files, columns, key, profile of the last publication, what it says of its figures) -> (why it is withheld, its profile).
-MartJudge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None, Figures], tuple[list[str], dict[str, Any]]]
+MartJudge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None, MartFigures], tuple[list[str], dict[str, Any]]]
 
 
 def publish_marts(
@@ -34,14 +34,15 @@ def publish_marts(
     expectations: Callable[[str], str] = str,
     unreached: dict[str, str] | None = None,
     cost: dict[str, float] | None = None,
+    hidden: Mapping[str, str] | None = None,
 ) -> Entry | None:
     """Publish the marts whose content, or what judges it, differs from the last publication; give its entry, None when nothing does.
 
     `marts` are all those of the project: one that was published and is not among them any more is withdrawn. `expectations`
     sums up what is expected of a mart, by name. `unreached` says, by node of dbt, why its last build failed: a mart that is made
     of one is withheld, as is one that its gate fails, unless a steward accepted that very content. Readers keep the last good
-    one, and `publications` says so. `cost` is that of the build, which the entry tells once. Raises LakeError when another process
-    publishes.
+    one, and `publications` says so. So is one of a brick of which something is `hidden`, which says why by brick. `cost` is that of the
+    build, which the entry tells once. Raises LakeError when another process publishes.
     """
     import duckdb
 
@@ -57,7 +58,7 @@ def publish_marts(
             candidate = _Candidate(mart, last.get(mart.name), connection, work, run_id, mart.name in already)
             record: dict[str, Any] = {"class": mart.own_class, "digests": {}, "row_count": 0, "labels": mart.labels_digest}
             try:
-                reasons = _unready(mart, unreached or {}) or _prepare(lake, journal, candidate, record, judge, expectations)
+                reasons = _unready(mart, unreached or {}, hidden or {}) or _prepare(lake, journal, candidate, record, judge, expectations)
             except duckdb.Error as error:
                 reasons = [_why_unreadable(error)]
             if reasons:
@@ -141,13 +142,15 @@ def _prepare(
     if why is not None:
         record["accepted_because"] = why
         profile["warnings"] += [f"accepted ({why}): {reason}" for reason in reasons]
-    record |= {"sources": {} if mart.declassified_because else mart.sources, "profile": profile, "columns": columns}
+    record |= {"sources": mart.sources, "is_declassified": bool(mart.declassified_because), "profile": profile, "columns": columns}
     record |= _store(lake, mart, before, kept, written, candidate.run_id)
     return []
 
 
-def _unready(mart: Mart, unreached: dict[str, str]) -> list[str]:
-    """Say why a mart is not even looked at: what it is made of was not built, or its YAML is not whole."""
+def _unready(mart: Mart, unreached: dict[str, str], hidden: Mapping[str, str]) -> list[str]:
+    """Say why a mart is not even looked at: what it is made of was not built, or is hidden, or its YAML is not whole."""
+    if told := [hidden[brick] for brick in sorted(mart.sources.keys() & hidden.keys())]:
+        return told
     faults = [f"not built: {unreached[node]}" for node in sorted(mart.lineage & unreached.keys())]
     faults += [f"its YAML, under config.meta: {mart.broken}"] if mart.broken else []
     return [f"{fault}. Mend: mend it, then orchestra run" for fault in faults]

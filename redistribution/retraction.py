@@ -1,10 +1,11 @@
-"""A mart leaves the classes that may not see it any more, with all that it ever was there."""
+"""A mart leaves the classes that may not see it any more, and all of them where it was made of what is personal now."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 
+from ingestion.clear import masked_since
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from redistribution.followers import follow
@@ -14,33 +15,42 @@ from redistribution.publications import RETRACTED
 log = logging.getLogger("orchestra")
 
 
-def retract(lake: Lake, journal: Journal, marts: list[Mart], classes: Mapping[str, str], run_id: str) -> list[str]:
+def retract(
+    lake: Lake, journal: Journal, marts: list[Mart], classes: Mapping[str, str], run_id: str, hidden: Mapping[str, str] | None = None
+) -> list[str]:
     """Take each mart away from the classes that may not see it any more, with all that it ever was there; give their names.
 
     Its stable files, its files and its snapshots go: the catalogue is made again without it. A mart that has left the project
-    is held to the classes of its sources today (`classes`, by brick), and of when it was published.
+    is held to the classes of its sources today (`classes`, by brick), and of when it was published. What was published of a brick
+    before a column of it was masked goes as well, and all of what is made of a brick whose loads are `hidden`, until they are masked.
     """
-    of_project = {mart.name: mart.lowest_class for mart in marts}
-    lowest, seen = dict(of_project), dict[str, set[str]]()
+    of_project = {mart.name: mart for mart in marts}
+    lowest = {name: mart.lowest_class for name, mart in of_project.items()}
+    masked, seen = masked_since(journal), dict[str, dict[str, int]]()  # by mart and class, the first publication that stands
+    made_of = {name: set(mart.sources) for name, mart in of_project.items()}
     for entry in journal.of("publication"):
         for name, record in entry["marts"].items():
-            seen.setdefault(name, set()).add(record["class"])
+            seen.setdefault(name, {}).setdefault(record["class"], entry["seq"])
+            # One of before its sources were told, whatever its class, may be made of any of them.
+            is_told = "is_declassified" in record or name in of_project
+            made_of.setdefault(name, set()).update(record.get("sources") or (() if is_told else classes))
             if name not in of_project:
-                of_sources = [classes.get(brick, told) for brick, told in record.get("sources", {}).items()]
-                lowest[name] = max(["open", *of_sources], key=CLASSES.index)
+                told = {} if record.get("is_declassified") else record.get("sources", {})
+                lowest[name] = max(["open", *(classes.get(brick, said) for brick, said in told.items())], key=CLASSES.index)
         for name, record in entry["withdrawn"].items():
             if RETRACTED in record:
-                seen.get(name, set()).discard(record["class"])
-    gone: dict[str, list[str]] = {}
+                seen.get(name, {}).pop(record["class"], None)
+    gone: dict[str, dict[str, str]] = {}
     for name, held in seen.items():
-        for access_class in held:
+        for access_class, first in held.items():
             if CLASSES.index(access_class) < CLASSES.index(lowest[name]):
-                gone.setdefault(access_class, []).append(name)
+                gone.setdefault(access_class, {})[name] = f"class {access_class} may not see it any more"
+            elif of := sorted(brick for brick in made_of[name] if brick in (hidden or {}) or first < masked.get(brick, 0)):
+                gone.setdefault(access_class, {})[name] = f"it was made of what is personal now ({', '.join(of)})"
     for access_class, names in sorted(gone.items()):
-        why = f"class {access_class} may not see it any more"
-        withdrawn = {name: {"class": access_class, "row_count": 0, "reasons": [why], RETRACTED: True} for name in sorted(names)}
+        withdrawn = {n: {"class": access_class, "row_count": 0, "reasons": [why], RETRACTED: True} for n, why in sorted(names.items())}
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), marts={}, withheld={}, withdrawn=withdrawn)
-        for name in names:
+        for name, why in names.items():
             log.warning("mart %s: %s: it is taken away from there, with its past", name, why)
     if gone:
         with lake.lock("publish", wait=60):

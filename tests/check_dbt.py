@@ -27,6 +27,7 @@ from redistribution.meta import column_meta, is_mart, read_meta
 from redistribution.site.cards import read_cards
 from redistribution.site.period import misuses, with_period
 from tests.check_docs import faults_of_docs
+from tests.check_joins import faults_of_joins
 from tests.check_marts import faults_of_marts
 from tests.check_meta import faults_of_meta, read_codes, unsaid_of
 from tests.check_metrics import faults_of_metrics
@@ -186,13 +187,14 @@ def main() -> int:
     folder = PROJECT / "lake" / "check"
     environment = dbt_environment(Lake(str(folder), str(folder / "state"))) | {"DBT_TARGET_PATH": str(folder)}
     # Compiled SQL says its columns; who is connected knows the territory.
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--warn-error", "compile", "--no-populate-cache", "--target", "prod"]
+    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", "--warn-error", "compile", "--no-populate-cache", "--target", "prod"]
     if subprocess.run(command, cwd=DBT_PROJECT, env=environment, check=False).returncode:
         return 1
     bouncer = Path(sys.executable).with_name("dbt-bouncer")
-    judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=os.environ, check=False).returncode
+    wide = os.environ | ({} if sys.stdout.isatty() else {"COLUMNS": "250"})  # it folds its table to two letters a line in a pipe
+    judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=wide, check=False).returncode
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    told = [*faults(), *partition_faults(manifest), *meta_faults(manifest), *faults_of_docs(manifest)]
+    told = [*faults(), *partition_faults(manifest), *meta_faults(manifest), *faults_of_docs(manifest), *faults_of_joins(manifest)]
     told += faults_of_schemas()
     told += faults_of_suites(read_bricks(), columns_of_marts(manifest))
     for warning in unsaid_of(manifest, read_territory().languages):

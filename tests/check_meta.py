@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from ingestion.declaration import said
 from redistribution.meta import (
     ENGLISH,
     TEXTS,
@@ -48,7 +49,8 @@ def faults_of_meta(manifest: dict[str, Any], languages: Sequence[str], codes: Ma
     """Name what the YAML of each mart lacks or says wrong of it and of its columns, with the mend; `codes` are those with a label."""
     marts = [node for node in manifest["nodes"].values() if is_mart(node)]
     faults = [fault for node in marts for fault in [*_of_mart(node, languages), *_of_columns(node, languages, codes, manifest)]]
-    return [str(fault) for fault in [*faults, *_of_metrics(manifest, marts)]]
+    files = {node["name"]: str(node.get("patch_path") or "").partition("://")[2] for node in marts}
+    return [f"{file}: {fault}" if (file := files[fault.mart]) else str(fault) for fault in [*faults, *_of_metrics(manifest, marts)]]
 
 
 def _of_mart(node: dict[str, Any], languages: Sequence[str]) -> Iterator[Fault]:
@@ -175,17 +177,21 @@ def _of_metrics(manifest: dict[str, Any], marts: Sequence[dict[str, Any]]) -> It
             if is_measure(name, column["data_type"], grain, position):
                 seen.setdefault(name, []).append(node)
     for name, nodes in seen.items():
-        first = nodes[0]
+        # What most marts say is the name's: which of two came last, nobody can tell.
+        said = [[column_meta(node["columns"][name]).get(field) for field in ("unit", "nature")] for node in nodes]
+        first = max(zip(nodes, said, strict=True), key=lambda each: said.count(each[1]))[0]
         of_first = column_meta(first["columns"][name])
-        for other in nodes[1:]:
+        for other in (node for node in nodes if node is not first):
             of_other = column_meta(other["columns"][name])
             for field in ("unit", "nature"):
                 if of_first.get(field) != of_other.get(field):
                     told = f"its {field} is {of_other.get(field)}, and {of_first.get(field)} in {first['name']}: one name, one metric"
-                    yield Fault(other["name"], name, told, "say the same of both, or name it for what it is")
+                    yield Fault(other["name"], name, told, "say the same of both, or give the column that came last a name of its own")
             if not _holders(manifest, first["unique_id"], name) & _holders(manifest, other["unique_id"], name):
                 told = f"comes from no model that {first['name']} takes it from: one metric, one definition"
-                yield Fault(other["name"], name, told, "compute it in one model that both read, or name it for what it is")
+                yield Fault(
+                    other["name"], name, told, "compute it in one model that both read, or give the column that came last a name of its own"
+                )
 
 
 def _holders(manifest: dict[str, Any], model_id: str, column: str) -> set[str]:
@@ -209,9 +215,13 @@ def _named(node: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _unread(error: ValidationError, mart: str, column: str | None) -> Iterator[Fault]:
+    model, texts = (ColumnMeta, TEXTS["column"]) if column else (MartMeta, TEXTS["mart"])
+    accepted = ", ".join(f"{name}_<language>" if name in texts else name for name in model.model_fields)
     for fault in error.errors():
         field = ".".join(map(str, fault["loc"]))
-        yield Fault(mart, column, f"config.meta.{field}: {fault['msg']}", f"say `{field}` as docs/contracts.md tells, or take it away")
+        is_unknown = fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
+        told = f"unknown field (accepted: {accepted})" if is_unknown else said(fault, model if len(fault["loc"]) == 1 else None)
+        yield Fault(mart, column, f"config.meta.{field}: {told}", f"say `{field}` as docs/contracts.md tells, or take it away")
 
 
 def _unsaid(of: Mapping[str, Any], meta: Mapping[str, Any], kind: str, languages: Sequence[str], mart: str) -> Iterator[Fault]:
@@ -221,7 +231,9 @@ def _unsaid(of: Mapping[str, Any], meta: Mapping[str, Any], kind: str, languages
         for language in asked(languages):
             if language not in told:
                 of_column = of["name"] if kind == "column" else None
-                yield Fault(mart, of_column, f"config.meta.{field}_{language} is missing", "write it: readers see it in each language")
+                # In English, the description is dbt's own.
+                where = "description" if (field, language) == ("description", "en") else f"config.meta.{field}_{language}"
+                yield Fault(mart, of_column, f"{where} is missing", "write it: readers see it in each language")
 
 
 def read_codes(path: Path, languages: Iterable[str]) -> tuple[dict[str, dict[str, Words]], list[str]]:

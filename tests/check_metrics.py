@@ -8,14 +8,14 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
-from redistribution.meta import column_meta
+from redistribution.meta import column_meta, is_mart
 
 Node = Mapping[str, Any]
 
 
 def faults_of_metrics(manifest: Node, units: Collection[str]) -> list[str]:
-    """Name the measures that sum what does not sum, and the metrics whose unit is none, or not their column's; `units` have labels."""
-    measures, found = {}, []
+    """Name the marts that sum without a metric, measures that sum what does not, and metrics of a wrong unit; `units` have labels."""
+    measures, found = {}, list(_without_metric(manifest))
     for model in manifest["semantic_models"].values():
         mart = manifest["nodes"][model["depends_on"]["nodes"][0]]
         for measure in model["measures"]:
@@ -31,6 +31,16 @@ def faults_of_metrics(manifest: Node, units: Collection[str]) -> list[str]:
             if of_column and unit != of_column:
                 found.append(f"metric {metric['name']}: its unit is {unit}, and {of_column} in mart {mart['name']}. {mend}")
     return found
+
+
+def _without_metric(manifest: Node) -> Iterator[str]:
+    """Name the marts that sum, or weigh, a measure and that no semantic model reads."""
+    read = {model["depends_on"]["nodes"][0] for model in manifest["semantic_models"].values()}
+    for key, mart in manifest["nodes"].items():
+        sums = [name for name, column in mart.get("columns", {}).items() if column_meta(column).get("aggregate") in ("sum", "mean")]
+        if sums and is_mart(mart) and key not in read:
+            mend = "`semantic_models` and `metrics` in a YAML of its folder, as dbt_project/models/marts/energy/_energy__metrics.yml"
+            yield f"mart {mart['name']}: {', '.join(sums)} sums up, and is no metric: no semantic model reads the mart. Mend: {mend}"
 
 
 def _of_measure(mart: Node, measure: Node) -> Iterator[str]:

@@ -143,6 +143,7 @@ def test_the_checks_of_another_territory_are_green_and_name_what_a_language_lack
     assert done.returncode == 0, done.stderr
     done = run(clone, "tests.check_dbt")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "RuntimeWarning" not in done.stderr
     assert "warning: territory.yml: languages: the house has no words in 'de'" in done.stderr and "energy_by_building_month" in done.stderr
 
 

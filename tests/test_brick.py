@@ -14,10 +14,10 @@ import yaml
 from conftest import Document, column, source, table
 
 from ingestion.brick import Brick, endpoint_of
-from ingestion.census import BRICKS, read_brick, read_bricks
+from ingestion.census import BRICKS, read_brick, read_bricks, untold_zones
 from ingestion.declaration import BrickError
 from ingestion.lake import PROJECT
-from ingestion.territory import read_territory
+from ingestion.territory import TerritoryError, read_territory
 
 CSV = {"format": "csv", "path": "items.csv"}
 PERSONAL = {"legal_basis": "law", "purpose": "heat", "pseudonym_domain": "homes"}
@@ -76,10 +76,15 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "unknown field of a column": (lambda d: first(d)["columns"][0].update(type="x"), r"tables.0.columns.0.type: unknown field \(accepted: name, data_type"),
     "unknown field of the brick": (put(brick, loader="x"), r"loader: unknown field \(accepted: name, description, config, tables\)"),
     "unknown option": (lambda d: table_meta(d)["options"].update(delimiter=";"), r":4\d: tables.0.config.meta.options.delimiter: unknown option \(accepted: format, path, separator"),
-    "missing field": (put(meta, licence=...), r"config.meta.licence: Field required"),
-    "value not accepted": (put(meta, access_class="public"), r"config.meta.access_class: Input should be 'open', 'partner', 'internal' or 'restricted', not 'public'"),
+    "missing field of a list of words": (put(meta, status=...), r"config.meta.status: is missing \(one of candidate, tested, adopted, retired\)"),
+    "length of time in words": (put(table_meta, cursor="n", lookback="2 days"), r"tables.0.config.meta.lookback: '2 days' is no mapping of count, period; as in \{count: 2, period: day\}"),
+    "list that is a text": (put(meta, authoritative_for="shops"), r"config.meta.authoritative_for: 'shops' is no list"),
+    "text that is a number": (put(meta, steward=12), r"config.meta.steward: 12 is no text: put it in quotes"),
+    "options that are no mapping": (put(meta, options="hunter2"), r"config.meta.options: is no mapping: \{name: value\}"),
+    "missing field": (put(meta, licence=...), r"config.meta.licence: is missing"),
+    "value not accepted": (put(meta, access_class="public"), r"config.meta.access_class: 'public' is none of 'open', 'partner', 'internal' or 'restricted'"),
     "use case not accepted": (put(meta, use_cases=["fun"]), r"use_cases.0: 'fun' is no use case that territory.yml declares \(energy, resources, health, climate\)"),
-    "type not accepted": (lambda d: first(d)["columns"][0].update(data_type="text"), r"columns.0.data_type: Input should be 'string', 'bigint'.* not 'text'"),
+    "type not accepted": (lambda d: first(d)["columns"][0].update(data_type="text"), r"columns.0.data_type: 'text' is none of 'string', 'bigint'"),
     "connector not known": (put(meta, connector="telepathy"), r"config.meta.connector: 'telepathy' is not one of files, opendatasoft"),
     "name not in snake case": (put(first, name="Items"), r"tables.0.name: 'Items' must be snake_case"),
     "endpoint null without a reason": (put(meta, endpoint_reason=...), r"config.meta.endpoint: null: say why in `endpoint_reason`"),
@@ -92,7 +97,7 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "name of ours and the one it lands under": (
         lambda d: first(d)["columns"].extend([column("_file"), column("_File_of_source")]), r"column '_File_of_source' is declared twice",
     ),
-    "format that no reader knows": (lambda d: first(d)["columns"].append(column("at", "date", format="%Q")), r"meta.format: String should match"),
+    "format that no reader knows": (lambda d: first(d)["columns"].append(column("at", "date", format="%Q")), r"meta.format: is no format of strptime, as in %d/%m/%Y"),
     "year of two digits without its hundred": (
         lambda d: first(d)["columns"].append(column("at", "date", format="%d/%m/%y")),
         r"shop.yml:\d+: tables.0.columns.2.config.meta.format: %y does not say of which century: add `years_from: 1930`"),
@@ -107,17 +112,23 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "bounds of a text": (lambda d: first(d)["columns"].append(column("x", between=[1, 2])), r"meta.between: \[first, last\], one of them null at most: dates \(date\)"),
     "bounds of another type": (lambda d: first(d)["columns"].append(column("x", "date", between=[1, 2])), r"meta.between: \[first, last\]"),
     "bounds that are none": (lambda d: first(d)["columns"].append(column("x", "bigint", between=[None, None])), r"meta.between: \[first, last\]"),
-    "hours shown twice in no way": (put(table_meta, time_fold="both"), r"meta.time_fold: Input should be 'in_order', 'first', 'second' or 'refuse', not 'both'"),
+    "local hours of no zone": (
+        lambda d: first(d)["columns"].append(column("at", "timestamptz", format="%d/%m/%Y %H:%M %%z")),
+        r"shop.yml:\d+: tables.0.columns.2.config.meta.format: %d/%m/%Y %H:%M %%z tells no offset, and the table no `time_zone`: say it, as in `time_zone: Europe/Paris` or"),
+    "value that the territory has not": (
+        lambda d: table_meta(d)["options"].update(path="H_{territory.department}.csv"),
+        r"shop.yml:\d+: tables.0.config.meta.options: \{territory.department\}: territory.yml says no such text or number \(it says name, epci_code, departement"),
+    "hours shown twice in no way": (put(table_meta, time_fold="both"), r"meta.time_fold: 'both' is none of 'in_order', 'first', 'second' or 'refuse'"),
     "required and optional": (lambda d: first(d)["columns"].append(column("x", required=True, optional=True)), r"required is neither optional nor"),
     "cadence of an hour that no day has": (put(meta, cadence="0 25 * * *"), r"config.meta.cadence.*is no cron that comes: Bad hour"),
     "cadence of a day that never comes": (put(meta, cadence="0 4 31 2 *"), r"config.meta.cadence.*is no cron that comes"),
-    "cadence that is no cron": (put(meta, cadence="every day at six o'clock"), r"config.meta.cadence"),
+    "cadence that is no cron": (put(meta, cadence="every day at six o'clock"), r"config.meta.cadence: 'every day at six o'clock' is none of hourly, daily, weekly, monthly, nor five cron fields, as in 30 5 \* \* 1"),
     "lookback without a cursor": (put(table_meta, lookback={"count": 1, "period": "day"}), r"tables.0.config.meta.lookback: a lookback needs a cursor"),
     "time zone not known": (put(table_meta, time_zone="Rennes"), r"'Rennes' is no time zone of the tz database \(Europe/Berlin"),
-    "retention of nothing": (put(meta, retention={"count": 0, "period": "year"}), r"retention.count: Input should be greater than 0"),
+    "retention of nothing": (put(meta, retention={"count": 0, "period": "year"}), r"retention.count: 0 is not above 0"),
     "personal without a mask": (lambda d: first(d)["columns"].append(column("phone", personal=True)), r"a personal column needs a mask: drop, pseudonym or zone"),
     "mask without personal": (lambda d: first(d)["columns"].append(column("phone", mask="drop")), r"a mask is for a column that says `personal: true`"),
-    "mask not known": (lambda d: first(d)["columns"].append(column("phone", personal=True, mask="blur")), r"mask: Input should be 'drop', 'pseudonym' or 'zone', not 'blur'"),
+    "mask not known": (lambda d: first(d)["columns"].append(column("phone", personal=True, mask="blur")), r"mask: 'blur' is none of 'drop', 'pseudonym' or 'zone'"),
     "zone without a position": (lambda d: first(d)["columns"].append(column("zone", personal=True, mask="zone")), r"mask zone goes with `position:"),
     "pseudonym that is a number": (
         lambda d: first(d)["columns"].append(column("phone", "bigint", personal=True, mask="pseudonym")), r"masked by pseudonym lands as a string"),
@@ -134,6 +145,23 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "key that is dropped": (
         lambda d: (first(d)["columns"].append(column("phone", personal=True, mask="drop")), meta(d).update(PERSONAL), table_meta(d).update(key=["phone"])),
         r"tables.0.config.meta.key: phone is dropped by its mask: use mask pseudonym"),
+    **{f"cursor that is masked by {mask}": (
+        lambda d, mask=mask: (first(d)["columns"].append(column("at", personal=True, mask=mask)), meta(d).update(PERSONAL), table_meta(d).update(cursor="at")),
+        rf"tables.0.config.meta.cursor: 'at' is masked \({mask}\), and what a mask makes has no order.*Mend: another cursor") for mask in ("pseudonym", "drop")},
+    **{f"exact position beside its zone, {how}": (
+        lambda d, other=other: (first(d)["columns"].extend([other, column("z", personal=True, mask="zone", position=["lon", "lat"])]), meta(d).update(PERSONAL)),
+        r"shop.yml:\d+: tables.0.columns.2.name: '\w+' is of the exact position that a zone masks.*Mend: leave it out")
+        for how, other in (("as it is", column("Lon", "double")), ("by an older name", column("x", "double", formerly=["lat"])),
+                           ("as a pseudonym", column("lat", personal=True, mask="pseudonym")))},
+    "pattern that is no regular expression": (put(lambda d: first(d)["columns"][0], config={"meta": {"pattern": "[0-9"}}), r"meta.pattern: '\[0-9' is no regular expression"),
+    "pattern that DuckDB does not read": (put(lambda d: first(d)["columns"][0], config={"meta": {"pattern": "(?=a)b"}}), r"meta.pattern: '\(\?=a\)b' looks around"),
+    "pattern of a number": (put(lambda d: first(d)["columns"][1], config={"meta": {"pattern": "[0-9]"}}), r"meta.pattern: it is of a text that is read"),
+    "personal paths of a text": (put(lambda d: first(d)["columns"][0], config={"meta": {"personal_paths": []}}), r"meta.personal_paths: it goes with `data_type: json`"),
+    "json of a brick with personal columns": (
+        lambda d: (first(d)["columns"].extend([column("phone", personal=True, mask="drop"), column("more", "json")]), meta(d).update(PERSONAL)),
+        r"shop.yml:\d+: tables.0.columns.3[a-z._]*: json of a brick with personal columns: say which keys"),
+    "personal paths without a purpose": (
+        lambda d: first(d)["columns"].append(column("more", "json", personal_paths=["a.b"])), r"a brick with personal columns needs `legal_basis`"),
     "optional column without a header": (
         lambda d: (first(d)["columns"].append(column("x", optional=True)), table_meta(d)["options"].update(header=False)),
         r":\d+: tables.0.columns.2.config.meta.optional: without `header` columns are told by position: declare every column"),
@@ -169,6 +197,17 @@ def test_a_fault_is_told_with_its_place_and_what_is_accepted(tmp_path: Path, fau
     assert re.search(told, str(error.value)), str(error.value)
     assert all(line.startswith("shop.yml") for line in str(error.value).splitlines())
     assert "hunter2" not in str(error.value) and "12345" not in str(error.value), "the error shows the secret"
+
+
+@pytest.mark.parametrize("name", ["lon", "zone"])
+def test_a_position_may_be_dropped_or_give_its_name_to_its_zone(tmp_path: Path, name: str) -> None:
+    document = shop()
+    first(document)["columns"] += [
+        column(name, personal=True, mask="zone", position=["lon", "lat"]),
+        column("lat", personal=True, mask="drop"),
+    ]
+    meta(document).update(PERSONAL)
+    assert read_brick(write(tmp_path, document)).tables[0].source_columns == ("id", "n", "lon", "lat")
 
 
 def test_a_fault_names_its_line(tmp_path: Path) -> None:
@@ -224,12 +263,74 @@ def test_a_territory_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(BrickError, match=r"territory.yml cannot be read: No such file or directory. Mend: .*ORCHESTRA_TERRITORY"):
         read_territory(tmp_path / "territory.yml")
     for number, (content, told) in enumerate(
-        ((b"a: [1", "not YAML"), (b"a: \xe9", "not UTF-8 at byte 3"), (b"[]", "valid dictionary"), (b"", "valid dictionary"))
+        (
+            (b"a: [1", "not YAML"),
+            (b"a: \xe9", "not UTF-8 at byte 3"),
+            (b"[]", "the file: .* is no mapping of name, epci_code"),
+            (b"", "the file: .* is no mapping"),
+        )
     ):
         path = tmp_path / f"t{number}.yml"
         path.write_bytes(content)
         with pytest.raises(BrickError, match=f"^t{number}.yml: .*{told}"):
             read_territory(path)
+
+
+def test_faults_of_the_territory_are_told_once_in_words_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "territory.yml"
+    sound = yaml.safe_load((PROJECT / "territory.yml").read_text(encoding="utf-8"))
+    cases: dict[str, Document] = {
+        r"epci_code: 243400017 is no text: put it in quotes": {"epci_code": 243400017},
+        r"languages: 'fr' is no list: \[..., ...\]": {"languages": "fr"},
+        r"reference_year: 'last' is no whole number": {"reference_year": "last"},
+        r"reference_degree_days: holds 2 of at least 12 items": {"reference_degree_days": [1, 2]},
+        r"hue: unknown field \(accepted: name, epci_code, .*zones\)": {"hue": 1},
+        r"time_zone: 'Mars' is no time zone of the tz database": {"time_zone": "Mars"},
+        r"use_cases: 'x' has no title in fr, en": {"use_cases": {"x": {}}},
+        r"zones: nowhere.geojson is no file \(.*/nowhere.geojson\)": {"zones": "nowhere.geojson"},
+    }
+    monkeypatch.setenv("ORCHESTRA_TERRITORY", str(path))
+    for told, change in cases.items():
+        path.write_text(yaml.safe_dump(sound | change), encoding="utf-8")
+        read_territory.cache_clear()
+        with pytest.raises(TerritoryError) as error:
+            read_bricks()
+        (line,) = str(error.value).splitlines()
+        assert re.search(f"^territory.yml: .*{told}.* ?Mend: ", line), line
+
+
+def test_a_brick_says_values_of_the_territory_without_typing_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = shop()
+    table_meta(document)["options"] |= {
+        "path": "{a,b}_{territory.departement}_{territory.epci_code}.csv",
+        "null_values": ["{territory.name}"],
+    }
+    table_meta(document)["time_zone"] = "{territory.time_zone}"
+    path, own = write(tmp_path, document), yaml.safe_load((PROJECT / "territory.yml").read_text(encoding="utf-8"))
+    found = read_brick(path).tables[0].meta
+    assert found.options["path"] == "{a,b}_35_243500139.csv" and found.options["null_values"] == ["Rennes Métropole"]
+    assert found.time_zone == "Europe/Paris"
+    other = tmp_path / "territory.yaml"
+    other.write_text(yaml.safe_dump({**own, "epci_code": "243400017", "departement": "34", "time_zone": "UTC"}), encoding="utf-8")
+    monkeypatch.setenv("ORCHESTRA_TERRITORY", str(other))
+    read_territory.cache_clear()
+    found = read_brick(path).tables[0].meta
+    assert (found.options["path"], found.time_zone) == ("{a,b}_34_243400017.csv", "UTC")
+    other.write_text(yaml.safe_dump({name: value for name, value in own.items() if name != "departement"}), encoding="utf-8")
+    read_territory.cache_clear()
+    with pytest.raises(BrickError, match=r"\{territory.departement\}: territory.yml says no such text or number"):
+        read_brick(path)
+
+
+def test_instants_that_may_tell_no_offset_are_warned_of_where_no_zone_is_said(tmp_path: Path) -> None:
+    document = shop()
+    first(document)["columns"] += [column("at", "timestamptz"), column("since", "timestamptz", format="epoch_s")]
+    (told,) = untold_zones([read_brick(write(tmp_path, document))])
+    assert told.startswith(
+        "shop.yml: table items: at is read as UTC where it tells no offset, and no `time_zone` says so. Mend: `time_zone: UTC`"
+    )
+    table_meta(document)["time_zone"] = "UTC"
+    assert untold_zones([read_brick(write(tmp_path, document))]) == untold_zones(read_bricks(BRICKS).values()) == []
 
 
 def test_a_schema_of_the_warehouse_is_no_name_and_a_cron_is_a_cadence(tmp_path: Path) -> None:

@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import yaml
+from conftest import House
 from cyclopts import App, MissingArgumentError
 
 from flows import commands, report
 from flows.cli import main
+from ingestion.brick import Brick
 from ingestion.census import read_bricks
 from ingestion.lake import PROJECT
 from ingestion.sandbox.files import write_drops
+from ingestion.territory import read_territory
 from redistribution.mart import CLASSES
 from tests.fixtures.typed import orchestra, orchestra_itself
 
@@ -226,6 +230,60 @@ def test_a_refused_load_has_status_1_and_says_which(place: dict[str, str]) -> No
     ]
     assert "given up" in orchestra("loads", "drop", load_id, "--forget", **place).stdout
     assert orchestra("land", "--brick", "insee_cog", **place).returncode == orchestra("status", **place).returncode == 0
+
+
+def other_territory(folder: Path, **values: Any) -> dict[str, str]:
+    """Write a territory that differs by some values; give the variable that names it."""
+    path, own = folder / "territory.yml", yaml.safe_load((PROJECT / "territory.yml").read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(own | values, allow_unicode=True), encoding="utf-8")
+    return {"ORCHESTRA_TERRITORY": str(path)}
+
+
+@pytest.mark.parametrize("command", ["bricks check", "bricks list", "land", "status", "loads list", "verify", "schema"])
+def test_a_territory_that_is_none_is_one_line_and_misuse_of_every_command(
+    place: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    for name, value in {**place, **other_territory(tmp_path, time_zone="Mars", zones="nowhere")}.items():
+        monkeypatch.setenv(name, value)
+    assert main(command.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("orchestra: territory.yml: time_zone: 'Mars' is no time zone of the tz database")
+    assert not (tmp_path / "lake/journal").exists()
+
+
+def test_the_lake_of_another_territory_is_refused_by_every_command_in_one_line(
+    shop: tuple[House, Brick], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house, brick = shop
+    house.drop("items.csv", "id,n\n1,2\n")
+    assert house.land(brick)
+    for name, value in other_territory(house.folder, name="Montpellier").items():
+        monkeypatch.setenv(name, value)
+    read_territory.cache_clear()
+    before = sorted(house.lake.names(""))
+    # A proof goes by its receipt alone, whatever the territory.
+    for command in ("land", "status", "loads list", "build", "publish", "rebuild", "site", "marts accept a_mart --why x", "verify"):
+        assert main(command.split()) == 1, command
+        told = capsys.readouterr()
+        (line,) = (told.err or told.out).splitlines()
+        assert re.search("is the lake of Rennes Métropole, not of Montpellier. Mend: set ORCHESTRA_LAKE to a lake of its own", line), line
+    assert sorted(house.lake.names("")) == before
+
+
+def test_a_brick_whose_path_no_file_is_fails_until_one_is_and_warns_once_they_are_gone(
+    shop: tuple[House, Brick], capsys: pytest.CaptureFixture[str]
+) -> None:
+    house, _ = shop
+    house.drop("itmes.csv", "id,n\n1,2\n")
+    assert main(["land", "--brick", "shop"]) == 1
+    told = capsys.readouterr().out
+    assert f"shop.items: no file is items*.csv; {house.drops} holds itmes.csv. Mend: check the endpoint and `path`." in told
+    moved = house.drop("items.csv", "id,n\n1,2\n")
+    assert main(["land", "--brick", "shop"]) == 0
+    moved.unlink()
+    capsys.readouterr()
+    assert main(["land", "--brick", "shop"]) == 0
+    assert "WARNING shop.items: no file is items*.csv any more, where 1 were read" in capsys.readouterr().out
 
 
 def test_a_run_with_nothing_new_imports_no_heavy_library(place: dict[str, str]) -> None:

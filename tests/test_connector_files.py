@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import random
+import re
 import socket
 import time
 import tracemalloc
@@ -25,7 +26,7 @@ from conftest import Site, read_by_blocks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.connectors import Reading, Request, SourceError, files, stores, web
+from ingestion.connectors import Reading, Request, SourceError, files, patterns, stores, web
 from ingestion.formats.count import scan
 from ingestion.formats.geojson import _read_features
 from tests.fixtures import seaweed
@@ -547,7 +548,7 @@ def test_a_photo_is_read_whole_when_any_file_of_it_changes(ask: Callable[..., Re
     assert not files.read(request).parts
     (root / "b.csv").unlink()
     del site.pages["/b.csv"]
-    with pytest.raises(SourceError, match=r"a_brick.a_table: no file is \*.csv. Mend"):
+    with pytest.raises(SourceError, match=r"a_brick.a_table: no file is \*.csv any more, where 2 were read; .* holds nothing. Mend: try"):
         files.read(request)
 
 
@@ -674,19 +675,62 @@ def test_a_folder_page_without_links_is_no_empty_folder_once_files_were_read(ask
     maintenance = (200, {}, b"<html><body>Maintenance</body></html>")
     site.pages["/"] = maintenance
     request = ask(site.url, {"format": "csv", "path": "*.csv"})
-    assert not files.read(request).parts
+    with pytest.raises(SourceError, match=r"a_brick.a_table: no file is \*.csv; http://127.0.0.1:\d+/ holds nothing. Mend: check"):
+        files.read(request)
     site.put("/a.csv", "x\n1\n")
     reading, _ = read(request)
     site.pages["/"] = maintenance
-    with pytest.raises(SourceError, match=r"a_brick.a_table: no file is \*.csv any more, where 1 were read. Mend: try later"):
+    with pytest.raises(SourceError, match=r"no file is \*.csv any more, where 1 were read; http://\S+ holds nothing. Mend: try later"):
         files.read(again(request, reading))
+
+
+@pytest.mark.parametrize("over", ["folder", "http"])
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("*.geojson", r"no file is \*.geojson; \S+ holds 2025, counts.csv"),
+        ("20*/%m/*.csv", r"no file is 20\*/%m/\*.csv; \S+/2025/11/? holds a.txt, b.txt, c.txt, d.txt, e.txt and more"),
+        ("{years,months}/%Y.csv", r"/years/? (is not there; \S+ holds 2025, counts.csv|answered 404)"),
+        ("2025/11/g.txt", r"/2025/11/g.txt (is not there; \S+/2025/11 holds a.txt, b.txt|answered 404)"),
+        ("*/%Y-%m/*.csv", r"\S+/2025/? holds 11\. Mend: check the endpoint and `path`"),
+    ],
+)
+def test_a_path_that_no_file_is_fails_and_names_what_stands_there(
+    ask: Callable[..., Request], site: Site, tmp_path: Path, over: str, path: str, told: str
+) -> None:
+    root = tmp_path / "drop"
+    for name in ("counts.csv", *(f"2025/11/{letter}.txt" for letter in "abcdef")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x\n1\n")
+        site.put(f"/{name}", "x\n1\n")
+    for whole in (False, True):
+        request = ask(root if over == "folder" else site.url, {"format": "csv", "path": path}, whole=whole)
+        with pytest.raises(SourceError, match=told) as error:
+            files.read(request)
+        assert str(error.value).startswith("a_brick.a_table: ") and "Mend: check the endpoint" in str(error.value)
+    private = ask(root if over == "folder" else site.url, {"format": "csv", "path": "*.geojson"}, is_private=True)
+    with pytest.raises(SourceError, match=r"holds 2 names\. Mend"):
+        files.read(private)
+
+
+def test_a_folder_whose_files_were_read_and_taken_away_is_told_and_is_no_failure(ask: Callable[..., Request], tmp_path: Path) -> None:
+    (tmp_path / "drop").mkdir()
+    (tmp_path / "drop/a.csv").write_text("x\n1\n")
+    request = ask(tmp_path / "drop", {"format": "csv", "path": "*.csv"})
+    reading, _ = read(request)
+    assert not reading.warnings
+    (tmp_path / "drop/a.csv").rename(tmp_path / "drop/a.csv.done")
+    reading = files.read(again(request, reading))
+    assert not reading.parts
+    (told,) = reading.warnings
+    assert re.search(r"no file is \*.csv any more, where 1 were read; \S+/drop holds a.csv.done. Mend: none where", told)
 
 
 @pytest.mark.parametrize(
     ("endpoint", "told"),
     [
         ("ftp://host/data", "a_brick: ftp:// is not spoken. Mend: an endpoint is a folder, file://, http://, https:// or s3://"),
-        ("http://[::bad", "a_brick: its endpoint is no URL .*Mend: check the endpoint"),
+        ("http://[::bad", r"a_brick: its endpoint is no URL\. Mend: check the endpoint"),
     ],
 )
 def test_endpoints_that_are_none(ask: Callable[..., Request], endpoint: str, told: str) -> None:
@@ -783,6 +827,35 @@ def test_secrets_are_sent_and_never_shown_nor_carried_elsewhere(
         files.read(ask(site.url, {"format": "csv", "path": "a.csv"}, brick_options=brick))
 
 
+@pytest.mark.parametrize("answer", ["refused", "missing", "ill", "no listing", "another clock", "no answer", "redirected"])
+def test_values_of_the_query_and_variables_of_the_path_are_sent_and_never_shown(
+    ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: str
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setattr(web, "TRIES", 1)
+    monkeypatch.setenv("A_TOKEN", "t0k/en é")
+    secrets = ["t0k/en", "t0k%2Fen", "qu3ry", "pa+ss", "pa%2Bss"]
+    said = "no t0k/en é, t0k%2Fen%20%C3%A9, t0k/en%20%C3%A9, qu3ry, pa+ss nor pa%2Bss"
+    path = "*.csv" if answer == "no listing" else "a.csv"
+    page = {
+        "refused": (403, {}, said.encode()), "missing": (404, {}, said.encode()), "ill": (500, {}, said.encode()),
+        "no listing": (200, {}, said.encode()), "another clock": (200, {"Date": "Mon, 01 Jan 2001 00:00:00 GMT"}, b""),
+        "redirected": (302, {"Location": f"http://127.0.0.1:1/{secrets[1]}?token=qu3ry"}, b""),
+    }.get(answer)  # fmt: skip
+    endpoint = "http://127.0.0.1:1" if page is None else site.url
+    if page:
+        site.pages["/api/t0k/en é/data/" + ("" if answer == "no listing" else "a.csv")] = page
+    with pytest.raises(SourceError) as error:
+        files.read(ask(endpoint + "/api/{A_TOKEN}/data?token=qu3ry&sign=pa%2Bss", {"format": "csv", "path": path}))
+    if page:
+        assert site.asked[0].query == {"token": ["qu3ry"], "sign": ["pa+ss"]} and site.asked[0].status == page[0]
+    told = f"{error.value} {error.value.text} {caplog.text}"
+    assert "/api/***/data" in told and not [secret for secret in secrets if secret in told], told
+    monkeypatch.delenv("A_TOKEN")
+    with pytest.raises(SourceError, match=r"the environment lacks A_TOKEN\. Mend"):
+        files.read(ask(endpoint + "/api/{A_TOKEN}/data", {"format": "csv", "path": path}))
+
+
 def test_downloads_of_personal_data_stay_in_memory(ask: Callable[..., Request], site: Site, tmp_path: Path) -> None:
     site.put("/a.csv", "x\nMarie\n")
     site.put("/b.csv", "x\nAnne\n")
@@ -869,7 +942,7 @@ def test_encodings_that_are_none_of_text(encoding: str) -> None:
     ],
 )
 def test_a_secret_in_the_place_of_a_variable_is_refused_and_not_shown(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="should match pattern") as error:
+    with pytest.raises(ValueError, match="is no name of an environment variable") as error:
         files.BrickOptions(**options)
     assert "hunter2" not in str(error.value)
 
@@ -881,6 +954,9 @@ days = st.dates(dt.date(2023, 12, 30), dt.date(2025, 3, 2))
 
 
 class Tree(stores.Store):
+    def place(self, folder: str) -> str:
+        return folder
+
     """A store of names only, that says what was listed of it."""
 
     def __init__(self, paths: list[str]) -> None:
@@ -905,7 +981,7 @@ def test_the_walker_gives_the_files_of_the_days_asked_for(laid: list[tuple[dt.da
     laid_paths = {f"{day:%Y/%m}/x{day:%Y%m%d}y/{name}/f.json" for day, name in laid}
     paths = sorted(laid_paths, key=lambda path: path.split("/"))
     tree = Tree([*paths, "2025/02/x20250230y/a/f.json", "2025/02/x20240201y/a/f.json", "20255/02/x/a/f.json"])
-    found = list(stores.walk(tree, "%Y/%m/x%Y%m%dy/*/*.json", floor))
+    found = list(patterns.walk(tree, "%Y/%m/x%Y%m%dy/*/*.json", floor))
     expected = [path for path in paths if dt.datetime.strptime(path.split("/")[2], "x%Y%m%dy").date() >= floor]
     assert [file.name for file in found] == expected
     assert all(file.days == (day := dt.datetime.strptime(file.name.split("/")[2], "x%Y%m%dy").date(), day) for file in found)
@@ -918,11 +994,11 @@ def test_the_walker_gives_the_files_of_the_days_asked_for(laid: list[tuple[dt.da
 )
 def test_braces_are_the_product_of_their_alternatives(first: list[str], second: list[str]) -> None:
     pattern = "a{" + ",".join(first) + "}b{" + ",".join(second) + "}"
-    assert stores.expand_braces(pattern) == list(dict.fromkeys(f"a{one}b{two}" for one in first for two in second))
+    assert patterns.expand_braces(pattern) == list(dict.fromkeys(f"a{one}b{two}" for one in first for two in second))
 
 
 def test_braces_may_be_nested() -> None:
-    assert stores.expand_braces("{a,b{c,d}}") == ["a", "bc", "bd"] or set(stores.expand_braces("{a,b{c,d}}")) == {
+    assert patterns.expand_braces("{a,b{c,d}}") == ["a", "bc", "bd"] or set(patterns.expand_braces("{a,b{c,d}}")) == {
         "a",
         "bc",
         "bd",

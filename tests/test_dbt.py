@@ -69,7 +69,10 @@ def test_values_of_the_territory_reach_dbt_from_both_folders_and_the_lake_is_nam
         ("relative", r"not/here \(ORCHESTRA_LAKE=not/here, from where you stand\) holds no lake"),
         ("version", "has format 9, this version reads 1: upgrade"),
         ("s3", "the lake s3://b/p is on S3: set ORCHESTRA_STATE to a local folder"),
-        ("other", "is the lake of Elsewhere, not of .*: set ORCHESTRA_LAKE"),
+        (
+            "other",
+            "is the lake of Elsewhere, not of .*. Mend: set ORCHESTRA_LAKE .*, or `name` of territory.yml back to Elsewhere",
+        ),
         ("file", "NotADirectoryError: .* Mend: check ORCHESTRA_LAKE"),
         ("territory", r"territory.yml: time_zone: .*'Mars/Base' is no time zone"),
         ("busy", r"dev.duckdb cannot be opened \(.*lock.*Mend: close who has it open"),

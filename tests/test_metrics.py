@@ -31,7 +31,7 @@ def project() -> Project:
     ]
     metric = {"name": "energy", "type": "simple", "type_params": {"measure": {"name": "energy"}}, "config": {"meta": {"unit": "kWh"}}}
     return {
-        "nodes": {"mart": {"name": "energy_by_month", "columns": columns}},
+        "nodes": {"mart": {"name": "energy_by_month", "columns": columns, "resource_type": "model", "fqn": ["p", "marts", "energy", "m"]}},
         "semantic_models": {"s": {"depends_on": {"nodes": ["mart"]}, "measures": measures}},
         "metrics": {"m": metric},
     }
@@ -50,6 +50,10 @@ def meta(project: Project) -> dict[str, Any]:
 BROKEN: list[tuple[Callable[[Project], Any], str]] = [
     (lambda p: measure(p).update(expr="change_share"), "column change_share does not say `aggregate: sum`. Mend"),
     (lambda p: measure(p).update(expr="2 * covered_share"), "column covered_share does not say `aggregate: sum`. Mend"),
+    (
+        lambda p: (p["semantic_models"].clear(), p["metrics"].clear()),
+        "energy_by_month: kwh, covered_share sums up, and is no metric",
+    ),
     (lambda p: measure(p).update(expr="gone"), "measure energy of mart energy_by_month: gone is no column of it. Mend"),
     (lambda p: meta(p).update(unit="leagues"), "metric energy: its unit leagues has no label in seed code_labels. Mend"),
     (lambda p: meta(p).update(unit="share"), "metric energy: its unit is share, and kWh in mart energy_by_month. Mend"),

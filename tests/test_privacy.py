@@ -105,7 +105,11 @@ def private(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """Give a house with a key, zones, and a HOME and a TMPDIR of its own."""
     import tempfile
 
-    zone = {"type": "Feature", "properties": {"code": "352380101"}, "geometry": {"type": "Polygon", "coordinates": SQUARE}}
+    zone = {
+        "type": "Feature",
+        "properties": {"code": "352380101", "households": 40},
+        "geometry": {"type": "Polygon", "coordinates": SQUARE},
+    }
     (tmp_path / "zones.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [zone]}))
     territory = Path(__file__).parent.parent.joinpath("territory.yml").read_text(encoding="utf-8")
     path = tmp_path / "territory.yml"
@@ -125,9 +129,14 @@ def places(house: House) -> list[Path]:
     return [Path(house.lake.root), house.lake.state, house.folder / "HOME", house.folder / "TMPDIR"]
 
 
+def keyed(value: str) -> str:
+    """Give the keyed hash of a text as it stands."""
+    return hmac.new(pseudonym_key(MASTER, "homes"), value.encode(), hashlib.sha256).hexdigest()
+
+
 def pseudonym(value: str) -> str:
     """Give the pseudonym of a value as Python makes it."""
-    return hmac.new(pseudonym_key(MASTER, "homes"), value.encode(), hashlib.sha256).hexdigest()
+    return keyed(normal(value))
 
 
 def test_no_clear_value_reaches_the_folder_of_dlt(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,10 +362,15 @@ def test_a_pseudonym_joins_inside_its_domain_only() -> None:
     assert pseudonym_key("another key, long enough", "homes") != pseudonym_key(MASTER, "homes")
 
 
-def trimmed(text: str) -> str:
-    """Give a text without the spaces around it, all of Unicode's."""
-    marks = [n for n, mark in enumerate(text) if unicodedata.category(mark) != "Zs"]
-    return text[marks[0] : marks[-1] + 1] if marks else ""
+def normal(text: str) -> str:
+    """Give the normal form of a text: NFC, capitals folded, one space between words."""
+    parted = "".join(" " if mark.isspace() else mark for mark in unicodedata.normalize("NFC", text))
+    return " ".join(unicodedata.normalize("NFC", parted.casefold()).split(" ")).strip(" ")
+
+
+# Letters whose simple and full folding agree; `ß` is folded as `ss` by both.
+LETTERS = st.characters(max_codepoint=0x24F, exclude_characters="İıŉǰ", exclude_categories=("Cc",))
+NAME = st.text(st.one_of(LETTERS, st.sampled_from("\u0301\u0308\u0327\u00a0\u2009\u3000\t\nΣςσЖжẞ")), max_size=60)
 
 
 def test_sql_makes_the_pseudonyms_that_python_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +378,7 @@ def test_sql_makes_the_pseudonyms_that_python_makes(tmp_path: Path, monkeypatch:
     expression = masked(Column.model_validate(column("x", personal=True, mask="pseudonym")), {"x": "$1::varchar"})
 
     @settings(max_examples=150, deadline=None)
-    @given(st.binary(min_size=1, max_size=100).map(bytes.hex), st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=200))
+    @given(st.binary(min_size=1, max_size=100).map(bytes.hex), NAME)
     def check(master: str, value: str) -> None:
         from ingestion import privacy
         from ingestion.brick import Brick
@@ -376,10 +390,44 @@ def test_sql_makes_the_pseudonyms_that_python_makes(tmp_path: Path, monkeypatch:
         brick = Brick.model_validate(source("homes", tables, **PERSONAL)["sources"][0])
         privacy.prepare(connection, brick)
         key = hmac.new((master * 16).encode(), b"homes", hashlib.sha256).digest()
-        expected = hmac.new(key, trimmed(value).encode(), hashlib.sha256).hexdigest() if trimmed(value) else None
+        text = re.sub(" +", " ", normal(value))
+        expected = hmac.new(key, text.encode(), hashlib.sha256).hexdigest() if text else None
         assert connection.execute(f"select {expression}", [value]).fetchall() == [(expected,)]
 
     check()
+
+
+SPELLED = ["Gwénaëlle Le Goff", "GWÉNAËLLE LE GOFF", unicodedata.normalize("NFD", "gwénaëlle  le\u00a0goff"), " Gwénaëlle Le Goff\u2009"]
+
+
+def test_a_name_has_one_pseudonym_however_it_is_written(private: House) -> None:
+    options = {"format": "csv", "path": "homes.csv"}
+    brick = private.brick("homes", [table("people", [column("id"), column("name", **PHONE)], ["id"], options)], **PERSONAL)
+    private.drop("homes.csv", "id,name\n" + "".join(f"{n},{name}\n" for n, name in enumerate([*SPELLED, "Straße 1", "STRASSE 1"])))
+    entry = private.land(brick)
+    assert entry and entry["pseudonyms"]["form"] == 2 and "profile" not in entry["tables"]["people"]
+    names = [name for (name,) in private.rows(brick, "people", "name", "id")]
+    assert names == [pseudonym("gwénaëlle le goff")] * 4 + [pseudonym("strasse 1")] * 2
+
+
+@pytest.mark.parametrize("said", ["without a form", "not at all"])
+def test_a_lake_that_began_with_texts_as_they_stand_keeps_that_form_and_says_so(private: House, said: str) -> None:
+    options = {"format": "csv", "path": "homes*.csv"}
+    brick = private.brick("homes", [table("people", [column("id"), column("name", **PHONE)], ["id"], options)], **PERSONAL)
+    private.drop("homes1.csv", f"id,name\na,{SPELLED[0]}\n")
+    private.land(brick)
+    path = Path(private.lake.path("journal", f"{2:012d}.json"))
+    entry = json.loads(path.read_text())
+    entry["pseudonyms"].pop("form")
+    path.write_text(
+        json.dumps(entry if said == "without a form" else {name: value for name, value in entry.items() if name != "pseudonyms"})
+    )
+    private.drop("homes2.csv", f"id,name\nb, {SPELLED[0]} \nc,{SPELLED[1]}\n")
+    second = private.land(brick)
+    assert second and second["pseudonyms"]["form"] == 1
+    [warning] = second["tables"]["people"]["profile"]["warnings"]
+    assert "domain 'homes' are of texts as they stand" in warning and "orchestra loads drop" in warning
+    assert [name for _, name in private.rows(brick, "people", "id, name")][1:] == [keyed(SPELLED[0]), keyed(SPELLED[1])]
 
 
 def test_the_key_never_stands_in_sql(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -557,7 +605,7 @@ def test_another_key_than_the_one_the_lake_began_with_is_refused_by_domain(priva
     assert private.land(brick) and private.land(phones(private, "flats"))
     assert private.rows(brick, "people", "distinct phone") == [(pseudonym(PHONES[0]),)]
     held = [entry["pseudonyms"] for entry in private.journal.of("load")]
-    assert all(set(each) == {"domain", "salt", "check"} for each in held)
+    assert all(set(each) == {"domain", "salt", "check", "form"} for each in held)
     assert len({each["salt"] for each in held}) == 2 and len({each["check"] for each in held}) == 2
     entries = "".join(json.dumps(entry, ensure_ascii=False) for entry in private.journal.entries)
     assert MASTER not in entries and pseudonym_key(MASTER, "homes").hex() not in entries
@@ -614,7 +662,7 @@ def test_what_is_personal_today_and_landed_in_clear_is_hidden_until_it_is_masked
 
 
 def test_a_load_that_was_masked_shows_its_pseudonyms_beside_one_in_clear(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ingestion import privacy
+    from ingestion import landing
 
     options = {"format": "csv", "path": "homes*.csv"}
     private.drop("homes1.csv", f"id,phone\na,{PHONES[0]}\n")
@@ -622,6 +670,177 @@ def test_a_load_that_was_masked_shows_its_pseudonyms_beside_one_in_clear(private
     brick = private.brick("homes", [table("people", [column("id"), column("phone", **PHONE)], ["id"], options)], **PERSONAL)
     private.drop("homes2.csv", f"id,phone\nb,{PHONES[1]}\n")
     with monkeypatch.context() as patch:
-        patch.setattr(privacy, "mask_history", lambda *_: None)
+        patch.setattr(landing, "mask_history", lambda *_: None)
         private.land(brick)
     assert private.rows(brick, "people", "id, phone") == [("a", None), ("b", pseudonym(PHONES[1]))]
+
+
+# What older loads hold beside the columns of today ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_what_no_source_shows_of_older_loads_is_cleaned_too(private: House, form: str) -> None:
+    """Refused rows, lines that could not be read, undeclared columns: of a brick that had no personal column, nor that column."""
+    from flows.steps import is_to_mask
+    from ingestion.masking import mask_brick
+    from ingestion.steward import refused_rows
+
+    options = {"format": form, "path": f"homes.{form}"}
+    if form == "csv":
+        raw = f"id,n,note\na,1,{NAMES[0]}\nb,{PHONES[0]},\nc,2,{NAMES[1]},{PHONES[1]},x\n"
+    else:
+        rows = [{"id": "a", "n": 1, "note": NAMES[0]}, {"id": "b", "n": PHONES[0]}]
+        raw = "".join(json.dumps(row) + "\n" for row in rows) + f'{{"id": "{NAMES[1]}\n'
+    private.drop(f"homes.{form}", raw)
+    declared = [column("id"), column("n", "bigint")]
+    first = private.land(private.brick("homes", [table("people", declared, ["id"], options)]))
+    assert first and first["tables"]["people"]["refused"] == 2 and len(found_in_clear(Path(private.lake.root, "landed"))) >= 3
+    # The column that is personal has never landed.
+    phone = column("phone", personal=True, mask="drop", optional=True)
+    brick = private.brick("homes", [table("people", [*declared, phone], ["id"], options)], **PERSONAL)
+    assert mask_brick(private.lake, private.journal, brick) == [first["load_id"]]
+    assert found_in_clear(Path(private.lake.root, "landed")) == []
+    amended = private.journal.loads("homes")[first["load_id"]]
+    assert amended["is_private"] and amended["masked"] == {"people": []}
+    assert "n is not a whole number" in {row["reason"] for row in refused_rows(private.lake, amended, 9)["people"]}
+    assert private.rows(brick, "people", "id, n") == [("a", 1)]
+    assert mask_brick(private.lake, private.journal, brick) == [] and not is_to_mask(private.journal)
+
+
+def test_a_table_that_is_renamed_as_its_column_becomes_personal_is_cleaned(private: House) -> None:
+    from ingestion.masking import mask_brick
+
+    private.drop("homes.csv", f"id,phone,lon,lat,note\na,{PHONES[0]},-1.65432101,48.15009870,{NAMES[0]}\n")
+    options = {"format": "csv", "path": "homes.csv"}
+    clear = [column("id"), column("Phone"), column("lon", "double"), column("lat", "double")]
+    first = private.land(private.brick("homes", [table("people", clear, ["id"], options)]))
+    assert first
+    zone = column("zone", personal=True, mask="zone", position=["lon", "lat"])
+    brick = private.brick("homes", [table("persons", [column("id"), column("phone", **PHONE), zone], ["id"], options)], **PERSONAL)
+    assert mask_brick(private.lake, private.journal, brick) == [first["load_id"]]
+    assert found_in_clear(*places(private)[:2]) == []
+    amended = private.journal.loads("homes")[first["load_id"]]
+    assert amended["tables"]["people"]["columns"] == {"id": "string"} and amended["masked"] == {"people": ["Phone", "lat", "lon"]}
+    assert mask_brick(private.lake, private.journal, brick) == []
+    assert private.land(brick) and private.rows(brick, "persons", "phone, zone") == [(pseudonym(PHONES[0]), "352380101")]
+
+
+# What is refused rather than told twice --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", ["the mask", "the column", "a renamed table", "the column under a new name"])
+def test_a_mask_that_was_taken_off_is_refused(private: House, off: str) -> None:
+    options = {"format": "csv", "path": "homes*.csv"}
+    private.drop("homes1.csv", f"id,phone\na,{PHONES[0]}\n")
+    first = private.land(private.brick("homes", [table("people", [column("id"), column("phone", **PHONE)], ["id"], options)], **PERSONAL))
+    assert first
+    name, columns = {
+        "the mask": ("people", [column("id"), column("phone")]),
+        "the column": ("people", [column("id")]),
+        "a renamed table": ("persons", [column("id"), column("phone")]),
+        "the column under a new name": ("people", [column("id"), column("telephone", formerly=["phone"])]),
+    }[off]
+    brick = private.brick("homes", [table(name, columns, ["id"], options)])
+    private.drop("homes2.csv", f"id,phone\nb,{PHONES[1]}\n")
+    with pytest.raises(BrickError, match=rf"homes.people: (phone|telephone) landed masked \(load {first['load_id']}\).* --forget"):
+        private.land(brick)
+    assert found_in_clear(*places(private)) == []
+
+
+def test_no_mask_is_made_of_another(private: House) -> None:
+    options = {"format": "csv", "path": "homes*.csv"}
+    private.drop("homes1.csv", "id,lon,lat\na,-1.65,48.15\n")
+    zone = column("place", personal=True, mask="zone", position=["lon", "lat"])
+    private.land(private.brick("homes", [table("people", [column("id"), zone], ["id"], options)], **PERSONAL))
+    brick = private.brick("homes", [table("people", [column("id"), column("place", optional=True, **PHONE)], ["id"], options)], **PERSONAL)
+    private.drop("homes2.csv", f"id,place\nb,{ADDRESSES[0]}\n")
+    assert private.land(brick)
+    assert private.rows(brick, "people", "id, place") == [("a", None), ("b", pseudonym(ADDRESSES[0]))], "no pseudonym of the code of a zone"
+
+
+def test_other_zones_are_refused_and_the_same_in_another_order_are_not(private: House, tmp_path: Path) -> None:
+    path = tmp_path / "zones.geojson"
+    zones = json.loads(path.read_text())
+    zones["features"].append({**zones["features"][0], "properties": {"code": "2", "households": 11}})
+    path.write_text(json.dumps(zones))
+    private.drop("homes.csv", content("csv")["homes.csv"])
+    first = private.land(homes(private, "csv"))
+    assert first and first["zones"]
+    path.write_text(json.dumps({**zones, "features": zones["features"][::-1]}, indent=2))
+    private.drop("homes2.csv", content("csv")["homes.csv"])
+    assert private.land(homes(private, "csv"))
+    zones["features"][1]["properties"]["code"] = "3"
+    path.write_text(json.dumps(zones))
+    private.drop("homes3.csv", content("csv")["homes.csv"])
+    with pytest.raises(
+        BrickError, match=rf"the zones of .*zones.geojson are not those by which load {first['load_id']} was masked.*Mend: put"
+    ):
+        private.land(homes(private, "csv"))
+
+
+@pytest.mark.parametrize(
+    ("properties", "told"),
+    [({"code": "9", "households": 10}, "1 zones of .* .9. tell no `households`, or fewer than 11"), ({"code": "9"}, "1 zones of .*Mend: merge"),
+     ({"households": 40}, "no GeoJSON of zones with a `code` each")],
+)  # fmt: skip
+def test_a_zone_that_tells_of_a_household_alone_is_refused(private: House, tmp_path: Path, properties: dict[str, Any], told: str) -> None:
+    path = tmp_path / "zones.geojson"
+    zones = json.loads(path.read_text())
+    zones["features"].append({**zones["features"][0], "properties": properties})
+    path.write_text(json.dumps(zones))
+    private.drop("homes.csv", content("csv")["homes.csv"])
+    with pytest.raises(BrickError, match=told):
+        private.land(homes(private, "csv"))
+    assert private.journal.seq == 0
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_personal_keys_of_json_do_not_land_and_leave_older_loads(private: House, form: str) -> None:
+    """Whatever stands where they are looked for: a list, a text, a key told twice, accents apart."""
+    values = [
+        f'{{"propriétaire": {{"nom": "{NAMES[0]}", "age": 40}}, "n": 1}}', f'{{"propriétaire": [{{"nom": "{NAMES[1]}"}}]}}', f'["{NAMES[2]}"]',
+        unicodedata.normalize("NFD", f'{{"propriétaire": {{"nom": "{PHONES[0]}"}}}}'), f'{{"tel": {{"x": ["{PHONES[1]}"]}}, "n": 2}}',
+    ]  # fmt: skip
+    if form == "csv":
+        raw = "id;more\n" + "".join(f"{n};'{value}'\n" for n, value in enumerate(values))
+        options = {"format": "csv", "path": "homes*.csv", "separator": ";", "quote": "'"}
+    else:
+        raw = "".join(json.dumps({"id": str(n), "more": json.loads(value)}) + "\n" for n, value in enumerate(values))
+        options = {"format": "ndjson", "path": "homes*.ndjson"}
+    expected = [{"n": 1, "propriétaire": {"age": 40}}, {"propriétaire": {}}, {}, {"propriétaire": {}}, {"n": 2}]
+    private.drop(f"homes1.{form}", raw)
+    clear = private.land(private.brick("homes", [table("people", [column("id"), column("more", "json")], ["id"], options)]))
+    assert clear and found_in_clear(Path(private.lake.root))
+    more = column("more", "json", personal_paths=["propriétaire.nom", "tel"])
+    brick = private.brick("homes", [table("people", [column("id"), more], ["id"], options)], **PERSONAL)
+    assert private.rows(brick, "people", "distinct more") == [(None,)], "hidden until it is masked"
+    private.drop(f"homes2.{form}", raw)
+    entry = private.land(brick)
+    assert entry and entry["tables"]["people"]["refused"] == 0
+    assert found_in_clear(*places(private)) == []
+
+    found = [text for (_, text) in private.rows(brick, "people", "id, more", "_read_at, id")]
+    assert [json.loads(unicodedata.normalize("NFC", text)) for text in found] == expected * 2
+    fewer = private.brick(
+        "homes", [table("people", [column("id"), column("more", "json", personal_paths=["tel"])], ["id"], options)], **PERSONAL
+    )
+    with pytest.raises(BrickError, match=r"more landed masked .* and would land in clear now"):
+        private.land(fewer)
+
+
+@pytest.mark.parametrize("mask", [{}, PHONE])
+def test_a_row_whose_values_are_shifted_is_refused_by_the_pattern_of_its_column(private: House, mask: dict[str, Any]) -> None:
+    options = {"format": "csv", "path": "homes*.csv"}
+    told = {"pattern": "[0-9]{5}-?", **mask}
+    columns = [column("id", **told), column("name", personal=True, mask="drop"), column("n", "bigint", optional=True)]
+    brick = private.brick("homes", [table("people", columns, ["id"], options)], **PERSONAL)
+    private.drop("homes1.csv", f"id,name,n\n35238,{NAMES[0]},1\n{NAMES[1]},35047,2\n")
+    entry = private.land(brick)
+    assert entry and (entry["tables"]["people"]["kept"], entry["tables"]["people"]["refused"]) == (1, 1)
+    from ingestion.steward import refused_rows
+
+    assert [row["reason"] for row in refused_rows(private.lake, entry, 9)["people"]] == ["id is not written as [0-9]{5}-?"]
+    assert found_in_clear(*places(private)) == []
+    narrower = [column("id", **{**told, "pattern": "35047"}), *columns[1:]]
+    later = private.rows(private.brick("homes", [table("people", narrower, ["id"], options)], **PERSONAL), "people", "id")
+    assert later == [(pseudonym("35238") if mask else None,)], "what landed by another pattern reads as none, but for what is hashed"

@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
+
+from ingestion.declaration import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +31,11 @@ OF_SOURCE = "_of_source"
 
 
 # The name of an environment variable: a secret typed in its place is none, and no message shows it.
-Variable = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")]
+Variable = Annotated[
+    str,
+    written("^[A-Z][A-Z0-9_]*$", "is no name of an environment variable, as in ORCHESTRA_SHOP_KEY, which holds the value"),
+    WithJsonSchema({"pattern": "^[A-Z][A-Z0-9_]*$", "type": "string"}),
+]
 
 
 class Strict(BaseModel):
@@ -128,7 +134,7 @@ class Reading:
 
     `position` is JSON and goes to the journal: its `cursor` and `folder_date` say how far the source was read, the rest in what
     state it was. `taken` are the files that this reading opened, by signature, `opened` those of them that a later reading may
-    meet again; `refused_files` are (name, reason). `count_method` is `counted`, `announced` or `none`,
+    meet again; `refused_files` are (name, reason), `warnings` what stops nothing. `count_method` is `counted`, `announced` or `none`,
     `announced` the number of records that the source said it would give. `read_at` is in UTC, and is the source's own
     clock for a sandbox. `held` keeps what the parts are read from for as long as the reading is referred to.
     """
@@ -140,6 +146,7 @@ class Reading:
     taken: dict[str, str] = field(default_factory=dict)
     opened: dict[str, str] = field(default_factory=dict)
     refused_files: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     count_method: str = "counted"
     announced: int | None = None
     bytes_read: int = 0

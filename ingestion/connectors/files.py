@@ -23,7 +23,8 @@ from typing import Any, BinaryIO, Literal, cast
 from pydantic import Field, ValidationInfo, field_validator
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, Strict, UnreadableFile, Variable
-from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, matches, open_store, walk
+from ingestion.connectors.patterns import halt, matches, walk
+from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
 from ingestion.formats.spool import UNDECODED, Spool
@@ -117,6 +118,18 @@ def read(request: Request) -> Reading:
     """
     reading = Reading(request, dict(request.position))
     intake = _Intake(reading, open_store(reading))
+    try:
+        _take_all(intake)
+    except MissingFile as error:
+        told, _, mend = str(error).partition(" Mend: ")
+        told = told.removeprefix(f"{request.brick}: ").rstrip(".")
+        raise MissingFile(f"{request.brick}.{request.table}: {told}{intake.told_names()}. Mend: {mend}") from error
+    return reading
+
+
+def _take_all(intake: _Intake) -> None:
+    """Take in the files that a table means; raises SourceError, MissingFile where one that it names is not there."""
+    request, reading = intake.request, intake.reading
     found: Iterable[StoreEntry] = walk(intake.store, request.table_options.path, _floor(request, request.position), request.failed)
     if request.whole:
         found = list(found)
@@ -129,7 +142,6 @@ def read(request: Request) -> Reading:
         if intake.opened or not is_same:
             intake.take_in([file for file in found if file.name not in intake.opened], {})
     intake.close()
-    return reading
 
 
 class _Intake:
@@ -164,14 +176,8 @@ class _Intake:
         """Make the parts of what was taken, and keep the names of the files that a later reading will meet again."""
         if self.is_empty:
             if self.reading.refused_files:
-                raise SourceError(self.reading.refused_files[0][1])
-            where = f"{self.request.brick}.{self.request.table}"
-            if self.request.whole:
-                raise SourceError(f"{where}: no file is {self.options.path}. Mend: check the endpoint and `path`.")
-            if self.request.known and isinstance(self.store, HttpStore):
-                # A page without links may be one of maintenance.
-                told = f"{where}: no file is {self.options.path} any more, where {len(self.request.known)} were read"
-                raise SourceError(f"{told}. Mend: try later, or check the endpoint and `path`.")
+                raise MissingFile(self.reading.refused_files[0][1])
+            self._tell_absence()
         floor = _floor(self.request, self.reading.position) or date.min
         self.reading.taken = {name: signature for name, (_, signature) in self.opened.items()}
         failed = self.request.failed | self.reading.failed  # met again, however old
@@ -179,6 +185,26 @@ class _Intake:
         # The files of a photo were taken in two goes.
         files = sorted(self.files) if self.request.whole else self.files
         self.reading.parts = self.documents.parts() if self.documents else parts(self.options.format, files, self.reading, self.spool)
+
+    def _tell_absence(self) -> None:
+        """Tell that no file is there: raise SourceError, or warn where those that were read may well have been taken away."""
+        known = len(self.request.known)
+        told = f"no file is {self.options.path}{f' any more, where {known} were read' if known else ''}{self.told_names()}"
+        where = f"{self.request.brick}.{self.request.table}"
+        # A page without links may be one of maintenance.
+        if self.request.whole or not known or isinstance(self.store, HttpStore):
+            raise SourceError(f"{where}: {told}. Mend: {'try later, or ' if known else ''}check the endpoint and `path`.")
+        mend = "none where files that were read are taken away, else check the endpoint and `path`"
+        self.reading.warnings.append(f"{where}: {told}. Mend: {mend}")
+
+    def told_names(self) -> str:
+        """Say what stands where the path of the table leads to nothing: names help who wrote it; nothing where the place tells none."""
+        with contextlib.suppress(SourceError):
+            if halted := halt(self.store, self.options.path):
+                folder, names = halted
+                held = f"{len(names)} names" if self.request.is_private else ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
+                return f"; {self.store.place(folder)} holds {held or 'nothing'}"
+        return ""
 
     def _take(self, file: StoreEntry, signature: str | None) -> Taken | None:
         """Read a file; None when it was read before and has not changed."""

@@ -130,7 +130,7 @@ def _ask(client: Client, resource: str, arguments: dict[str, str]) -> dict[str, 
     """Ask for JSON; raises SourceError when the answer is something else."""
     if answer := _json(_fetch(client, resource, arguments, lambda stream, _: stream.read())):
         return answer
-    told = f"{client.brick}.{client.reading.request.table}: {client.endpoint} did not answer with a JSON object"
+    told = f"{client.brick}.{client.reading.request.table}: {client.shown(client.endpoint)} did not answer with a JSON object"
     raise SourceError(f"{told}. Mend: check that the endpoint is an Opendatasoft portal.")
 
 

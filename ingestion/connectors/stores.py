@@ -1,8 +1,7 @@
-"""Where files are: a folder, a web server, S3; their listing by a pattern with dates, and their reading."""
+"""Where files are: a folder, a web server, S3; the listing of their folders, and their reading."""
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import errno
 import hashlib
@@ -13,7 +12,7 @@ import os
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,10 +21,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from ingestion.connectors import MissingFile, Reading, SourceError, UnreadableFile
-from ingestion.connectors.web import Client, instant, shown
-
-DATE_CODES = {"%Y": r"\d{4}", "%m": r"\d{2}", "%d": r"\d{2}"}
-WILD = re.compile(r"(\*|%[Ymd])")
+from ingestion.connectors.web import Client, instant, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +78,10 @@ class Store(ABC):
         return name
 
     @abstractmethod
+    def place(self, folder: str) -> str:
+        """Give the address of a folder as a message shows it."""
+
+    @abstractmethod
     def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder ('' is the endpoint); raises MissingFile or SourceError."""
 
@@ -105,6 +105,10 @@ class FolderStore(Store):
         marker = folder / "SANDBOX.json"
         if marker.is_file() and (told := json.loads(marker.read_bytes())).get("synthetic"):
             reading.note_sandbox(datetime.fromisoformat(told["now"]).astimezone(UTC))
+
+    def place(self, folder: str) -> str:
+        """Give where a folder is."""
+        return f"{self._place}/{folder}".rstrip("/")
 
     def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder."""
@@ -206,6 +210,10 @@ class HttpStore(Store):
         super().__init__()
         self._client = client
 
+    def place(self, folder: str) -> str:
+        """Give the address of a folder."""
+        return self._client.shown(self._url(f"{self.own_name(folder)}/" if folder else ""))
+
     def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder by the links of its page that stand right under it."""
         own = self.own_name(folder)
@@ -217,7 +225,7 @@ class HttpStore(Store):
                 name = self._note_name(folder, own, match[1])
                 entries[name] = StoreEntry(name, is_folder=bool(match[2]))
         if not entries and "<" not in page[:1000]:
-            raise SourceError(f"{self._client.brick}: {shown(base)} gives no listing. Mend: name the files in `path`.")
+            raise SourceError(f"{self._client.brick}: {self._client.shown(base)} gives no listing. Mend: name the files in `path`.")
         return list(entries.values())
 
     def read(self, file: StoreEntry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
@@ -267,21 +275,15 @@ def open_store(reading: Reading) -> Store:
     request = reading.request
     kind = request.endpoint.partition("://")[0] if "://" in request.endpoint else ""
     if kind in ("http", "https"):
-        headers = {name: _secret(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
+        headers = {name: value_of(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
         auth = request.brick_options.auth
-        user = f"{_secret(request.brick, auth.user_env)}:{_secret(request.brick, auth.password_env)}" if auth else ""
+        user = f"{value_of(request.brick, auth.user_env)}:{value_of(request.brick, auth.password_env)}" if auth else ""
         return HttpStore(Client(reading, headers, user))
     if kind == "s3":
         return S3Store(reading, request.endpoint.partition("://")[2])
     if kind not in ("", "file"):
         raise SourceError(f"{request.brick}: {kind}:// is not spoken. Mend: an endpoint is a folder, file://, http://, https:// or s3://.")
     return FolderStore(reading, unquote(urlsplit(request.endpoint).path) if kind == "file" else request.endpoint)
-
-
-def _secret(brick: str, variable: str) -> str:
-    if value := os.environ.get(variable):
-        return value
-    raise SourceError(f"{brick}: the environment lacks {variable}. Mend: set it to what lets this brick in.")
 
 
 def _signature(headers: Any) -> str | None:
@@ -291,98 +293,3 @@ def _signature(headers: Any) -> str | None:
     modified = headers.get("Last-Modified")
     # The length is told even where there is none: what follows the last space is not of the date.
     return f"modified {modified} {headers.get('Content-Length', '')}" if modified else None
-
-
-def walk(store: Store, pattern: str, floor: date | None, failed: Collection[str] = ()) -> Iterator[StoreEntry]:
-    """Give the files that a pattern means, in the order of their names within each alternative, and each of them once.
-
-    Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`, but for the files
-    that failed. Raises SourceError, and MissingFile when the folder where the listing starts is not there.
-    """
-    paths: dict[str, list[str]] = {}
-    for alternative in expand_braces(pattern):
-        # What follows a component that ends in .zip means members of it, all of them when nothing does.
-        archive = re.fullmatch(r"(.*?\.zip)(?:/(.*))?", alternative, re.IGNORECASE | re.DOTALL)
-        paths.setdefault(archive[1] if archive else alternative, []).append((archive and archive[2]) or "**")
-    given: set[tuple[str, tuple[str, ...]]] = set()
-    for path, members in paths.items():
-        for file in _walk(store, floor, failed, "", list(filter(None, path.split("/"))), {}, is_named=True):
-            found = replace(file, members=tuple(members))
-            if len(paths) == 1 or (found.name, found.members) not in given:
-                yield found
-            if len(paths) > 1:
-                given.add((found.name, found.members))
-
-
-def _walk(
-    store: Store, floor: date | None, failed: Collection[str], folder: str, path: list[str], dates: dict[str, str], *, is_named: bool
-) -> Iterator[StoreEntry]:
-    """Give the files of a path under a folder; `dates` is what the codes above hold, `is_named` when nothing above is wild."""
-    head, *rest = path
-    entries: Sequence[StoreEntry] = [StoreEntry(head, is_folder=bool(rest))]
-    if is_wild := bool(WILD.search(head)):
-        try:
-            entries = sorted(store.list(folder), key=lambda entry: entry.name)
-        except MissingFile:
-            if is_named:
-                raise
-            return
-    shape = _shape(head)
-    for entry in entries:
-        match = shape.fullmatch(unicodedata.normalize("NFC", entry.name))
-        if not match or (entry.name.startswith(".") and not head.startswith(".")) or entry.is_folder != bool(rest):
-            continue
-        met = {**dates, **match.groupdict()}
-        days = _days(met)
-        is_other_date = dates.items() - met.items() or ("Y" in met and days is None)
-        name = f"{folder}/{entry.name}".lstrip("/")
-        is_old = days and floor and days[1] < floor and not any(each == name or each.startswith(f"{name}/") for each in failed)
-        if is_other_date or is_old:
-            continue
-        found = replace(entry, name=name, days=days, is_listed=is_wild, is_named=is_named and not is_wild)
-        if rest:
-            yield from _walk(store, floor, failed, found.name, rest, met, is_named=found.is_named)
-        else:
-            yield found
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """Give the alternatives of a pattern: `a{b,c}` is `ab` and `ac`; braces may be nested."""
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if not match:
-        return [pattern]
-    before, after = pattern[: match.start()], pattern[match.end() :]
-    alternatives = (full for choice in match[1].split(",") for full in expand_braces(before + choice + after))
-    return list(dict.fromkeys(alternatives))
-
-
-def matches(members: str, name: str) -> bool:
-    """Say whether a member of an archive is meant; accents that stand apart are those of one letter."""
-    name = unicodedata.normalize("NFC", name)
-    if members == "**":
-        return not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
-    return _shape(members).fullmatch(name) is not None
-
-
-def _shape(component: str) -> re.Pattern[str]:
-    """Make a regular expression of `*`, %Y, %m and %d; a code met again must hold the same text."""
-    written = ""
-    for piece in WILD.split(component):
-        if digits := DATE_CODES.get(piece):
-            group = f"(?P<{piece[1]}>"
-            written += f"(?P={piece[1]})" if group in written else f"{group}{digits})"
-        else:
-            written += "[^/]*" if piece == "*" else re.escape(piece)
-    return re.compile(written, re.DOTALL)
-
-
-def _days(codes: dict[str, str]) -> tuple[date, date] | None:
-    """Give the first and last day that a year, a year and month, or a whole date mean; None when it is no date."""
-    if "Y" not in codes:
-        return None
-    year, last_month = int(codes["Y"]), int(codes.get("m", 12))
-    try:
-        first = date(year, int(codes.get("m", 1)), int(codes.get("d", 1)))
-        return first, first if "d" in codes else date(year, last_month, calendar.monthrange(year, last_month)[1])
-    except ValueError:
-        return None

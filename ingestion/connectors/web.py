@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import logging
+import os
 import re
 import time
 import urllib.request
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
 
 from ingestion.connectors import ClockError, MissingFile, Reading, SourceError, UnreadableFile
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")  # in an endpoint: a part that the environment holds, and nothing shows
 CONNECT_SECONDS, READ_SECONDS, CONNECTIONS = 10, 60, 8
 TRIES, BACKOFF_SECONDS, LONGEST_WAIT_SECONDS = 5, 0.5, 120.0
 CLOCKS_APART = timedelta(minutes=10)  # by which a source's clock may differ from this machine's
@@ -77,18 +79,20 @@ class MeteredStream(io.RawIOBase):
 class Client:
     """Asks one source over HTTP, with kept connections, and counts what it costs in a reading.
 
-    `headers`, `user` (as user:password) and the user info and query of the endpoint are secrets: no message shows them.
+    `headers`, `user` (as user:password), the user info and query of the endpoint, and the variables that it names (`{API_TOKEN}`)
+    are secrets: no message shows them, whatever a server repeats of what it was asked.
     """
 
     def __init__(self, reading: Reading, headers: Mapping[str, str], user: str = "") -> None:
         import urllib3
 
-        # Its DEBUG and INFO lines show whole URLs, where a key may stand.
-        logging.getLogger("urllib3").setLevel(logging.WARNING)
+        # Its lines below ERROR show whole URLs, where a key may stand.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
+        named = {name: value_of(reading.request.brick, name) for name in VARIABLE.findall(reading.request.endpoint)}
         try:
-            parts = urlsplit(reading.request.endpoint)
-        except ValueError as error:
-            raise SourceError(f"{reading.request.brick}: its endpoint is no URL ({error}). Mend: check the endpoint.") from error
+            parts = urlsplit(VARIABLE.sub(lambda match: quote(named[match[1]], safe=""), reading.request.endpoint))
+        except ValueError:
+            raise SourceError(f"{reading.request.brick}: its endpoint is no URL. Mend: check the endpoint.") from None
         written, _, host = parts.netloc.rpartition("@")
         user = user or unquote(written)
         self.endpoint = urlunsplit(parts._replace(netloc=host, path=parts.path.rstrip("/")))
@@ -98,6 +102,9 @@ class Client:
         # The key alone too, without the word before it (`Apikey`, `Basic`).
         texts = (*secret.values(), f": {written}", f": {user}", parts.query)
         pieces = {piece for text in texts for piece in (text, text.rpartition(" ")[2], text.rpartition(":")[2])}
+        values = [*named.values(), *(value for _, value in parse_qsl(parts.query))]
+        pieces |= {form for value in values for form in (value, quote(value), quote(value, safe=""), quote_plus(value))}
+        pieces |= {value for _, _, value in (each.partition("=") for each in parts.query.split("&"))}
         longest_first = sorted((re.escape(piece.strip()) for piece in pieces if len(piece.strip()) > 2), key=len, reverse=True)
         self._secret = re.compile("|".join(longest_first) or "(?!)")  # (?!) is found nowhere
         # Only redirects are left to urllib3: it could not take up a body that was cut.
@@ -108,6 +115,11 @@ class Client:
         settings: dict[str, Any] = {"timeout": timeout, "maxsize": CONNECTIONS, "block": True, "retries": self._retries}
         proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
         self._pool = urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
+
+    def shown(self, url: str) -> str:
+        """Give a URL as it may be shown: neither user info nor query, and no secret part of its path."""
+        parts = urlsplit(url)
+        return self._secret.sub("***", f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}")
 
     def fetch(self, url: str, sink: Callable[[Any, Any], Any], headers: Mapping[str, str] | None = None) -> Any:
         """Ask for a URL and give what `sink` makes of the stream and the headers of the answer, None when it is a 304.
@@ -161,7 +173,7 @@ class Client:
                 response.release_conn()
         mend = MENDS.get(status, "the source is ill: try later, or tell the producer")
         kind = MissingFile if status in (404, 410) else UnreadableFile if status == 200 or (status or 0) >= 500 else SourceError
-        raise kind(f"{self.brick}: {shown(url)} {told}. Mend: {mend}.", status, text, wait, may_pass=status in RETRIED)
+        raise kind(f"{self.brick}: {self.shown(url)} {told}. Mend: {mend}.", status, text, wait, may_pass=status in RETRIED)
 
     def _compare_clocks(self, url: str, headers: Mapping[str, str]) -> None:
         """Raise ClockError when this machine's clock is far from the answer's: what is read would stand before or after its time."""
@@ -173,16 +185,17 @@ class Client:
         told += timedelta(seconds=int(age) if re.fullmatch("[0-9]{1,9}", age) else 0)
         if abs(now - told) > CLOCKS_APART:
             raise ClockError(
-                f"{self.brick}: {shown(url)} says that it is {told:%Y-%m-%d %H:%M:%S} UTC, and this machine {now:%Y-%m-%d %H:%M:%S} UTC: "
-                "nothing is landed by a wrong clock. Mend: set this machine's clock (timedatectl set-ntp true); if it is right, tell "
+                f"{self.brick}: {self.shown(url)} says that it is {told:%Y-%m-%d %H:%M:%S} UTC, and this machine {now:%Y-%m-%d %H:%M:%S} "
+                "UTC: nothing is landed by a wrong clock. Mend: set this machine's clock (timedatectl set-ntp true); if it is right, tell "
                 "the producer that its server's is wrong."
             )
 
 
-def shown(url: str) -> str:
-    """Give a URL as it may be shown: neither user info nor query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
+def value_of(brick: str, variable: str) -> str:
+    """Give the value of a variable that lets a brick in; raises SourceError when it is not set."""
+    if value := os.environ.get(variable):
+        return value
+    raise SourceError(f"{brick}: the environment lacks {variable}. Mend: set it to what lets this brick in.")
 
 
 def instant(header: str | None) -> datetime | None:

@@ -35,7 +35,8 @@ told as (
 
     select
         days.*,
-        coalesce(billed.period_date, days.month_date) as period_date,
+        if(days.consumption_source = 'bill', billed.period_date, days.month_date)
+            as period_date,
         degree_days.professional_degree_days
     from days
     inner join degree_days on days.day_date = degree_days.day_date
@@ -44,7 +45,6 @@ told as (
             days.building_id = billed.building_id
             and days.energy = billed.energy
             and days.day_date = billed.day_date
-            and days.consumption_source = 'bill'
     where
         days.is_known
         and (billed.period_date is not null or days.consumption_source = 'meter')

@@ -1,18 +1,21 @@
 with months as (
-
-    select * from {{ ref('int_loads_summed_by_month') }}
-
+    select
+        *,
+        row_number() over series as place,
+        count(*) over (
+            series range between unbounded preceding and 25 preceding
+        ) as too_old_count
+    from {{ ref('int_loads_summed_by_month') }}
+    window series as (partition by building_id, series_code order by month_number)
 ),
 
 thresholds as (
-
     select * from {{ ref('int_energy_thresholds_pivoted') }}
-
 ),
 
--- What goes on now, and has for a year, is not what it is compared with.
+-- What goes on now, and has for a year, is not what it is compared with: the first
+-- twelve months of two years.
 reference_months as (
-
     select
         past.*,
         months.month_date as target_month_date
@@ -22,15 +25,10 @@ reference_months as (
             months.building_id = past.building_id
             and months.series_code = past.series_code
             and past.month_number - months.month_number between -24 and -2
-    qualify row_number() over (
-        partition by past.building_id, past.series_code, months.month_date
-        order by past.month_number
-    ) <= 12
-
+            and past.place - months.too_old_count <= 12
 ),
 
 sums as (
-
     select
         building_id,
         window_code,
@@ -48,7 +46,6 @@ sums as (
         if(sxy > 0, sxy * sxy / nullif(sxx, 0), 0) as explained
     from reference_months
     group by building_id, window_code, day_kind, threshold_c, target_month_date
-
 )
 
 select

@@ -58,8 +58,7 @@ cross join thresholds
 -- Heat may truly rest: only the cold days between both ends speak against it.
 left join degree_days
     on
-        still.energy <> 'electricity'
-        and thresholds.frozen_degree_days <= degree_days.professional_degree_days
+        thresholds.frozen_degree_days <= degree_days.professional_degree_days
         and degree_days.day_date > {{ local_date('still.since_at') }}
         and degree_days.day_date < {{ local_date('still.until_at') }}
 where

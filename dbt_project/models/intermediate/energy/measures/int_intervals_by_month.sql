@@ -20,8 +20,9 @@ pieces as (
 
     select
         intervals.*,
-        if(standstills.since_at is null, intervals.quality, 'frozen_index') as worth,
-        standstills.since_at as frozen_since_at,
+        if(intervals.quality = 'unknown_register', null, standstills.since_at)
+            as frozen_since_at,
+        if(frozen_since_at is null, intervals.quality, 'frozen_index') as worth,
         calendar_days.month_date,
         greatest(intervals.from_at, calendar_days.month_starts_at) as piece_from_at,
         least(intervals.to_at, calendar_days.month_ends_at) as piece_to_at,
@@ -39,7 +40,6 @@ pieces as (
             intervals.meter_id = standstills.meter_id
             and intervals.from_at <= standstills.until_at
             and intervals.to_at > standstills.since_at
-            and intervals.quality <> 'unknown_register'
     qualify row_number() over (
         partition by intervals.meter_id, intervals.measure_name, piece_from_at
         order by standstills.since_at

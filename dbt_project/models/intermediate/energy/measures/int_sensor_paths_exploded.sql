@@ -55,7 +55,8 @@ select
     -- attributes
     leaves.leaf_text as declared_path,
     prefixes.name_prefix,
-    literal_names.leaf_text as literal_name,
+    if(leaves.leaf_path = 'measure_value', literal_names.leaf_text, null)
+        as literal_name,
     sensors.deveui is not null as is_sensor_declared
 
 from leaves
@@ -66,6 +67,5 @@ left join leaves as literal_names
     on
         leaves.deveui = literal_names.deveui
         and leaves.first_position = literal_names.first_position
-        and leaves.leaf_path = 'measure_value'
         and literal_names.leaf_path = 'measure_name'
 where leaves.leaf_path in ('global_value', 'measure_name_path', 'measure_value')

@@ -1,0 +1,104 @@
+"""What a load holds in clear of a brick whose columns are personal: told by what it holds, whatever its tables are called today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ingestion.brick import Brick, Column, Table
+from ingestion.journal import Entry, Journal
+
+Mask = str | tuple[str, ...] | None
+
+
+def clear_columns(journal: Journal, load: Entry, table: Table) -> list[Column]:
+    """Give the columns of a table that are personal today and that a load holds in clear, or masked otherwise than today.
+
+    By any of their names, whatever its case (a source that says NOM gives the column nom), or among the values that were let in.
+    """
+    record, personal = load["tables"].get(table.name, {}), [column for column in table.columns if column.masked_by]
+    if not personal or not record.get("files"):
+        return []
+    names = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
+    landed = {name.casefold() for name in names}
+    masks = landed_masks(journal, load, table.name)
+
+    def is_clear(column: Column) -> bool:
+        told = (*names_of(column), *map(str.casefold, column.meta.position or ()))
+        return any(name in landed and not _hides(masks.get(name), column.masked_by) for name in told)
+
+    return [column for column in personal if is_clear(column)]
+
+
+def clear_names(journal: Journal, brick: Brick, load: Entry, name: str) -> list[str]:
+    """Name the columns of a table of a load, one that the brick has no more included, that are personal today and stand there in clear.
+
+    Nothing says what a table without declaration has become: a column of it is personal by its name, in whatever table of the brick.
+    """
+    if table := next((table for table in brick.tables if table.name == name), None):
+        return [column.name for column in clear_columns(journal, load, table)]
+    masks, today = landed_masks(journal, load, name), dict[str, Mask]()
+    for column in (column for table in brick.tables for column in table.columns if column.masked_by):
+        today |= dict.fromkeys((*names_of(column), *map(str.casefold, column.meta.position or ())), column.masked_by)
+    return sorted(c for c in load["tables"][name]["columns"] if (key := c.casefold()) in today and not _hides(masks.get(key), today[key]))
+
+
+def tables_to_clean(journal: Journal, brick: Brick, load: Entry) -> dict[str, list[str]]:
+    """Give the tables of a load that hold more than a brick with personal columns lands, each with its personal columns in clear.
+
+    Columns that were let in without being declared, and the values of refused rows and of lines that could not be read, may hold
+    what is personal whatever they are called: they count too, though no source shows them.
+    """
+    found = {}
+    for name, record in load["tables"].items() if brick.has_personal else ():
+        if not record["files"]:
+            continue
+        masks = landed_masks(journal, load, name)
+        is_private = load.get("is_private") or any(masks.values())
+        lets_in = record["refused"] or record["new_columns"] or record["columns"].keys() - {"_extra"} - _declared(journal, load, name)
+        if (columns := clear_names(journal, brick, load, name)) or (lets_in and not is_private):
+            found[name] = columns
+    return found
+
+
+def loads_to_clean(journal: Journal, brick: Brick) -> dict[str, dict[str, list[str]]]:
+    """Give, by load of a brick, accepted or refused, its tables that are to be written again, as `tables_to_clean` does."""
+    found = {load_id: tables_to_clean(journal, brick, load) for load_id, load in journal.loads(brick.name).items()}
+    return {load_id: tables for load_id, tables in found.items() if tables}
+
+
+def hidden_because(journal: Journal, bricks: Iterable[Brick]) -> dict[str, str]:
+    """Say, by brick of which loads hold in clear a column that is personal today, that nothing made of it is published, and the mend."""
+    told = {}
+    for brick in bricks:
+        tables = [clear for clear in loads_to_clean(journal, brick).values() if any(clear.values())]
+        if columns := sorted({f"{table}.{name}" for clear in tables for table, names in clear.items() for name in names}):
+            told[brick.name] = (
+                f"{brick.name}: {len(tables)} loads hold {', '.join(columns)} in clear, or masked otherwise than today: nothing that is "
+                "made of it is published before they are masked. Mend: orchestra mask"
+            )
+    return told
+
+
+def masked_since(journal: Journal) -> dict[str, int]:
+    """Give, by brick, the entry that last masked a column of a load that had landed in clear."""
+    return {entry["brick"]: entry["seq"] for entry in journal.of("load") if any(entry.get("masked", {}).values())}
+
+
+def landed_masks(journal: Journal, load: Entry, name: str) -> dict[str, Mask]:
+    """Give by what the columns of a table were masked in a load (`Column.masked_by`), by their name in small letters."""
+    columns = journal.declaration(load, name)["columns"]
+    return {column["name"].casefold(): column.get("mask") or tuple(column.get("personal_paths") or ()) or None for column in columns}
+
+
+def _hides(landed: Mask, today: Mask) -> bool:
+    """Say whether what landed under a mask shows nothing that today's one hides."""
+    return landed == today or (isinstance(landed, tuple) and isinstance(today, tuple) and set(today) <= set(landed))
+
+
+def names_of(column: Column) -> tuple[str, ...]:
+    """Give the name of a column and its older ones, in small letters."""
+    return tuple(name.casefold() for name in (column.name, *column.meta.formerly))
+
+
+def _declared(journal: Journal, load: Entry, name: str) -> set[str]:
+    return {column["name"] for column in journal.declaration(load, name)["columns"]}
