@@ -539,6 +539,27 @@ land_brick(lake, Journal(lake), read_brick(Path(sys.argv[2])), "run", lambda *_:
     assert private.landed_files("homes") == named
 
 
+def test_what_a_killed_masking_left_of_a_brick_that_is_unplugged_is_swept(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import steps
+    from ingestion import masking
+
+    brick, _ = becoming_personal(private, "pseudonym")
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(private.folder / "bricks"))
+    monkeypatch.setenv("ORCHESTRA_ENDPOINT_HOMES", "none")
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "delete", lambda *_: os._exit(9))
+        child = os.fork()
+        if child == 0:
+            masking.mask_brick(private.lake, private.journal, brick)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert found_in_clear(Path(private.lake.root)), "the old files stand, and no entry names them"
+    step = steps.mask(private.lake, private.journal, "r")
+    assert step and step.failures == [] and step.masked == {"homes": []}
+    assert found_in_clear(Path(private.lake.root)) == []
+    assert steps.mask(private.lake, private.journal, "r") is None
+
+
 @pytest.mark.parametrize("was", ["declared", "let in"])
 def test_a_column_in_other_capitals_that_becomes_personal_is_masked(private: House, was: str) -> None:
     options = {"format": "csv", "path": "homes*.csv"}
@@ -704,7 +725,7 @@ def test_what_no_source_shows_of_older_loads_is_cleaned_too(private: House, form
     assert amended["is_private"] and amended["masked"] == {"people": []}
     assert "n is not a whole number" in {row["reason"] for row in refused_rows(private.lake, amended, 9)["people"]}
     assert private.rows(brick, "people", "id, n") == [("a", 1)]
-    assert mask_brick(private.lake, private.journal, brick) == [] and not is_to_mask(private.journal)
+    assert mask_brick(private.lake, private.journal, brick) == [] and not is_to_mask(private.lake, private.journal)
 
 
 def test_a_table_that_is_renamed_as_its_column_becomes_personal_is_cleaned(private: House) -> None:
@@ -744,6 +765,18 @@ def test_a_mask_that_was_taken_off_is_refused(private: House, off: str) -> None:
     private.drop("homes2.csv", f"id,phone\nb,{PHONES[1]}\n")
     with pytest.raises(BrickError, match=rf"homes.people: (phone|telephone) landed masked \(load {first['load_id']}\).* --forget"):
         private.land(brick)
+    assert found_in_clear(*places(private)) == []
+
+
+def test_a_position_that_a_zone_has_masked_does_not_land_beside_or_after_it(private: House) -> None:
+    options = {"format": "csv", "path": "homes*.csv"}
+    private.drop("homes1.csv", f"id,phone,lon,lat\na,{PHONES[0]},-1.65432101,48.15009870\n")
+    phone, zone = column("phone", personal=True, mask="drop"), column("zone", personal=True, mask="zone", position=["lon", "lat"])
+    private.land(private.brick("homes", [table("people", [column("id"), phone, zone], ["id"], options)], **PERSONAL))
+    after = private.brick("homes", [table("people", [column("id"), phone, column("lon"), column("lat")], ["id"], options)], **PERSONAL)
+    private.drop("homes2.csv", f"id,phone,lon,lat\nb,{PHONES[0]},-1.65432101,48.15009870\n")
+    with pytest.raises(BrickError, match=r"lon, lat landed masked .* and would land in clear now"):
+        private.land(after)
     assert found_in_clear(*places(private)) == []
 
 
