@@ -596,6 +596,26 @@ def test_masking_old_loads_keeps_out_what_was_erased(private: House) -> None:
     assert private.rows(brick, "people", "id") == [("z",)]
 
 
+def test_the_command_masks_what_is_unplugged_and_the_status_asks_for_it(
+    private: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows import cli
+
+    _, first = becoming_personal(private, "pseudonym")
+    for name, value in (("LAKE", private.lake.root), ("BRICKS", str(private.folder / "bricks")), ("ENDPOINT_HOMES", "none")):
+        monkeypatch.setenv(f"ORCHESTRA_{name}", value)
+    with monkeypatch.context() as patch:
+        patch.delenv(KEY)
+        assert cli.main(["mask"]) == 1
+        assert f"FAILED masking homes: homes: has personal columns and {KEY} is not set" in capsys.readouterr().out
+        assert cli.main(["status"]) == 1
+        asked = "FAILED homes: 1 loads hold people.phone in clear, or masked otherwise than today"
+        assert asked in (told := capsys.readouterr().out) and "Mend: orchestra mask" in told
+    assert cli.main(["mask"]) == 0 and "masked: 1 loads of homes" in capsys.readouterr().out
+    assert cli.main(["status"]) == 0 and found_in_clear(*places(private)) == []
+    assert private.journal.loads("homes")[first["load_id"]]["masked"] == {"people": ["phone"]}
+
+
 # The key ---------------------------------------------------------------------------------------------------------------
 
 PHONE = {"personal": True, "mask": "pseudonym"}
