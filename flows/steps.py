@@ -108,7 +108,10 @@ def turn(lake: Lake, tell: Callable[[str], None]) -> Iterator[None]:
 
 def is_to_mask(lake: Lake, journal: Journal) -> bool:
     """Say whether a load holds in clear what is personal today, or a killed run may have left it."""
-    return any(is_behind(lake, journal, brick) for brick in read_bricks().values())
+    try:
+        return any(is_behind(lake, journal, brick) for brick in read_bricks().values())
+    except LakeError:  # the step tells it
+        return True
 
 
 def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent) -> MaskStep | None:
@@ -118,8 +121,11 @@ def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent)
     """
     meter, step = Footprint(), MaskStep()
     journal.refresh()
-    behind = [brick for brick in read_bricks().values() if is_behind(lake, journal, brick)]
-    if not behind:
+    behind = []
+    for brick in read_bricks().values():
+        with _told_in(step, f"masking {brick.name}"):
+            behind += [brick] if is_behind(lake, journal, brick) else []
+    if not behind and not step.errors:
         return None
     progress("mask", "")
     if hidden_because(journal, behind):

@@ -616,6 +616,22 @@ def test_the_command_masks_what_is_unplugged_and_the_status_asks_for_it(
     assert private.journal.loads("homes")[first["load_id"]]["masked"] == {"people": ["phone"]}
 
 
+def test_a_load_of_which_nobody_knows_how_it_landed_is_hidden_and_stops_no_other_brick(
+    private: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import steps
+    from ingestion.clear import hidden_because
+
+    brick, first = becoming_personal(private, "pseudonym")
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(private.folder / "bricks"))
+    path = Path(private.lake.path("journal", f"{2:012d}.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "declarations": {}}))
+    mend = f"Mend: orchestra loads drop {first['load_id']} --refetch"
+    assert steps.is_to_mask(private.lake, private.journal)
+    step = steps.mask(private.lake, private.journal, "r")
+    assert step and mend in step.errors["masking homes"] and mend in hidden_because(private.journal, [brick])["homes"]
+
+
 # The key ---------------------------------------------------------------------------------------------------------------
 
 PHONE = {"personal": True, "mask": "pseudonym"}
