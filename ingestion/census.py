@@ -17,7 +17,7 @@ from ingestion.territory import read_territory
 
 BRICKS = Path(__file__).resolve().parent / "bricks"
 _SECRET = re.compile(
-    r"://[^/\s@]+@|[?&](?:api_?key|token|password|secret)=|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.|"
+    r"://[^/\s@]+@|[?&](?:api_?key|token|password|secret)=(?!\{[A-Z])|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.|"
     r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abp]-|sk-)[\w-]{10,}|\b(?:Bearer|Basic|Apikey) +[\w.~+/-]{12,}",
     re.IGNORECASE,
 )

@@ -130,7 +130,8 @@ def _keep_masks(journal: Journal, brick: Brick, loads: Iterable[Entry]) -> None:
     """Raise BrickError for a column that landed masked and that would land in clear now."""
     declared = {(name, load["contract"][name]): load for load in loads for name, record in load["tables"].items() if record["files"]}
     for (name, _), load in declared.items():
-        masks = landed_masks(journal, load, name)
+        positions = [column.get("position") or () for column in journal.declaration(load, name)["columns"]]
+        masks = landed_masks(journal, load, name) | {each.casefold(): "zone" for position in positions for each in position}
         # A table that was renamed is known by none of the names of today.
         of_today = [t for t in brick.tables if t.name == name] or [t for t in brick.tables if t.name not in load["tables"]]
         off = [c.name for t in of_today for c in t.columns if any(_shows_more(c, masks.get(each)) for each in names_of(c))]

@@ -199,6 +199,12 @@ def test_a_fault_is_told_with_its_place_and_what_is_accepted(tmp_path: Path, fau
     assert "hunter2" not in str(error.value) and "12345" not in str(error.value), "the error shows the secret"
 
 
+def test_a_variable_that_holds_a_secret_may_stand_in_an_endpoint(tmp_path: Path) -> None:
+    document = shop()
+    meta(document)["endpoint"] = "https://example.org/{A_KEY}/x?token={A_TOKEN}"
+    assert read_brick(write(tmp_path, document)).meta.endpoint == "https://example.org/{A_KEY}/x?token={A_TOKEN}"
+
+
 @pytest.mark.parametrize("name", ["lon", "zone"])
 def test_a_position_may_be_dropped_or_give_its_name_to_its_zone(tmp_path: Path, name: str) -> None:
     document = shop()
