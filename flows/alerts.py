@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from email.message import EmailMessage
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from flows import report
@@ -37,7 +38,7 @@ def tell(lake: Lake, run: str = "", state: str = "") -> list[str]:
     sent = []
     with lake.lock("alerts", wait=60):
         path = lake.state_path("alerts.json")
-        told: dict[str, str] = json.loads(path.read_bytes()) if path.exists() else {}
+        told = _told(path)
         now = standing(lake) | {key: text for key, text in told.items() if key.startswith("run ") and key != f"run {run}"}
         if state in BROKEN:
             now[f"run {run}"] = f"The run {run} ended as {state}. See it in Prefect, and: orchestra status"
@@ -56,6 +57,16 @@ def tell(lake: Lake, run: str = "", state: str = "") -> list[str]:
     if failed:
         raise failed
     return sent
+
+
+def _told(path: Path) -> dict[str, str]:
+    """Read what was told; nothing, and said, when it is broken: a message twice is better than none."""
+    try:
+        told: dict[str, str] = json.loads(path.read_bytes()) if path.exists() else {}
+    except ValueError:
+        log.warning("%s cannot be read: what stands is told again", path)
+        return {}
+    return told
 
 
 def standing(lake: Lake) -> dict[str, str]:

@@ -74,6 +74,7 @@ def dbt_environment(lake: Lake) -> dict[str, str]:
         "DBT_PROFILES_DIR": str(DBT_PROJECT),
         "DBT_TARGET_PATH": str(lake.state_path("target")),
         "DBT_LOG_PATH": str(lake.state_path("logs")),
+        "DBT_INDIRECT_SELECTION": "eager",  # a mart that is built alone is held against those that stand
         "DBT_USE_COLORS": "false",  # what it says of a failure stands in messages and journals
     }
 

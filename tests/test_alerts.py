@@ -104,6 +104,13 @@ def test_one_message_when_a_load_is_refused_and_one_when_it_is_mended(shop: tupl
     assert [text.partition(": ")[2] for text, _ in hook.told[1:]] == [f"Mended: load {load_id}."]
 
 
+def test_what_was_told_and_cannot_be_read_any_more_is_told_again(shop: tuple[House, Brick], hook: Hook) -> None:
+    land_refused(shop)
+    alerts.tell(shop[0].lake)
+    shop[0].lake.state_path("alerts.json").write_bytes(b"")
+    assert len(alerts.tell(shop[0].lake)) == 1 and alerts.tell(shop[0].lake) == [] and len(hook.told) == 2
+
+
 def test_a_broken_run_is_told_once_until_one_of_its_name_ends_well(shop: tuple[House, Brick], hook: Hook) -> None:
     lake = shop[0].lake
     for run, state in (

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from conftest import House
 
+from flows.dbt_process import dbt_environment
 from ingestion.journal import Journal
 from ingestion.lake import PROJECT, Lake
 from ingestion.territory import read_territory
@@ -60,6 +61,15 @@ def test_values_of_the_territory_reach_dbt_from_both_folders_and_the_lake_is_nam
         assert told == [{"zone": "Indian/Reunion", "year": 2019, "epci": read_territory().epci_code}]
     assert (tmp_path / "lake/state/dev.duckdb").exists()
     assert not (PROJECT / "dev.duckdb").exists() and not (PROJECT / "dbt_project/dev.duckdb").exists()
+
+
+def test_a_mart_built_by_hand_is_not_held_against_tables_that_were_never_built_and_one_built_by_a_run_is(aside: Path) -> None:
+    asked = ("--quiet", "ls", "--resource-type", "test", "--select", "+energy_by_building_month")
+    by_hand = dbt(PROJECT, aside, *asked).stdout
+    by_a_run = dbt(PROJECT, aside, *asked, DBT_INDIRECT_SELECTION=dbt_environment(Lake())["DBT_INDIRECT_SELECTION"]).stdout
+    beside = "years_are_the_sums_of_their_months"  # needs the mart of the years too
+    assert "unique_rows_energy_by_building_month" in by_hand and beside not in by_hand
+    assert beside in by_a_run and set(by_hand.split()) < set(by_a_run.split())
 
 
 @pytest.mark.parametrize(
