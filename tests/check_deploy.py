@@ -13,8 +13,10 @@ from flows.cadence import CRONS, scheduled
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "deploy"
-BEYOND = re.compile(r"(?:--host[ =]+|API_HOST[\"']?\s*[:=]\s*[\"']?)(?!127\.0\.0\.1|localhost|::1)[^\s\"']+")
-GUARDED = re.compile(r"PREFECT_SERVER_API_AUTH_STRING[\"']?\s*[:=]\s*\S")
+# As a shell, a list of JSON (`"--host", "0.0.0.0"`) or a list of names and values says it.
+SAID = r"[\"']?(?:[ \t]*[:=,][ \t]*|\s+value[ \t]*:[ \t]*|[ \t]+)[\"']?"
+BEYOND = re.compile(rf"(?:--host|API_HOST){SAID}(?!127\.0\.0\.1|localhost|::1)[^\s\"']+")
+GUARDED = re.compile(rf"PREFECT_SERVER_API_AUTH_STRING(?:{SAID}[^\s\"']|\s+valueFrom[ \t]*:)")
 
 
 def faults_of_deployments(cadences: Iterable[str]) -> list[str]:

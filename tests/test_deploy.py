@@ -46,6 +46,11 @@ def test_a_cadence_that_no_deployment_reads_is_named_with_its_mend() -> None:
         ("PREFECT_SERVER_API_HOST=192.168.1.2", True),
         ("ExecStart=prefect server start --host 127.0.0.1", False),
         ("PREFECT_SERVER_API_AUTH_STRING=${SECRET}\nExecStart=prefect server start --host 0.0.0.0", False),
+        ('CMD ["prefect", "server", "start", "--host", "0.0.0.0"]', True),
+        ('CMD ["prefect", "server", "start", "--host", "127.0.0.1"]', False),
+        ('- name: PREFECT_SERVER_API_HOST\n  value: "0.0.0.0"', True),
+        ('- name: PREFECT_SERVER_API_HOST\n  value: "127.0.0.1"', False),
+        ("PREFECT_SERVER_API_AUTH_STRING=\nPREFECT_SERVER_API_HOST=0.0.0.0", True),
         ("# PREFECT_SERVER_API_AUTH_STRING\nExecStart=prefect server start --host 0.0.0.0", True),
     ],
 )
