@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
-LONGEST = ("test_demo", "test_incremental", "test_plan", "test_killed_runs", "test_alarms", "test_energy_oracle")
+LONGEST = (
+    "test_demo", "test_incremental", "test_killed_runs", "test_plan", "test_publish", "test_landing", "test_energy_oracle", "test_alarms",
+)  # fmt: skip
 """Files by how long they take, of those that take more than half a minute."""
 
 

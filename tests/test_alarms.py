@@ -1,4 +1,4 @@
-"""Detection is scored on ten worlds of the sandbox, by event, by delay and by day: the models' own SELECTs over its meters and bills."""
+"""Detection is scored on ten worlds of the sandbox, two of them in make test: the models' own SELECTs over its meters and bills."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ingestion.sandbox.files import AnswersTree
 from ingestion.sandbox.world import World
 from tests.fixtures.compiled import Compiled
 
-SEEDS = range(10)
+SEEDS = [pytest.param(range(2), id="two seeds"), pytest.param(range(10), id="ten seeds", marks=pytest.mark.soak)]
 KINDS = {"night_leak": "night_base_load", "drift": "drift", "gap": "missing_meter", "frozen_index": "frozen_index",
          "heating_not_set_back": "heating_excess"}  # fmt: skip
 APART = 14
@@ -48,10 +48,10 @@ def alarms_of(replica: Replica) -> Alarms:
     return found
 
 
-@pytest.fixture(scope="module")
-def ten(models: dict[str, str]) -> list[Seen]:
+@pytest.fixture(scope="module", params=SEEDS)
+def worlds(request: pytest.FixtureRequest, models: dict[str, str]) -> list[Seen]:
     found = []
-    for seed in SEEDS:
+    for seed in request.param:
         replica = Replica(World(seed=seed), models)
         alarms = alarms_of(replica)
         replica.make("int_savings_by_event")
@@ -102,13 +102,13 @@ def wrongly_billed(world: World) -> set[tuple[str, dt.date]]:
     }
 
 
-def test_detection_on_ten_seeds(ten: list[Seen], record_property: Any) -> None:
+def test_detection_on_seeds(worlds: list[Seen], record_property: Any) -> None:
     shares: dict[str, list[float]] = defaultdict(list)
     delays: dict[str, list[int]] = defaultdict(list)
     missed, false_events, false_days, right = Counter[str](), Counter[tuple[str, str]](), Counter[str](), []
     rang: dict[str, set[int]] = defaultdict(set)
     corrected = 0
-    for seed, seen_of in enumerate(ten):
+    for seed, seen_of in enumerate(worlds):
         world, told = seen_of.world, seen_of.alarms
         planted, billed = planted_in(world), wrongly_billed(world)
         wrong, count = 0, sum(map(len, told.values()))
@@ -134,30 +134,31 @@ def test_detection_on_ten_seeds(ten: list[Seen], record_property: Any) -> None:
         unit = "bills" if kind == "heating_excess" else "days"
         seen = f"{len(delays[kind])} of {len(shares[kind])} events found, after {span(delays[kind])} {unit}"
         days = f"{span(shares[kind], '{:.0%}')} of their days; {wrong} false events, {false_days[kind]} false days"
-        record_property("shown", f"detection of {kind}, {len(SEEDS)} seeds: {seen}; {days}")
-    years = len(SEEDS) * ((World().until - dt.date(2024, 1, 1)).days + 1) / 365.25
+        record_property("shown", f"detection of {kind}, {len(worlds)} seeds: {seen}; {days}")
+    years = len(worlds) * ((World().until - dt.date(2024, 1, 1)).days + 1) / 365.25
     worst = Counter[str]()
     for (_, building), n in false_events.items():
         worst[building] += n
     often = max(worst.values(), default=0) / years * 3
     record_property("shown", f"detection: {span(right, '{:.1%}')} of alarms are right; {often:.2f} false events in 3 years at worst")
-    heated = len(SEEDS) * len(World().types) * 11 / 12  # the months billed since the reference year
+    heated = len(worlds) * len(World().types) * 11 / 12  # the months billed since the reference year
     wrong = sum(n for (kind, _), n in false_events.items() if kind == "heating_excess")
     first = sum(delay == 1 for delay in delays["heating_excess"])
     record_property("shown", f"detection of heating_excess: {first} of {len(delays['heating_excess'])} at the first bill, "
                     f"{wrong / heated:.3f} false events a building and year; {corrected} wrong bills told")  # fmt: skip
-    assert wrong / heated <= 1 / 3 and max(delays["heating_excess"]) <= 2 and first >= 0.8 * len(delays["heating_excess"])
+    assert wrong / heated <= 1 / 3 and max(delays["heating_excess"]) <= 2
+    assert len(delays["heating_excess"]) - first <= max(1, len(delays["heating_excess"]) // 5), "one in five is told a bill late"
     assert not sum(missed.values()), missed
     assert false_days["night_base_load"] == false_days["missing_meter"] == false_days["frozen_index"] == 0
     assert min(right) > 0.95 and often <= 1
-    assert max(map(len, rang.values()), default=0) <= len(SEEDS) // 2, "a building rings falsely on most seeds"
+    assert max(map(len, rang.values()), default=0) <= len(worlds) // 2, "a building rings falsely on most seeds"
     assert max(delays["night_base_load"]) <= 7 and max(delays["missing_meter"]) <= 2 and max(delays["frozen_index"]) <= 4
-    assert sum(delay <= 90 for delay in delays["drift"]) >= 0.9 * len(SEEDS)
+    assert sum(delay <= 90 for delay in delays["drift"]) >= 0.9 * len(worlds)
 
 
-def test_what_an_action_saved_is_what_it_saved(ten: list[Seen], record_property: Any) -> None:
+def test_what_an_action_saved_is_what_it_saved(worlds: list[Seen], record_property: Any) -> None:
     off = []
-    for world, _, saved, answered in ten:
+    for world, _, saved, answered in worlds:
         (i, (_, mended, rise)), *_ = ((i, told) for i, told in world.not_set_back.items() if told[1])
         acted, last, kwh = saved[world.building_ids[i], "heating_excess"]
         assert acted == mended
@@ -167,7 +168,7 @@ def test_what_an_action_saved_is_what_it_saved(ten: list[Seen], record_property:
         # A drift that no action stopped saves nothing.
         assert saved["BAT-00008", "drift"][2] < 0
         assert answered == len(AnswersTree(world).rows), "each answer finds its alert"
-    record_property("shown", f"saved_kwh of a set-back restored, ten seeds: off by {min(off):.0%} to {max(off):.0%}")
+    record_property("shown", f"saved_kwh of a set-back restored, {len(off)} seeds: off by {min(off):.0%} to {max(off):.0%}")
     # The bill in which the fault begins is one of those before the action: it makes the excess of before too low.
     assert min(off) > -0.35 and max(off) < 0.15
 

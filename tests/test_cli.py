@@ -28,12 +28,7 @@ from ingestion.lake import PROJECT
 from ingestion.sandbox.files import write_drops
 from ingestion.territory import read_territory
 from redistribution.mart import CLASSES
-
-
-def orchestra(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments], env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+from tests.fixtures.typed import orchestra, orchestra_itself
 
 
 @pytest.fixture
@@ -48,7 +43,7 @@ def test_help_takes_less_than_half_a_second(command: list[str]) -> None:
     spent = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert "Usage: orchestra" in orchestra(*command, "--help").stdout
+        assert "Usage: orchestra" in orchestra_itself(*command, "--help").stdout
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(spent) < 0.5
@@ -85,7 +80,7 @@ COMMANDS = {" ".join(command): command for command in commands_of()}
 
 
 def test_help_imports_nothing_heavy_and_ends_with_the_environment() -> None:
-    assert orchestra("--help").stdout.rstrip().endswith("2 misuse")
+    assert orchestra_itself("--help").stdout.rstrip().endswith("2 misuse")
     heavy = {"duckdb", "pydantic", "dlt", "dbt", "prefect", "great_expectations", "pandas"}
     script = f"import sys; from flows.cli import main; main(sys.argv[1:]); sys.exit(' '.join({heavy} & set(sys.modules)))"
     for command in ([], ["land"], ["loads", "show"]):

@@ -91,7 +91,7 @@ def test_a_first_run_tells_all_a_second_finds_nothing_new_and_one_more_day_is_a_
 
 
 def test_the_chain_finds_what_the_replica_of_its_seed_finds(ran: tuple[Path, str], compiled: Compiled) -> None:
-    """What tests/test_alarms.py scores on ten seeds is what a whole chain tells: held on this one, row by row."""
+    """What tests/test_alarms.py scores on many seeds is what a whole chain tells: held on this one, row by row."""
     folder, _ = ran
     key = json.loads((folder / "planted.json").read_text())
     columns = "building_id, energy, day_date, anomaly_kind, value_unit, observed_value, expected_value"

@@ -7,6 +7,7 @@ it already; what it should have made is made by DuckDB alone, in memory, model a
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -17,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import dbt.cli.main
 import duckdb
 import pytest
 import yaml
@@ -26,7 +26,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from flows.dbt_process import dbt_environment
 from ingestion.census import read_bricks
 from ingestion.journal import Journal
 from ingestion.landing import land_brick
@@ -34,7 +33,7 @@ from ingestion.plan import Plan, Whole, following, plan
 from ingestion.steward import accept_load, drop_load
 from ingestion.warehouse import catch_up
 from tests.check_dbt import FORBIDDEN, partition_faults
-from tests.fixtures.forked import forked
+from tests.fixtures.forked import dbt_here, forked, parsed_in, warm_up
 from tests.fixtures.town import project_without_models
 
 IDS, PLACES = ("A", "B", "C"), ("x", "y", "9", "")
@@ -196,8 +195,6 @@ CHANGES = (
 class World:
     """A lake, a brick, a seed and a project of models, which a state machine changes and builds."""
 
-    parsed = b""  # what dbt keeps of what it has parsed, for all worlds
-
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.house, self.project = House(folder, patch), project_without_models(folder, patch)
         self.models: dict[str, Model] = {}
@@ -206,21 +203,6 @@ class World:
         self.told = {"data_type": "bigint", "null_values": [], "thousands": None, "key": ["id"]}
         self.codes, self.code_type, self.is_big = {"x": "01", "y": "2"}, "bigint", False
         self.declare()
-        self.warm_up()
-        self.sow()
-
-    def warm_up(self) -> None:
-        """Have dbt parse once, for all worlds, their macros and what most of them hold; its forks find what dbt makes at first."""
-        parsed = self.house.lake.state_path("target", "partial_parse.msgpack")
-        if World.parsed:
-            parsed.write_bytes(World.parsed)
-            return
-        # Of a seed dbt keeps the whole path: none is parsed.
-        self.models = {model.name: model for model in [*ALWAYS, *itertools.chain(*GROUPS)] if model.shape != "seeded"}
-        self.write()
-        for _ in range(2):  # it parses, then it reads what it has parsed; its static parser has threads, which a fork leaves behind
-            self.dbt("--no-static-parser", "parse")
-        self.models, World.parsed = {}, parsed.read_bytes()
 
     def declare(self, **changes: Any) -> None:
         self.told |= changes
@@ -262,12 +244,7 @@ class World:
 
     def dbt(self, *command: str) -> list[Any]:
         """Run a command of dbt in this very process; give the result of each node."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in dbt_environment(self.house.lake).items():
-                patch.setenv(name, value)
-            patch.chdir(self.project)
-            done = dbt.cli.main.dbtRunner().invoke(["--quiet", "--log-level-file", "none", *command, "--target", "prod"])
-        return getattr(done.result, "results", [])
+        return getattr(dbt_here(self.house.lake, "--log-level-file", "none", *command).result, "results", [])
 
     def build(self, *select: str) -> dict[str, str]:
         """Build in a forked process; give the status of each node."""
@@ -314,6 +291,24 @@ class World:
         return found
 
 
+@functools.cache
+def parsed() -> bytes:
+    """Give what dbt keeps of what it has parsed, for all worlds: their macros, and what most of them hold."""
+    with tempfile.TemporaryDirectory(prefix="plan") as folder, pytest.MonkeyPatch.context() as patch:
+        world = World(Path(folder), patch)
+        world.models = {model.name: model for model in [*ALWAYS, *itertools.chain(*GROUPS)] if model.shape != "seeded"}
+        world.write()
+        return warm_up(world.house.lake, world.sow)  # of a seed dbt keeps the whole path: none is parsed for others
+
+
+def begun(folder: Path, patch: pytest.MonkeyPatch) -> World:
+    """Give a world that holds its seed, and no model nor row."""
+    content, made = parsed(), World(folder, patch)
+    parsed_in(made.house.lake).write_bytes(content)
+    made.sow()
+    return made
+
+
 def ordered(models: dict[str, Model]) -> list[str]:
     """Name models, parents first."""
     names: list[str] = []
@@ -333,7 +328,7 @@ class Builds(RuleBasedStateMachine):
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
         self.folder, self.patch = Path(tempfile.mkdtemp(prefix="plan")), pytest.MonkeyPatch()
-        self.world = World(self.folder, self.patch)
+        self.world = begun(self.folder, self.patch)
         groups = data.draw(st.permutations(GROUPS), label="groups")[:4]
         self.world.models = {model.name: model for model in [*ALWAYS, *(model for group in groups for model in group)]}
         for place in range(data.draw(st.integers(2, 4), label="models")):
@@ -477,7 +472,7 @@ CORRECTED = ("A", "3", "2024-02-05", "y", "x")
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Give a world whose first rows are landed, and that holds no model yet."""
-    made = World(tmp_path, monkeypatch)
+    made = begun(tmp_path, monkeypatch)
     made.house.drop("w.csv", "id,d\nA,2024-01-05\n")
     made.land([ROW, *OTHERS])
     return made
