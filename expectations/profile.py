@@ -12,7 +12,8 @@ from ingestion.parquet import Footers
 if TYPE_CHECKING:
     import duckdb
 
-    from ingestion.brick import Column, Table
+    from ingestion.brick import Table
+    from ingestion.column import Column
 
 GARBLED = ("Ã©", "Ã¨", "\ufffd")  # é and è of UTF-8 read as cp1252; what a reader writes for what it does not understand
 FEW_REFUSED = 0.00005  # share of rows that changes no share of four digits

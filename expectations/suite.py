@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from ingestion.connectors import Strict
-from ingestion.declaration import said
+from ingestion.declaration import model_at, said
 from ingestion.lake import LakeError
 
 ROOM = Path(__file__).resolve().parent
@@ -78,7 +78,7 @@ def read_suite(model: type[_Model], name: str) -> _Model:
     try:
         return model.model_validate((yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None) or {})
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, fault['loc']))}: {said(fault)}" for fault in error.errors()]
+        told = [f"{'.'.join(map(str, fault['loc']))}: {said(fault, model_at(model, fault['loc']))}" for fault in error.errors()]
         raise LakeError(f"expectations/{name}: {'; '.join(told)}") from error
     except (yaml.YAMLError, ValueError) as error:  # a date that is none, bytes that are no text
         raise LakeError(f"expectations/{name}: not YAML: {' '.join(str(error).split())}") from error

@@ -45,7 +45,7 @@ class LandStep(Landed):
 
 @dataclass
 class MaskStep:
-    """What masking older loads gave: by brick, the loads that were written again, or why they could not be.
+    """What masking older loads gave: by brick, the loads that were written again; what could not be done, and why.
 
     `taken_away` are the marts that readers had of what is personal now. `may_pass` says that what failed may go well the next minute.
     """
@@ -58,8 +58,8 @@ class MaskStep:
 
     @property
     def failures(self) -> list[str]:
-        """Say which bricks could not be masked, and why: nothing made of them is published."""
-        return [f"masking {brick}: {why}" for brick, why in self.errors.items()]
+        """Say what could not be done, and why: nothing made of a brick that is not masked is published."""
+        return [f"{what}: {why}" for what, why in self.errors.items()]
 
     @property
     def warnings(self) -> list[str]:

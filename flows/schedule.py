@@ -134,7 +134,7 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
     with _turn(lake):
         meter, run_id = Footprint(), steps.new_run_id()
         docs.begin(lake)
-        states = {"mask": mask(run_id, return_state=True)} if steps.is_to_mask(Journal(lake)) else {}
+        states = {"mask": mask(run_id, return_state=True)} if steps.is_to_mask(lake, Journal(lake)) else {}
         states |= {f"land {brick}": land_brick(brick, run_id, return_state=True) for brick in chosen}
         states["build"] = build(return_state=True)
         if is_built(lake, Journal(lake)):

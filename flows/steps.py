@@ -17,14 +17,14 @@ from flows.outcome import BuildStep, LandStep, MaskStep, Outcome, PublishStep
 from flows.reached import changed_sources, is_built, reached
 from ingestion.brick import Brick, endpoint_of
 from ingestion.census import read_bricks
-from ingestion.clear import hidden_because, loads_to_clean
+from ingestion.clear import hidden_because
 from ingestion.connectors import SourceError
 from ingestion.declaration import BrickError
 from ingestion.footprint import Footprint
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
 from ingestion.landing import land_brick
-from ingestion.masking import mask_brick, throw_warehouses
+from ingestion.masking import is_behind, mask_brick, throw_warehouses
 from ingestion.steward import standing_refusals
 from ingestion.territory import read_territory
 from ingestion.verify import landed_faults
@@ -106,34 +106,36 @@ def turn(lake: Lake, tell: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def is_to_mask(journal: Journal) -> bool:
-    """Say whether a load holds in clear what is personal today."""
-    return any(loads_to_clean(journal, brick) for brick in read_bricks().values())
+def is_to_mask(lake: Lake, journal: Journal) -> bool:
+    """Say whether a load holds in clear what is personal today, or a killed run may have left it."""
+    try:
+        return any(is_behind(lake, journal, brick) for brick in read_bricks().values())
+    except LakeError:  # the step tells it
+        return True
 
 
 def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent) -> MaskStep | None:
     """Mask what older loads hold in clear of columns that are personal today; None where there is nothing to mask. No source is asked.
 
-    What was published of it is taken away first, and the warehouses that hold it are thrown away: so it is, whatever fails then.
+    What was published of it is taken away first, and the warehouses that hold it are thrown away, even where masking fails then.
     """
-    meter, bricks = Footprint(), read_bricks()
+    meter, step = Footprint(), MaskStep()
     journal.refresh()
-    behind = [brick for brick in bricks.values() if loads_to_clean(journal, brick)]
-    if not behind:
+    behind = []
+    for brick in read_bricks().values():
+        with _told_in(step, f"masking {brick.name}"):
+            behind += [brick] if is_behind(lake, journal, brick) else []
+    if not behind and not step.errors:
         return None
     progress("mask", "")
-    step, hidden = MaskStep(), hidden_because(journal, behind)
-    with lake.lock("build", wait=WAIT) as held:
-        if hidden:
-            step.taken_away = _retract(lake, journal, run_id, held, is_parsed=False)
+    if hidden_because(journal, behind):
+        with _told_in(step, "taking away what was published"), lake.lock("build", wait=WAIT) as held:
             if reached(lake, journal).project != project_digest():  # what today's bricks built shows none of it
                 throw_warehouses(lake)
+            step.taken_away = _retract(lake, journal, run_id, held, is_parsed=False)
     for brick in behind:
-        try:
+        with _told_in(step, f"masking {brick.name}"):
             step.masked[brick.name] = mask_brick(lake, journal, brick, WAIT)
-        except (BrickError, LakeError) as error:
-            step.errors[brick.name] = str(error)
-            step.may_pass = may_pass(error)
     step.footprint = meter.read()
     return step
 
@@ -160,6 +162,17 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
     except Exception as error:
         log.debug("landing %s", brick.name, exc_info=True)
         return LandStep(brick.name, error=f"{type(error).__name__}: {error}", may_pass=may_pass(error))
+
+
+@contextlib.contextmanager
+def _told_in(step: MaskStep, what: str) -> Iterator[None]:
+    """Have a step tell what goes wrong, and go on; of what a library says, which may hold values, the kind alone."""
+    try:
+        yield
+    except Exception as error:
+        log.debug(what, exc_info=True)
+        step.errors[what] = str(error) if isinstance(error, BrickError | LakeError) else type(error).__name__
+        step.may_pass = may_pass(error)
 
 
 def may_pass(error: BaseException) -> bool:

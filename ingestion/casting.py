@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from ingestion.brick import EPOCHS, Bound, Brick, Column, Table
+from ingestion.brick import Brick, Table
+from ingestion.column import EPOCHS, Bound, Column
 from ingestion.connectors import connector
 from ingestion.lake import literal, quoted
 from ingestion.local_hours import resolved, twin

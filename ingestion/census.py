@@ -6,18 +6,18 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from ingestion.brick import Brick
-from ingestion.declaration import BrickError, read_yaml, said
+from ingestion.declaration import BrickError, model_at, read_yaml, said
 from ingestion.territory import read_territory
 
 BRICKS = Path(__file__).resolve().parent / "bricks"
 _SECRET = re.compile(
-    r"://[^/\s@]+@|[?&](?:api_?key|token|password|secret)=|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.|"
+    r"://[^/\s@]+@|[?&](?:api_?key|token|password|secret)=(?!\{[A-Z])|-----BEGIN|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.|"
     r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abp]-|sk-)[\w-]{10,}|\b(?:Bearer|Basic|Apikey) +[\w.~+/-]{12,}",
     re.IGNORECASE,
 )
@@ -95,7 +95,6 @@ def read_brick(path: Path) -> Brick:
 
 def _fault(path: Path, node: Any, fault: Any, *, shows_value: bool) -> str:
     """Say one fault of pydantic in terms of the file: line, field, accepted values."""
-    model: type[BaseModel] = Brick
     names: list[str] = []
     for step in ("sources", 0, *fault["loc"], *fault.get("ctx", {}).get("field", ())):
         if isinstance(node, yaml.MappingNode):
@@ -107,10 +106,7 @@ def _fault(path: Path, node: Any, fault: Any, *, shows_value: bool) -> str:
         elif fault["type"] != "missing":
             break
         names.append(str(step))
-        field = model.model_fields.get(str(step))
-        # The model of a field, of the items of a tuple, or of what may be None.
-        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    model = model_at(Brick, names[2:])
     return f"{path.name}:{node.start_mark.line + 1}: {'.'.join(names[2:]) or 'brick'}: {said(fault, model, shows_value=shows_value)}"
 
 

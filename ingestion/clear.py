@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ingestion.brick import Brick, Column, Table
+from ingestion.brick import Brick, Table
+from ingestion.column import Column
 from ingestion.journal import Entry, Journal
+from ingestion.lake import LakeError
 
 Mask = str | tuple[str, ...] | None
 
@@ -67,10 +69,17 @@ def loads_to_clean(journal: Journal, brick: Brick) -> dict[str, dict[str, list[s
 
 
 def hidden_because(journal: Journal, bricks: Iterable[Brick]) -> dict[str, str]:
-    """Say, by brick of which loads hold in clear a column that is personal today, that nothing made of it is published, and the mend."""
+    """Say, by brick of which loads hold in clear a column that is personal today, that nothing made of it is published, and the mend.
+
+    So it is of a brick with personal columns of which nobody knows how a load landed.
+    """
     told = {}
     for brick in bricks:
-        tables = [clear for clear in loads_to_clean(journal, brick).values() if any(clear.values())]
+        try:
+            tables = [clear for clear in loads_to_clean(journal, brick).values() if any(clear.values())]
+        except LakeError as error:
+            told[brick.name] = str(error)
+            continue
         if columns := sorted({f"{table}.{name}" for clear in tables for table, names in clear.items() for name in names}):
             told[brick.name] = (
                 f"{brick.name}: {len(tables)} loads hold {', '.join(columns)} in clear, or masked otherwise than today: nothing that is "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from zoneinfo import ZoneInfo
@@ -68,6 +68,15 @@ _ASKED = {
     "less_than": "is not below {lt}",
     "less_than_equal": "is above {le}",
 }
+
+
+def model_at(model: type[BaseModel], path: Iterable[str | int]) -> type[BaseModel]:
+    """Give the model that a path of fields leads to from another: of a field, of the items of a list, or of what may be None."""
+    for step in path:
+        field = model.model_fields.get(str(step))
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return model
 
 
 def said(fault: Mapping[str, Any], model: type[BaseModel] | None = None, *, shows_value: bool = True) -> str:

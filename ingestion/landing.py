@@ -17,12 +17,13 @@ from ingestion.connectors import Reading
 from ingestion.cursor import start_of
 from ingestion.declaration import BrickError
 from ingestion.footprint import Footprint
-from ingestion.journal import Entry, Journal, files_of
+from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake
 from ingestion.masking import mask_history
 from ingestion.position import Position
 from ingestion.refusal import reasons_before_judging
 from ingestion.staging import Staged, read_table, stage
+from ingestion.sweep import sweep
 from ingestion.territory import read_territory
 
 if TYPE_CHECKING:
@@ -166,13 +167,6 @@ def _told_clock(read_at: dt.datetime, clock: dt.datetime, before: list[Entry]) -
         f"the clock says {clock:%Y-%m-%d %H:%M:%S} UTC, and load {last['load_id']} was read at {last['read_at'][:19]}: this load is "
         "taken for read just after that one. Mend: check the clock; if that load's was wrong, nothing else is to be done"
     )
-
-
-def sweep(lake: Lake, journal: Journal, brick: Brick) -> list[str]:
-    """Delete the landed files of a brick that no entry names any more, or that a killed run left, and give their names."""
-    journal.refresh()
-    named, once = journal.named_files(brick.name) | journal.kept_files(), [n for e in journal.of("load", brick.name) for n in files_of(e)]
-    return lake.sweep(f"landed/{brick.name}", f"landing-{brick.name}", lambda name: name in named or name.endswith("/init"), once)
 
 
 def _extract(

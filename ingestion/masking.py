@@ -8,13 +8,15 @@ import secrets
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column, Table
+from ingestion.brick import Brick, Table
 from ingestion.casting import Notation, mapped, notation_of
 from ingestion.clear import clear_columns, clear_names, landed_masks, loads_to_clean, names_of
+from ingestion.column import Column
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, literal, quoted
 from ingestion.privacy import Masks, masked, masks_of, prepare, without_paths
 from ingestion.refusal import without_value
+from ingestion.sweep import sweep
 from ingestion.warehouse import is_erased, shape_of
 
 if TYPE_CHECKING:
@@ -33,7 +35,14 @@ def mask_brick(lake: Lake, journal: Journal, brick: Brick, wait: float = 0) -> l
         masks = masks_of(journal, brick)
         with lake.connect(is_private=True) as connection:
             prepare(connection, brick, masks)
-            return mask_history(connection, lake, journal, brick, work, masks)
+            found = mask_history(connection, lake, journal, brick, work, masks)
+        sweep(lake, journal, brick)  # what a killed run left may be in clear
+        return found
+
+
+def is_behind(lake: Lake, journal: Journal, brick: Brick) -> bool:
+    """Say whether something of a brick with personal columns is to be masked, or swept after a run that was killed."""
+    return brick.has_personal and bool(loads_to_clean(journal, brick) or lake.begun(f"landing-{brick.name}"))
 
 
 def mask_history(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, brick: Brick, work: Path, masks: Masks) -> list[str]:

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from ingestion import local_hours, privacy
-from ingestion.brick import Brick, Column, Table
+from ingestion.brick import Brick, Table
 from ingestion.casting import (
     Notation,
     as_written,
@@ -22,6 +22,7 @@ from ingestion.casting import (
     within,
     without_nulls,
 )
+from ingestion.column import Column
 from ingestion.connectors import Part, Reading, source_name
 from ingestion.formats.header import declared_names, header_tests
 from ingestion.lake import listed, literal, quoted

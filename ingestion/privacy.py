@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingestion.brick import Brick, Column
+from ingestion.brick import Brick
 from ingestion.casting import json_place
 from ingestion.clear import Mask, landed_masks, names_of
+from ingestion.column import Column
 from ingestion.declaration import BrickError
 from ingestion.journal import Entry, Journal
 from ingestion.lake import literal, load_extension, quoted
@@ -129,7 +130,8 @@ def _keep_masks(journal: Journal, brick: Brick, loads: Iterable[Entry]) -> None:
     """Raise BrickError for a column that landed masked and that would land in clear now."""
     declared = {(name, load["contract"][name]): load for load in loads for name, record in load["tables"].items() if record["files"]}
     for (name, _), load in declared.items():
-        masks = landed_masks(journal, load, name)
+        positions = [column.get("position") or () for column in journal.declaration(load, name)["columns"]]
+        masks = landed_masks(journal, load, name) | {each.casefold(): "zone" for position in positions for each in position}
         # A table that was renamed is known by none of the names of today.
         of_today = [t for t in brick.tables if t.name == name] or [t for t in brick.tables if t.name not in load["tables"]]
         off = [c.name for t in of_today for c in t.columns if any(_shows_more(c, masks.get(each)) for each in names_of(c))]

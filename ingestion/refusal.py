@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from ingestion.brick import Column, Table
+    from ingestion.brick import Table
+    from ingestion.column import Column
     from ingestion.connectors import Reading
     from ingestion.parquet import Footers
     from ingestion.staging import Staged

@@ -78,7 +78,9 @@ def _read_new_rows(brick: Brick, table: Table) -> Iterator[Any]:
     state, told, read_by = dlt.current.resource_state(), f"{brick.name}.{table.name}", reader_of(brick)
     position = usable(Position.of(state), table, read_by)
     with tempfile.TemporaryDirectory(prefix="orchestra-") as name, connect(Path(name) / "spill", is_private=brick.has_personal) as opened:
-        privacy.prepare(opened, brick)
+        # A pipeline that began before texts had a normal form goes on as it began.
+        form = state.get("form", privacy.AS_IT_STANDS if state else privacy.NORMAL)
+        privacy.prepare(opened, brick, privacy.Masks({"form": form}))
         folder = Path(name)
         reading = read_table(brick, table, position, opened, folder, None)
         if reading.is_synthetic:
@@ -94,7 +96,7 @@ def _read_new_rows(brick: Brick, table: Table) -> Iterator[Any]:
             with ParquetFile(staged_file) as held:
                 yield from held.iter_batches(BATCH_ROWS)
         position.settle(staged.record, read_by)
-        state.update(position.told())
+        state.update(position.told(), **({"form": form} if brick.has_personal else {}))
 
 
 def files_to_move(staged: Staged) -> Iterator[Any]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingestion.brick import Brick, Column
+from ingestion.brick import Brick
+from ingestion.column import Column
 from ingestion.disk import write_whole
 from ingestion.journal import Journal
 from ingestion.territory import Territory

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from ingestion.declaration import said
+from ingestion.declaration import model_at, said
 from redistribution.meta import (
     ENGLISH,
     TEXTS,
@@ -220,7 +220,7 @@ def _unread(error: ValidationError, mart: str, column: str | None) -> Iterator[F
     for fault in error.errors():
         field = ".".join(map(str, fault["loc"]))
         is_unknown = fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
-        told = f"unknown field (accepted: {accepted})" if is_unknown else said(fault, model if len(fault["loc"]) == 1 else None)
+        told = f"unknown field (accepted: {accepted})" if is_unknown else said(fault, model_at(model, fault["loc"]))
         yield Fault(mart, column, f"config.meta.{field}: {told}", f"say `{field}` as docs/contracts.md tells, or take it away")
 
 

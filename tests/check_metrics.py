@@ -34,11 +34,13 @@ def faults_of_metrics(manifest: Node, units: Collection[str]) -> list[str]:
 
 
 def _without_metric(manifest: Node) -> Iterator[str]:
-    """Name the marts that sum, or weigh, a measure and that no semantic model reads."""
+    """Name the marts that sum, or weigh, a measure over time and that no semantic model reads; dbt has no metric without a time."""
     read = {model["depends_on"]["nodes"][0] for model in manifest["semantic_models"].values()}
     for key, mart in manifest["nodes"].items():
-        sums = [name for name, column in mart.get("columns", {}).items() if column_meta(column).get("aggregate") in ("sum", "mean")]
-        if sums and is_mart(mart) and key not in read:
+        columns = mart.get("columns", {})
+        is_dated = any(name == "year" or column.get("data_type") == "date" for name, column in columns.items())
+        sums = [name for name, column in columns.items() if column_meta(column).get("aggregate") in ("sum", "mean")]
+        if sums and is_dated and is_mart(mart) and key not in read:
             mend = "`semantic_models` and `metrics` in a YAML of its folder, as dbt_project/models/marts/energy/_energy__metrics.yml"
             yield f"mart {mart['name']}: {', '.join(sums)} sums up, and is no metric: no semantic model reads the mart. Mend: {mend}"
 

@@ -199,6 +199,12 @@ def test_a_fault_is_told_with_its_place_and_what_is_accepted(tmp_path: Path, fau
     assert "hunter2" not in str(error.value) and "12345" not in str(error.value), "the error shows the secret"
 
 
+def test_a_variable_that_holds_a_secret_may_stand_in_an_endpoint(tmp_path: Path) -> None:
+    document = shop()
+    meta(document)["endpoint"] = "https://example.org/{A_KEY}/x?token={A_TOKEN}"
+    assert read_brick(write(tmp_path, document)).meta.endpoint == "https://example.org/{A_KEY}/x?token={A_TOKEN}"
+
+
 @pytest.mark.parametrize("name", ["lon", "zone"])
 def test_a_position_may_be_dropped_or_give_its_name_to_its_zone(tmp_path: Path, name: str) -> None:
     document = shop()
@@ -284,7 +290,7 @@ def test_faults_of_the_territory_are_told_once_in_words_of_the_file(tmp_path: Pa
         r"languages: 'fr' is no list: \[..., ...\]": {"languages": "fr"},
         r"reference_year: 'last' is no whole number": {"reference_year": "last"},
         r"reference_degree_days: holds 2 of at least 12 items": {"reference_degree_days": [1, 2]},
-        r"hue: unknown field \(accepted: name, epci_code, .*zones\)": {"hue": 1},
+        r"hue: unknown field \(accepted: name, epci_code, .*zones": {"hue": 1},
         r"time_zone: 'Mars' is no time zone of the tz database": {"time_zone": "Mars"},
         r"use_cases: 'x' has no title in fr, en": {"use_cases": {"x": {}}},
         r"zones: nowhere.geojson is no file \(.*/nowhere.geojson\)": {"zones": "nowhere.geojson"},
@@ -401,6 +407,7 @@ def test_a_contract_changes_with_what_lands_and_not_with_its_words() -> None:
 def test_every_field_of_the_contract_is_documented() -> None:
     from expectations import suite
     from ingestion import brick as contract
+    from ingestion.column import ColumnMeta
     from ingestion.connectors import files, opendatasoft
 
     text = (PROJECT / "docs" / "contracts.md").read_text(encoding="utf-8")
@@ -411,7 +418,7 @@ def test_every_field_of_the_contract_is_documented() -> None:
         contract.Table,
         contract.TableMeta,
         contract.Column,
-        contract.ColumnMeta,
+        ColumnMeta,
     ]
     models += [module.BrickOptions for module in (files, opendatasoft)] + [module.TableOptions for module in (files, opendatasoft)]
     models += [files.Auth, suite.Expectation, suite.Suite, suite.LandedSuite]

@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from conftest import House
+from conftest import House, column, table
 from cyclopts import App, MissingArgumentError
 
 from flows import commands, report
@@ -284,6 +284,13 @@ def test_a_brick_whose_path_no_file_is_fails_until_one_is_and_warns_once_they_ar
     capsys.readouterr()
     assert main(["land", "--brick", "shop"]) == 0
     assert "WARNING shop.items: no file is items*.csv any more, where 1 were read" in capsys.readouterr().out
+
+
+def test_a_retired_brick_is_read_only_where_it_is_named(shop: tuple[House, Brick]) -> None:
+    house, brick = shop
+    house.brick("gone", [table("items", [column("id")], ["id"], {"format": "csv", "path": "gone.csv"})], status="retired")
+    assert set(commands.chosen_bricks([])) == set(commands.chosen_bricks([], brick.meta.use_cases)) == {"shop"}
+    assert set(commands.chosen_bricks(["gone"])) == {"gone"}
 
 
 def test_a_run_with_nothing_new_imports_no_heavy_library(place: dict[str, str]) -> None:

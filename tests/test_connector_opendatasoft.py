@@ -101,6 +101,16 @@ def rows(request: Request, reading: Reading) -> list[dict[str, Any]]:
     return found
 
 
+def test_a_first_export_without_any_record_is_told(portal: Portal, ask: Callable[..., Request]) -> None:
+    request = ask(portal.url, options={"where": "year = 1900"})
+    assert not opendatasoft.read(request).warnings
+    portal.export([])
+    reading = opendatasoft.read(request)
+    (told,) = reading.warnings
+    assert told.startswith("a_brick.a_table: dataset bills holds no record that `where` means. Mend: none where there is nothing yet")
+    assert not opendatasoft.read(dataclasses.replace(request, position=reading.position)).warnings
+
+
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_an_export_with_what_the_portal_says_of_it(
@@ -283,7 +293,7 @@ def test_a_portal_that_refuses_a_private_brick_is_not_quoted(portal: Portal, ask
 
 
 def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown() -> None:
-    with pytest.raises(ValueError, match="should match pattern") as error:
+    with pytest.raises(ValueError, match="is no name of an environment variable") as error:
         opendatasoft.BrickOptions(api_key_env="hunter2-Secret!")
     assert "hunter2" not in str(error.value)
 

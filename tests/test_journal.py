@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from ingestion.brick import Brick
 from ingestion.journal import Journal, files_of
 from ingestion.lake import Lake, LakeError
-from ingestion.landing import sweep
 from ingestion.lost import declare_lost
+from ingestion.sweep import sweep
 from ingestion.verify import landed_faults
 from ingestion.warehouse import catch_up, warehouse_fault
 from tests.conftest import House, column, table

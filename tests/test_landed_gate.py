@@ -269,6 +269,7 @@ def test_every_default_may_be_lifted(town: tuple[House, Brick], tmp_path: Path, 
         ("tables: {readings: {defaults: {volume: [0.5]}}}", r"volume is \[low, high\] or null, not \[0.5\]"),
         ("tables: {readings: {defaults: {refused_share: 20%}}}", r"refused_share is a number or null, not '20%'"),
         ("tables: {readings: {expectations: [{type: x, severity: grave}]}}", r"0.severity: 'grave' is none of 'critical' or 'warning'"),
+        ("tables: {readings: {colour: red}}", r"tables.readings.colour: unknown field \(accepted: defaults, expectations\)"),
         ("tables: {readings: {expectations: [{type: expect_nothing}]}}", "expectations of readings: .*expect_nothing not found"),
         (
             "tables: {readings: {expectations: [{type: expect_column_max_to_be_between, kwargs: {max: 3}}]}}",

@@ -852,7 +852,9 @@ YEARS: dict[str, tuple[dict[str, Any], dict[str, str | None]]] = {
 def test_a_year_is_the_one_that_its_source_means_or_its_row_is_refused(house: House, case: str, kind: str) -> None:
     told, expected = YEARS[case]
     house.drop("items1.csv", "id;v\n" + "".join(f"{text};{text}\n" for text in expected))
-    brick = house.brick("shop", [table("items", [column("id"), column("v", kind, **told)], ["id"], {**CSV, "separator": ";"})])
+    brick = house.brick(
+        "shop", [table("items", [column("id"), column("v", kind, **told)], ["id"], {**CSV, "separator": ";"}, time_zone="UTC")]
+    )
     house.land(brick)
     assert dict(house.rows(brick, "items", "id, v::date::varchar", "1")) == {text: day for text, day in expected.items() if day}
 

@@ -20,14 +20,16 @@ CSV = {"format": "csv", "path": "*.csv"}
 KEY = ("id", "day")
 
 
-def left(lake: str, folder: Path, *told: str) -> Path:
-    """Run the script of the page in a folder; give the database that it made."""
+def left(lake: str, folder: Path, *told: str, warned: list[str] | None = None) -> Path:
+    """Run the script of the page in a folder; give the database that it made, and lay what it warned of in `warned`."""
     (folder / "leave.py").write_text(of_the_page("python"), encoding="utf-8")
     # -S and -I: of Python's packages only those that the script needs are seen, none of ours.
     packages = {str(Path(package.__file__).parents[1]) for package in (duckdb, yaml)}
     run = f"import runpy, sys; sys.path += {sorted(packages)}; runpy.run_path('leave.py', run_name='__main__')"
     command = [sys.executable, "-I", "-S", "-c", run, lake, "left.duckdb", *told]
-    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    done = subprocess.run(command, check=True, capture_output=True, cwd=folder, text=True)
+    if warned is not None:
+        warned += done.stderr.splitlines()
     return folder / "left.duckdb"
 
 
@@ -47,7 +49,7 @@ def test_all_accepted_rows_are_read_by_the_script_of_the_page_alone(house: House
         told = [table("t", [column("id"), column("day", "date"), *columns], list(KEY), CSV)]
         return house.brick("town", told, legal_basis="public task", purpose="To call back.")
 
-    first = declared(column("v", "bigint"), column("phone"), column("told", "json"))
+    first = declared(column("v", "bigint"), column("phone"), column("told", "json", personal_paths=[]))
     head = "id,day,v,phone,told\n"
     house.drop("1.csv", head + 'A,2025-01-01,1,06,"{""a"": 1}"\nB,2025-01-02,2,07,\nC,not a day,3,08,\n')
     house.land(first)
@@ -62,7 +64,7 @@ def test_all_accepted_rows_are_read_by_the_script_of_the_page_alone(house: House
     drop_load(house.lake, house.journal, dropped, refetch=False)
     # A column has another name and type, another one is personal, a third is new: three shapes in one table.
     personal = column("phone", personal=True, mask="drop")
-    today = declared(column("value", "double", formerly=["v"]), personal, column("place"), column("told", "json"))
+    today = declared(column("value", "double", formerly=["v"]), personal, column("place"), column("told", "json", personal_paths=[]))
     head = "id,day,value,phone,place,told\n"
     house.drop("5.csv", head + "A,2025-01-01,1.5,06,north,\nF,2025-04-01,6.5,11,south,[]\n")
     house.land(today)
@@ -91,3 +93,23 @@ def test_a_table_without_rows_keeps_its_columns_and_types(house: House) -> None:
         assert connection.execute("select column_name, column_type from (describe town.t) limit 2").fetchall() == [
             ("id", "VARCHAR"), ("v", "BIGINT"),
         ]  # fmt: skip
+
+
+def test_loads_of_an_older_declaration_are_read_whatever_they_hold_and_what_is_not_applied_is_told(house: House) -> None:
+    first = house.brick("town", [table("t", [column("id"), column("V"), column("n", "bigint"), column("code")], ["id"], CSV)])
+    house.drop("1.csv", "id,v,n,code\nA,oui,900,x\nB,2,9,00001\n")
+    older = house.land(first)
+    columns = [column("ID"), column("v", "bigint"), column("n", "bigint", between=[0, 100]), column("code", pattern="[0-9]{5}")]
+    today = house.brick("town", [table("t", [*columns, column("part", optional=True)], ["ID"], CSV)])
+    house.drop("2.csv", "id,v,n,code,part\nC,3,1,00002,p\nD,4,2,00003,q\n")
+    house.land(today)
+    house.journal.append("erase", brick="town", table="t", keys=[{"id": "D", "part": "q"}])
+    warned: list[str] = []
+    rows = rows_left(left(house.lake.root, house.folder, warned=warned), "id, v, n, code")
+    assert rows == [("A", None, 900, "x"), ("B", 2, 9, "00001"), ("C", 3, 1, "00002")]
+    assert older is not None
+    assert [line.split(": its values")[0] for line in warned] == [
+        f"town.t.{told}: load {older['load_id']} landed before its {rule} of today"
+        for told, rule in (("v", "data_type"), ("n", "between"), ("code", "pattern"))
+    ]
+    assert [row[:2] for row in house.rows(today, "t")] == [row[:2] for row in rows]

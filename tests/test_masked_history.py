@@ -88,7 +88,7 @@ def test_without_the_key_nothing_of_the_brick_is_published_until_its_history_is_
     lake = homes.house.lake
     homes.declare(column("phone", **PSEUDONYM), "people", "none", **PERSONAL)  # unplugged
     outcome = homes.run("land", "build", "publish")
-    assert outcome.mask and outcome.mask.taken_away == ["people"] and KEY in outcome.mask.errors["homes"]
+    assert outcome.mask and outcome.mask.taken_away == ["people"] and KEY in outcome.mask.errors["masking homes"]
     assert outcome.publish and outcome.publish.entry
     [reason] = outcome.publish.entry["withheld"]["people"]["reasons"]
     assert reason.startswith("homes: 1 loads hold people.phone in clear") and reason.endswith("Mend: orchestra mask")

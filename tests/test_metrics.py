@@ -20,6 +20,7 @@ def column(**meta: Any) -> dict[str, Any]:
 def project() -> Project:
     """Give a manifest with a metric that sums, and one that weighs a share."""
     columns = {
+        "month_date": column() | {"data_type": "date"},
         "kwh": column(unit="kWh", aggregate="sum"),
         "change_share": column(unit="share", aggregate="none"),
         "covered_share": column(unit="share", aggregate="mean", weight="building_count"),
@@ -62,6 +63,12 @@ BROKEN: list[tuple[Callable[[Project], Any], str]] = [
 
 def test_what_sums_and_what_is_weighed_has_no_fault() -> None:
     assert faults_of_metrics(project(), UNITS) == []
+
+
+def test_a_mart_that_nothing_dates_has_no_metric() -> None:
+    undated = project() | {"semantic_models": {}, "metrics": {}}
+    del undated["nodes"]["mart"]["columns"]["month_date"]
+    assert faults_of_metrics(undated, UNITS) == []
 
 
 @pytest.mark.parametrize(("breaks", "told"), BROKEN)

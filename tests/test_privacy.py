@@ -22,7 +22,8 @@ from conftest import House, Site, column, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.brick import Brick, Column
+from ingestion.brick import Brick
+from ingestion.column import Column
 from ingestion.declaration import BrickError
 from ingestion.journal import Entry
 from ingestion.lake import Lake
@@ -539,6 +540,27 @@ land_brick(lake, Journal(lake), read_brick(Path(sys.argv[2])), "run", lambda *_:
     assert private.landed_files("homes") == named
 
 
+def test_what_a_killed_masking_left_of_a_brick_that_is_unplugged_is_swept(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import steps
+    from ingestion import masking
+
+    brick, _ = becoming_personal(private, "pseudonym")
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(private.folder / "bricks"))
+    monkeypatch.setenv("ORCHESTRA_ENDPOINT_HOMES", "none")
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "delete", lambda *_: os._exit(9))
+        child = os.fork()
+        if child == 0:
+            masking.mask_brick(private.lake, private.journal, brick)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert found_in_clear(Path(private.lake.root)), "the old files stand, and no entry names them"
+    step = steps.mask(private.lake, private.journal, "r")
+    assert step and step.failures == [] and step.masked == {"homes": []}
+    assert found_in_clear(Path(private.lake.root)) == []
+    assert steps.mask(private.lake, private.journal, "r") is None
+
+
 @pytest.mark.parametrize("was", ["declared", "let in"])
 def test_a_column_in_other_capitals_that_becomes_personal_is_masked(private: House, was: str) -> None:
     options = {"format": "csv", "path": "homes*.csv"}
@@ -573,6 +595,42 @@ def test_masking_old_loads_keeps_out_what_was_erased(private: House) -> None:
     private.drop("homes.csv", "id,n,phone\nz,9,\n")
     assert private.land(brick)
     assert private.rows(brick, "people", "id") == [("z",)]
+
+
+def test_the_command_masks_what_is_unplugged_and_the_status_asks_for_it(
+    private: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows import cli
+
+    _, first = becoming_personal(private, "pseudonym")
+    for name, value in (("LAKE", private.lake.root), ("BRICKS", str(private.folder / "bricks")), ("ENDPOINT_HOMES", "none")):
+        monkeypatch.setenv(f"ORCHESTRA_{name}", value)
+    with monkeypatch.context() as patch:
+        patch.delenv(KEY)
+        assert cli.main(["mask"]) == 1
+        assert f"FAILED masking homes: homes: has personal columns and {KEY} is not set" in capsys.readouterr().out
+        assert cli.main(["status"]) == 1
+        asked = "FAILED homes: 1 loads hold people.phone in clear, or masked otherwise than today"
+        assert asked in (told := capsys.readouterr().out) and "Mend: orchestra mask" in told
+    assert cli.main(["mask"]) == 0 and "masked: 1 loads of homes" in capsys.readouterr().out
+    assert cli.main(["status"]) == 0 and found_in_clear(*places(private)) == []
+    assert private.journal.loads("homes")[first["load_id"]]["masked"] == {"people": ["phone"]}
+
+
+def test_a_load_of_which_nobody_knows_how_it_landed_is_hidden_and_stops_no_other_brick(
+    private: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import steps
+    from ingestion.clear import hidden_because
+
+    brick, first = becoming_personal(private, "pseudonym")
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(private.folder / "bricks"))
+    path = Path(private.lake.path("journal", f"{2:012d}.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "declarations": {}}))
+    mend = f"Mend: orchestra loads drop {first['load_id']} --refetch"
+    assert steps.is_to_mask(private.lake, private.journal)
+    step = steps.mask(private.lake, private.journal, "r")
+    assert step and mend in step.errors["masking homes"] and mend in hidden_because(private.journal, [brick])["homes"]
 
 
 # The key ---------------------------------------------------------------------------------------------------------------
@@ -704,7 +762,7 @@ def test_what_no_source_shows_of_older_loads_is_cleaned_too(private: House, form
     assert amended["is_private"] and amended["masked"] == {"people": []}
     assert "n is not a whole number" in {row["reason"] for row in refused_rows(private.lake, amended, 9)["people"]}
     assert private.rows(brick, "people", "id, n") == [("a", 1)]
-    assert mask_brick(private.lake, private.journal, brick) == [] and not is_to_mask(private.journal)
+    assert mask_brick(private.lake, private.journal, brick) == [] and not is_to_mask(private.lake, private.journal)
 
 
 def test_a_table_that_is_renamed_as_its_column_becomes_personal_is_cleaned(private: House) -> None:
@@ -744,6 +802,18 @@ def test_a_mask_that_was_taken_off_is_refused(private: House, off: str) -> None:
     private.drop("homes2.csv", f"id,phone\nb,{PHONES[1]}\n")
     with pytest.raises(BrickError, match=rf"homes.people: (phone|telephone) landed masked \(load {first['load_id']}\).* --forget"):
         private.land(brick)
+    assert found_in_clear(*places(private)) == []
+
+
+def test_a_position_that_a_zone_has_masked_does_not_land_beside_or_after_it(private: House) -> None:
+    options = {"format": "csv", "path": "homes*.csv"}
+    private.drop("homes1.csv", f"id,phone,lon,lat\na,{PHONES[0]},-1.65432101,48.15009870\n")
+    phone, zone = column("phone", personal=True, mask="drop"), column("zone", personal=True, mask="zone", position=["lon", "lat"])
+    private.land(private.brick("homes", [table("people", [column("id"), phone, zone], ["id"], options)], **PERSONAL))
+    after = private.brick("homes", [table("people", [column("id"), phone, column("lon"), column("lat")], ["id"], options)], **PERSONAL)
+    private.drop("homes2.csv", f"id,phone,lon,lat\nb,{PHONES[0]},-1.65432101,48.15009870\n")
+    with pytest.raises(BrickError, match=r"lon, lat landed masked .* and would land in clear now"):
+        private.land(after)
     assert found_in_clear(*places(private)) == []
 
 

@@ -55,7 +55,7 @@ def test_each_cadence_is_a_deployment_whose_flow_can_be_loaded(tmp_path: Path) -
 RUNS = """
 import json
 from flows import report, schedule, steps
-from flows.outcome import BuildStep, LandStep
+from flows.outcome import BuildStep, LandStep, MaskStep
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 import prefect
@@ -92,6 +92,12 @@ told["rows"], told["bricks"] = shown["refused-lora_batiments"], shown["bricks"]
 told["refusals"] = run("meteo_stations", "patrimoine_bati", "lora_batiments")
 told["late"] = run("meteo_stations", "patrimoine_bati")
 told["unplugged"] = run("patrimoine_bati")
+steps.is_to_mask, steps.mask = lambda *_: True, lambda *_: mask
+mask = MaskStep({"insee_cog": ["l0"]}, taken_away=["a mart"])
+told["masked"] = run("patrimoine_bati")
+mask = MaskStep(errors={"masking insee_cog": "no key"})
+told["unmasked"] = run("patrimoine_bati")
+steps.is_to_mask = lambda *_: False
 try:
     schedule.run(bricks=["no_such_brick"])
 except Exception as error:
@@ -156,6 +162,12 @@ def test_a_run_says_by_its_state_what_was_refused_is_late_or_is_not_plugged_in(t
     assert ["land-insee_cog", "Load refused"] in told["states"] and ["land-lora_batiments", "With refusals"] in told["states"]
     assert [len(row["reason"]) for row in told["rows"]] == [120]
     assert {row["brick"] for row in told["bricks"]} == {"insee_cog", "lora_batiments"} and "next run" in told["bricks"][0]
+
+
+def test_a_run_says_what_it_masked_and_fails_where_it_could_not(told: dict[str, Any]) -> None:
+    kind, name, message = told["masked"]
+    assert (kind, name) == ("COMPLETED", "Not plugged in") and "masked: 1 loads of insee_cog" in message
+    assert told["unmasked"][:2] == ["FAILED", "Failed"] and "masking insee_cog: no key" in told["unmasked"][2]
 
 
 def test_only_what_may_pass_is_tried_again(told: dict[str, Any]) -> None:

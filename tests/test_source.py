@@ -46,6 +46,26 @@ def alone(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     assert not (tmp_path / "no lake").exists()
 
 
+@pytest.mark.parametrize("began", ["normal", "as they stood"])
+def test_a_pipeline_keeps_the_form_in_which_it_began_to_hash_texts(
+    house: House, alone: Alone, monkeypatch: pytest.MonkeyPatch, began: str
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_PSEUDONYM_KEY", "une clé de test assez longue")
+    told = {"legal_basis": "law", "purpose": "heat", "pseudonym_domain": "homes"}
+    columns = [column("id"), column("name", personal=True, mask="pseudonym")]
+    house.brick("homes", [table("people", columns, ["id"], OPTIONS)], **told)
+    house.drop("a.csv", "id,name\na,le goff\n")
+    alone.run("homes")
+    if began == "as they stood":
+        pipeline = dlt.attach("alone", pipelines_dir=str(alone.folder))
+        with pipeline.managed_state() as state:
+            del state["sources"]["homes"]["resources"]["people"]["form"]
+    house.drop("b.csv", "id,name\nb,LE GOFF\nc,le goff\n")
+    alone.run("homes")
+    names = [name for (name,) in alone.rows("select name from raw.people order by id")]
+    assert names[0] == names[2] and (names[1] == names[0]) == (began == "normal")
+
+
 def test_a_brick_goes_to_any_destination_and_a_second_run_brings_nothing(house: House, alone: Alone) -> None:
     house.brick("shop", [table("items", COLUMNS, ["id"], OPTIONS), table("others", [column("id")], ["id"], {**OPTIONS, "path": "*.txt"})])
     house.drop("a.csv", "id,Énergie,more\na,1.5,x\nb,none,y\n")

@@ -65,6 +65,10 @@ def read(request: Request) -> Reading:
         if reading.position.items() <= request.position.items():
             reading.parts = []
             return reading
+    if reading.announced == 0 and not request.position:
+        meant = f"dataset {request.table_options.dataset} holds no record" + (" that `where` means" if where else "")
+        mend = "none where there is nothing yet, else check `dataset` and `where`"
+        reading.warnings.append(f"{request.brick}.{request.table}: {meant}. Mend: {mend}")
     reading.count_method = "counted" if reading.announced is None else "announced"
     with contextlib.suppress(ValueError):
         reading.available_at = _moment(str(processed or modified))
