@@ -59,7 +59,9 @@ def cast(
     *,
     is_bounded: bool = False,
 ) -> str:
-    """Write the value of a text, NULL when it is not of the type; a date without a zone is of the session's.
+    """Write the value of a text, NULL when it is not of the type; an instant without a zone is of the session's.
+
+    The date of a text that tells its offset is the local one, as that of a typed instant is: `2024-01-05T23:30:00Z` is the 6th in Paris.
 
     `years_from` is the first of the hundred years that two digits mean. `is_bounded` tells that the column says which values are its own.
 
@@ -74,11 +76,15 @@ def cast(
         return f"try_cast({_of_epoch(text, date_format, is_bounded=is_bounded)} as {data_type})"
     if date_format:
         parsed = f"try_strptime({_of_digits(text, date_format)}, {literal(date_format)})"
+        if (data_type, has_zone(text, date_format)) == ("date", "true"):
+            return f"try_cast({parsed} at time zone {literal(notation.time_zone)} as date)"
         return f"try_cast({parsed if years_from is None else _of_years(parsed, years_from)} as {data_type})"
     if data_type == "date":
         # Read as a date alone, what follows it may be anything.
         slowly = f"case when try_cast(trim({text}) as timestamptz) is not null then try_cast({text} as date) end"
-        return f"coalesce(try_cast(try_cast({text} as timestamp) as date), {slowly})"
+        local = f"try_cast(try_cast({text} as timestamptz) at time zone {literal(notation.time_zone)} as date)"
+        told = f"case when contains({text}, ':') then case when {has_zone(text, None)} then {local} end end"
+        return f"coalesce({told}, try_cast(try_cast({text} as timestamp) as date), {slowly})"
     if data_type in ("double", "bigint"):
         return _number(data_type, text, notation)
     return f"try_cast({text} as {data_type})"

@@ -277,3 +277,21 @@ def test_a_zone_whose_clocks_never_change_has_every_hour_once(house: House) -> N
     entry = house.land(brick, accept)
     assert [row[1] for row in hours(house, brick)] == ["10-26 22:00", "10-26 22:00", "03-30 22:30", "03-30 23:30"]
     assert warnings(entry) == []
+
+
+@pytest.mark.parametrize("form", [None, "%Y-%m-%dT%H:%M:%S%z"])
+def test_the_date_of_a_text_that_tells_its_offset_is_the_local_one_as_that_of_a_typed_instant_is(house: House, form: str | None) -> None:
+    rows = "id,d\nA,2024-01-05T23:30:00+00:00\nB,2024-07-05T21:59:59+00:00\nC,2024-01-05T23:30:00-05:00\n"
+    told = [("A", dt.date(2024, 1, 6)), ("B", dt.date(2024, 7, 5)), ("C", dt.date(2024, 1, 6))]
+    if form is None:
+        rows += "D,2024-01-05\nE,2024-01-05T23:30:00\nF,2024-01-05T23:30:00Z\n"
+        told += [("D", dt.date(2024, 1, 5)), ("E", dt.date(2024, 1, 5)), ("F", dt.date(2024, 1, 6))]
+    asked: dict[str, Any] = {"key": ["id"], "options": {"format": "csv", "path": "*.csv"}, "time_zone": PARIS}
+    date = column("d", "date", **({"format": form} if form else {}))
+    house.drop("1.csv", rows)
+    today = house.brick("today", [table("t", [column("id"), date], **asked)])
+    house.land(today)
+    assert house.rows(today, "t", "id, d") == told
+    house.land(house.brick("older", [table("t", [column("id"), column("d")], **asked)]))
+    # What landed as a text is read as it would land today.
+    assert house.rows(house.brick("older", [table("t", [column("id"), date], **asked)]), "t", "id, d") == told
