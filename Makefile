@@ -25,8 +25,8 @@ demo: venv ## the whole chain over a synthetic territory, in a lake of its own (
 dbt: venv ## dbt by hand, over ORCHESTRA_LAKE or else the demo's: make dbt ARGS="build --select energy_by_building_month"
 	@ORCHESTRA_LAKE=$${ORCHESTRA_LAKE:-$(DEMO)} $(BIN)/dbt $(or $(ARGS),--help)
 
-test: venv ## the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not soak and not conformance" tests
+test: venv ## the tests, by one more worker than there are cores: servers are waited for
+	$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder -m "not soak and not conformance" tests
 
 soak: venv ## kills at seeded instants, hundred clean days, random models: long
 	$(BIN)/python -m pytest -m soak -s tests

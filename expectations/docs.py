@@ -73,16 +73,23 @@ def _noted(name: str, result: dict[str, Any], *, is_private: bool) -> dict[str, 
         reason = reason.partition(":")[0] + (bounds[0] if bounds and ":" in reason else "")
     if reason and not reason.endswith("`)"):
         reason = f"fails when: {reason}"
-    column = wanted["kwargs"].get("column", "")
+    placed = {key: _placed(name, key, told) for key, told in wanted["kwargs"].items()}
     return {
         "success": result["success"],
         "type": wanted["type"],
-        "kwargs": {**wanted["kwargs"], "column": name if is_figure or not column else f"{name}.{column}"},
+        "kwargs": placed | ({"column": name} if is_figure else {}),
         "severity": wanted["meta"]["severity"],
         "description": reason,
         "result": {} if is_figure or is_private else result["result"],
         "raised": any(fault for fault in [result["exception_info"].get("raised_exception"), *_nested(result["exception_info"])]),
     }
+
+
+def _placed(name: str, key: str, told: Any) -> Any:
+    """Give what an expectation takes, a column under the name of its set; Great Expectations refuses a word that its kind does not take."""
+    if key == "column_list":
+        return [f"{name}.{column}" for column in told]
+    return f"{name}.{told}" if key in ("column", "column_A", "column_B") else told
 
 
 def _nested(told: dict[str, Any]) -> list[bool]:

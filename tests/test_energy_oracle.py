@@ -23,6 +23,7 @@ from flows import steps
 from ingestion.journal import Journal
 from ingestion.lake import PROJECT
 from tests.fixtures.chain import Chain, chain_in
+from tests.fixtures.compiled import Compiled
 
 SEED = 20240229
 FIRST, LAST = dt.date(2023, 12, 20), dt.date(2025, 3, 10)
@@ -498,12 +499,12 @@ def table(path: Path, rows: list[Row], separator: str = ",") -> None:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Oracle, Chain]]:
+def built(tmp_path_factory: pytest.TempPathFactory, compiled: Compiled) -> Iterator[tuple[Oracle, Chain]]:
     folder = tmp_path_factory.mktemp("oracle")
     case = Maker(SEED).make()
     add_costs(case, SEED)
     add_obligation(case)
-    with chain_in(folder) as chain:
+    with chain_in(folder, compiled.parsed) as chain:
         lay(case, folder / "drops", chain.project / "seeds")
         limits = csv.DictReader((chain.project / "seeds/energy/energy_thresholds.csv").read_text(encoding="utf-8").splitlines())
         oracle = Oracle(case, TERRITORY, {row["threshold_code"]: float(row["threshold_value"]) for row in limits})

@@ -26,6 +26,7 @@ from ingestion.lake import Lake, literal, load_extension, quoted
 from ingestion.sandbox.server import start
 from redistribution.catalogue import attach, catalogue
 from redistribution.mart import CLASSES
+from tests.fixtures.compiled import Compiled
 
 DAY = dt.date(2024, 4, 2)  # the day that the killed runs bring
 RUN = [sys.executable, "-m", "flows.cli", "run"]
@@ -153,13 +154,16 @@ class Trial:
 
 
 @contextlib.contextmanager
-def trial(folder: Path, root: str, environment: dict[str, str]) -> Iterator[tuple[Trial, dict[str, float], dict[str, Any]]]:
+def trial(
+    folder: Path, root: str, environment: dict[str, str], compiled: Compiled
+) -> Iterator[tuple[Trial, dict[str, float], dict[str, Any]]]:
     """Give a trial whose lake stands at the eve of DAY, what a run of that day takes, and what it makes."""
     with start(until=DAY - dt.timedelta(days=1)) as eve:
         port = eve.port
         # No alert is answered yet: the sandbox has no such file.
         places = {"ORCHESTRA_ENDPOINT": f"{eve.url}/{{brick}}", "ORCHESTRA_ENDPOINT_REPONSES_ALERTES": "none"}
         tried = Trial(folder, root, {**environment, **places})
+        shutil.copy(compiled.parsed, tried.lake.state_path("target", compiled.parsed.name))
         tried.run()
     tried.save()
     with start(port, until=DAY):
@@ -178,11 +182,11 @@ def lengths(begun: dict[str, float]) -> dict[str, float]:
 
 
 @pytest.mark.soak
-def test_kills_at_seeded_instants_over_the_whole_run(tmp_path: Path) -> None:
+def test_kills_at_seeded_instants_over_the_whole_run(tmp_path: Path, compiled: Compiled) -> None:
     chance = random.Random(SEED)
     hits: collections.Counter[str] = collections.Counter()
     missed = 0
-    with trial(tmp_path, str(tmp_path / "lake"), {}) as (tried, begun, expected):
+    with trial(tmp_path, str(tmp_path / "lake"), {}, compiled) as (tried, begun, expected):
         lasts = lengths(begun)
         for number in range(10 * KILLS):
             if sum(hits.values()) >= KILLS and min(hits[step] for step in STEPS) >= 3:
@@ -203,11 +207,11 @@ def test_kills_at_seeded_instants_over_the_whole_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.chain
-def test_a_lake_on_s3_killed_in_each_step_is_what_an_undisturbed_run_makes(tmp_path: Path, s3: dict[str, str]) -> None:
+def test_a_lake_on_s3_killed_in_each_step_is_what_an_undisturbed_run_makes(tmp_path: Path, s3: dict[str, str], compiled: Compiled) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3.items():
             patch.setenv(name, value)
-        with trial(tmp_path, "s3://city/whole/lake", s3) as (tried, begun, expected):
+        with trial(tmp_path, "s3://city/whole/lake", s3, compiled) as (tried, begun, expected):
             lasts = lengths(begun)
             for step in ("land meteo_stations", "build", "publish"):
                 assert tried.kill(step, 0.6 * lasts[step], is_alone=True) is not None
@@ -220,8 +224,8 @@ def test_a_lake_on_s3_killed_in_each_step_is_what_an_undisturbed_run_makes(tmp_p
 
 
 @pytest.mark.soak
-def test_two_runs_at_once_make_what_one_makes(tmp_path: Path) -> None:
-    with trial(tmp_path, str(tmp_path / "lake"), {}) as (tried, _, expected):
+def test_two_runs_at_once_make_what_one_makes(tmp_path: Path, compiled: Compiled) -> None:
+    with trial(tmp_path, str(tmp_path / "lake"), {}, compiled) as (tried, _, expected):
         for pause in (0.0, 0.5, 3.0, 8.0):
             first = tried.start()
             time.sleep(pause)

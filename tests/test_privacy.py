@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import House, Site, column, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -342,10 +343,16 @@ def test_without_a_key_nothing_lands(private: House, site: Site, monkeypatch: py
 
 
 def test_without_its_zones_nothing_lands(private: House, tmp_path: Path) -> None:
-    (tmp_path / "zones.geojson").unlink()
     private.drop("homes.csv", content("csv")["homes.csv"])
+    brick = homes(private, "csv")
+    (tmp_path / "zones.geojson").unlink()
+    read_territory.cache_clear()
+    with pytest.raises(BrickError, match=r"territory\.yml: zones: .*zones\.geojson is no file"):
+        private.land(brick)
+    path = Path(os.environ["ORCHESTRA_TERRITORY"])
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")) | {"zones": None}), encoding="utf-8")
     with pytest.raises(BrickError, match=r"mask zone needs the GeoJSON that `zones` of territory\.yml names"):
-        private.land(homes(private, "csv"))
+        private.land(brick)
     assert private.journal.seq == 0
 
 
