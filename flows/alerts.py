@@ -38,7 +38,7 @@ def tell(lake: Lake, run: str = "", state: str = "") -> list[str]:
     sent = []
     with lake.lock("alerts", wait=60):
         path = lake.state_path("alerts.json")
-        told = _told(path)
+        told = _told_before(path)
         now = standing(lake) | {key: text for key, text in told.items() if key.startswith("run ") and key != f"run {run}"}
         if state in BROKEN:
             now[f"run {run}"] = f"The run {run} ended as {state}. See it in Prefect, and: orchestra status"
@@ -59,7 +59,7 @@ def tell(lake: Lake, run: str = "", state: str = "") -> list[str]:
     return sent
 
 
-def _told(path: Path) -> dict[str, str]:
+def _told_before(path: Path) -> dict[str, str]:
     """Read what was told; nothing, and said, when it is broken: a message twice is better than none."""
     try:
         told: dict[str, str] = json.loads(path.read_bytes()) if path.exists() else {}

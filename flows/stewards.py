@@ -19,6 +19,7 @@ def _refuse_option(_: type, why: str) -> None:
 
 
 loads_app, marts_app, journal_app = (App(name, version_flags=()) for name in ("loads", "marts", "journal"))
+LONGEST_NAME = 80  # of a file, in a table
 All = Annotated[bool, Parameter("--all", help="those dropped, or read again since, too")]
 Why = Annotated[str, Parameter(help="the reason, which the journal keeps", allow_leading_hyphen=True, validator=_refuse_option)]
 
@@ -72,7 +73,9 @@ def loads_show(load_id: str, /, *, limit: Whole = 20, is_json: Json = False) -> 
             told.append(f"  columns that the brick does not declare: {', '.join(record['new_columns'])}")
         told += [f"  warning: {warning}" for warning in record.get("profile", {}).get("warnings", [])]
         told += [f"  file {file} refused: {reason}" for file, reason in record["refused_files"]]
-        rows = [{"file": r["file"], "row": r["row"], "line": r.get("line"), "why it was refused": r["reason"]} for r in refused[name]]
+        rows = [
+            {"file": _shown(r["file"]), "row": r["row"], "line": r.get("line"), "why it was refused": r["reason"]} for r in refused[name]
+        ]
         told += [table(rows)] if rows else []
     show(is_json, {**load, "refused_rows": refused}, "\n".join(told))
 
@@ -145,6 +148,11 @@ def journal_lost(*, seq: Whole, why: Why, forget: bool = False) -> None:
         + "They are kept, and seen by nobody; the next run reads again what the sources still give. When they are needed no more: "
         f'orchestra journal lost --seq {seq} --forget --why "..."\nnext: orchestra run'
     )
+
+
+def _shown(file: str) -> str:
+    """Cut the name of a file that is a whole query, which would hide why its rows were refused; --json tells all of it."""
+    return file if len(file) <= LONGEST_NAME else f"{file[: LONGEST_NAME - 3]}..."
 
 
 def _owner(file: str) -> str:

@@ -128,6 +128,8 @@ def test_the_command_says_what_it_made_again_and_the_key_may_be_typed_by_name(
     works: Works, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ORCHESTRA_LAKE", works.house.lake.root)
+    assert orchestra(["prove", "emissions", "b1", "2025-01-01"]) == 1
+    assert "no site holds a receipt of mart emissions (they hold those of emissions_by_month)" in capsys.readouterr().err
     assert orchestra(["prove", "emissions_by_month", "b1", "2025-01-01"]) == 0
     assert "made again, equal, from 1 loads" in capsys.readouterr().out
     assert orchestra(["prove", "emissions_by_month", "month_date=2025-01-01", "building_id=b1", "--json"]) == 0

@@ -110,6 +110,17 @@ def test_loads_show_tells_a_steward_what_was_refused(shop: tuple[House, Brick], 
     assert "no load 'nothing'" in capsys.readouterr().err
 
 
+def test_the_name_of_a_file_that_is_a_long_query_does_not_hide_why(shop: tuple[House, Brick], capsys: pytest.CaptureFixture[str]) -> None:
+    house, brick = shop
+    name = f"items{'x' * 200}.csv"
+    house.drop(name, "id,n\na,x\n")
+    entry = house.land(brick)
+    assert entry and cli.main(["loads", "show", entry["load_id"]]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "not a whole number" in line]
+    assert line.startswith("itemsx") and line.index("n is not a whole number") < 110
+    assert cli.main(["loads", "show", entry["load_id"], "--json"]) == 0 and name in capsys.readouterr().out
+
+
 def test_loads_accept_makes_a_load_visible_once(shop: tuple[House, Brick], capsys: pytest.CaptureFixture[str]) -> None:
     house, brick = shop
     house.drop("items1.csv", "id,n\na,1\n")

@@ -145,7 +145,9 @@ class Prover:
         places = [f"site/{access_class}/receipts/{mart}.json" for access_class in CLASSES]
         contents = {place: content for place in places if (content := lake.read(place)) is not None}
         if not contents:
-            raise LakeError(f"no site holds a receipt of mart {mart}. Mend: orchestra site --class C, with a class that sees it")
+            held = sorted({Path(name).stem for access_class in CLASSES for name in lake.names(f"site/{access_class}/receipts")})
+            others = f"they hold those of {', '.join(held)}" if held else "none was written"
+            raise LakeError(f"no site holds a receipt of mart {mart} ({others}). Mend: orchestra site --class C, with a class that sees it")
         self.place, content = next(iter(contents.items()))
         self.faults: list[str] = []
         try:
