@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from expectations import docs
-from ingestion.journal import Entry, Journal
+from ingestion.journal import Entry, Journal, standing
 from ingestion.lake import Lake, LakeError
 from ingestion.verify import landed_faults
 
@@ -84,7 +84,7 @@ def site(*, access_class: Class = "open", is_json: Json = False) -> list[str]:
 
     lake = Lake()
     with report.showing(is_quiet=is_json) as progress:
-        sites = steps.follow_sites(lake, Journal(lake), progress, access_class)
+        sites = steps.follow_sites(lake, standing(lake), progress, access_class)
     told = [
         f"site of class {each.access_class}: {each.address}\n  {len(each.written)} files written, {len(each.taken_away)} taken away"
         for each in sites
@@ -108,7 +108,11 @@ def prove(mart: str, /, *key: Annotated[str, Parameter(required=True)], is_json:
     with report.showing(is_quiet=is_json) as progress:
         prover = Prover(Lake(), mart, lambda step: progress(f"prove {mart}", step))
         with closing(prover):
-            proof = prover.prove(prover.key_of(list(key)))
+            try:
+                row = prover.key_of(list(key))
+            except LakeError as error:
+                raise Misuse(str(error)) from None
+            proof = prover.prove(row)
     rows = [{"column": name, "published": value, "again": proof.again.get(name)} for name, value in proof.row.items() if name != "geometry"]
     made = f"from {proof.loads} loads, {proof.files} files and {proof.models} SELECTs, in {proof.seconds:.1f} s"
     told = [
@@ -121,7 +125,11 @@ def prove(mart: str, /, *key: Annotated[str, Parameter(required=True)], is_json:
 
 
 @app.command
-def register(*, to: Annotated[Path, Parameter(help="folder it is written in")] = Path("lake/register"), is_json: Json = False) -> list[str]:
+def register(
+    *,
+    to: Annotated[Path | None, Parameter(help="folder it is written in: register/ of the state unless said")] = None,
+    is_json: Json = False,
+) -> list[str]:
     """Write the register of processing (GDPR, art. 30), in French, a page by brick with personal columns; say what it lacks."""
     from flows.dbt_process import written_by_dbt
     from ingestion.census import read_bricks
@@ -132,6 +140,7 @@ def register(*, to: Annotated[Path, Parameter(help="folder it is written in")] =
     lake, bricks = Lake(), read_bricks()
     manifest = written_by_dbt(lake, "manifest.json")
     marts = read_marts(manifest, {name: brick.meta.access_class for name, brick in bricks.items()}) if manifest else []
+    to = to or lake.state_path("register")
     told, files = write_register(to, bricks.values(), read_territory(), Journal(lake), marts)
     lacks = {each.brick: each.unsaid for each in told if each.unsaid}
     lines = [f"{len(told)} processing of personal data, of {len(bricks)} bricks: {to / 'index.html'}, {to / 'registre.csv'}"]
@@ -146,8 +155,9 @@ def rebuild(*, is_json: Json = False) -> list[str]:
     """Throw away warehouse and catalogues, and catch up from zero."""
     from flows import report, steps
 
+    standing(lake := Lake())
     with report.showing(is_quiet=is_json) as progress:
-        outcome = steps.rebuild(Lake(), progress)
+        outcome = steps.rebuild(lake, progress)
     show(is_json, report.as_json(outcome), report.as_text(outcome))
     return outcome.failures
 
@@ -162,10 +172,10 @@ def status(*, is_json: Json = False) -> list[str]:
     from ingestion.clear import hidden_because
     from ingestion.steward import standing_refusals
     from redistribution.publications import last_published
+    from redistribution.verify import file_faults
     from redistribution.withheld import still_withheld, why_withheld
 
-    lake = Lake()
-    journal = Journal(lake)
+    journal = standing(lake := Lake())
     seq = reached(lake, journal).seq
     bricks = {
         name: {**_sum_up(brick, list(journal.loads(name).values())), "late": lateness(journal, brick), "next_run": next_run(brick)}
@@ -176,7 +186,7 @@ def status(*, is_json: Json = False) -> list[str]:
     for name, record in still_withheld(journal).items():
         marts.setdefault(name, {"class": record["class"], "row_count": 0})["withheld"] = why_withheld(name, record)
     content = {"lake": lake.root, "is_synthetic": journal.is_synthetic, "seq": journal.seq, "warehouse_seq": seq, "as_of": journal.as_of()}
-    nature = "empty" if not journal.seq else "synthetic data" if journal.is_synthetic else "real data"
+    nature = "synthetic data" if journal.is_synthetic else "real data"
     told = [
         f"lake {lake.root}: {nature}, journal at {journal.seq}, warehouse at {seq}, as of {journal.as_of()}",
         report.table([{"brick": name, **figures} for name, figures in bricks.items()]),
@@ -187,6 +197,7 @@ def status(*, is_json: Json = False) -> list[str]:
     failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in standing_refusals(journal, brick).values()]
     failures += hidden_because(journal, read_bricks().values()).values()
     failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
+    failures += map(str, file_faults(lake, journal))
     told += [f"FAILED {failure}" for failure in failures]
     show(is_json, {**content, "bricks": bricks, "marts": marts, "data_docs": page, "failures": failures}, "\n\n".join(told))
     return failures
@@ -263,7 +274,7 @@ def verify(*, is_deep: Annotated[bool, Parameter("--deep", help="read every row 
 
     lake, faults = Lake(), []
     try:
-        journal = Journal(lake)
+        journal = standing(lake)
         faults = [str(f) for check in (landed_faults, published_faults) for f in check(lake, journal, is_deep=is_deep)]
         faults += map(str, site_faults(lake, journal))
         if fault := warehouse_fault(lake, journal, reached(lake, journal).seq):
@@ -301,7 +312,7 @@ def sandbox_serve(*, port: Whole, scale: float = 1.0, until: dt.date = dt.date(2
 
 
 def chosen_bricks(names: Sequence[str], use_cases: Sequence[str] = ()) -> dict[str, Brick]:
-    """Give the bricks that were named, or serve a use case that was; all but the retired when none was."""
+    """Give the bricks that were named and that serve a use case that was; all but the retired where none was named."""
     from ingestion.census import read_bricks
 
     bricks = read_bricks()
@@ -310,21 +321,25 @@ def chosen_bricks(names: Sequence[str], use_cases: Sequence[str] = ()) -> dict[s
         raise Misuse(f"no brick '{unknown[0]}': {', '.join(bricks)}")
     if unknown := [name for name in use_cases if name not in cases]:
         raise Misuse(f"no brick serves the use case '{unknown[0]}': {', '.join(sorted(cases))}")
-    is_all = not names and not use_cases
-    return {
+    chosen = {
         name: brick
         for name, brick in bricks.items()
-        if name in names or (brick.meta.status != "retired" and (is_all or set(use_cases) & set(brick.meta.use_cases)))
+        if (name in names if names else brick.meta.status != "retired") and (not use_cases or set(use_cases) & set(brick.meta.use_cases))
     }
+    if names and not chosen:
+        raise Misuse(f"{', '.join(names)} serves none of {', '.join(use_cases)}: --brick and --use-case go together")
+    return chosen
 
 
 def _take(asked: Sequence[str], is_json: bool, brick: Sequence[str] = (), use_case: Sequence[str] = ()) -> list[str]:
     """Take the steps that were asked, of the bricks that were chosen."""
     from flows import report, steps
 
-    bricks = chosen_bricks(brick, use_case)
+    bricks, lake = chosen_bricks(brick, use_case), Lake()
+    if "land" not in asked:
+        standing(lake)
     with report.showing(is_quiet=is_json) as progress:
-        outcome = steps.run_chain(Lake(), bricks, progress, asked)
+        outcome = steps.run_chain(lake, bricks, progress, asked)
     for step in outcome.lands:
         if step.brick in brick:  # asked for by its name, and not to be had
             step.error = step.error or step.skipped

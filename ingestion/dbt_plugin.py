@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from ingestion.census import read_bricks
 from ingestion.declaration import BrickError
-from ingestion.journal import Journal
+from ingestion.journal import Journal, standing
 from ingestion.lake import Lake, LakeError, configure
 from ingestion.plan import plan
 from ingestion.territory import read_territory
@@ -36,17 +35,15 @@ class Plugin(BasePlugin):
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Read the journal once, so that every model of a run sees the same lake."""
         gc.freeze()  # the manifest, which dbt has just read and keeps, is not weighed again and again
-        with _told():
+        with _in_words():
             self.lake, self.territory = Lake(), read_territory()
-            self.journal = Journal(self.lake)
-            if plugin_config.get("by_hand") and not self.journal.entries:
-                raise LakeError(_nothing_in(self.lake))
+            self.journal = standing(self.lake) if plugin_config.get("by_hand") else Journal(self.lake)
 
     def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
         """Have the warehouse stand in the state of the lake; it is opened once to say in words what keeps it from being."""
         import duckdb
 
-        with _told():
+        with _in_words():
             creds.path = str(self.lake.state_path(Path(creds.path).name))
             try:
                 duckdb.connect(creds.path, config=config).close()
@@ -57,7 +54,7 @@ class Plugin(BasePlugin):
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Set up the connection that dbt has just opened."""
-        with _told():
+        with _in_words():
             configure(conn, self.lake)
             catch_up(conn, self.lake, self.journal, read_bricks())
             say_territory(conn, self.territory)
@@ -76,16 +73,8 @@ class Plugin(BasePlugin):
             asked["plan"] = asdict(plan(query=lambda sql: cursor.execute(sql).fetchall(), **asked))
 
 
-def _nothing_in(lake: Lake) -> str:
-    """Say that a place holds no lake: nothing landed there, or the address is another than was meant."""
-    if named := os.environ.get("ORCHESTRA_LAKE"):
-        told = "" if named == lake.root else f" (ORCHESTRA_LAKE={named}, from where you stand)"
-        return f"{lake.root}{told} holds no lake. Mend: set ORCHESTRA_LAKE to one; `orchestra land` makes one there"
-    return f"ORCHESTRA_LAKE is not set, and {lake.root} holds no lake. Mend: export ORCHESTRA_LAKE=<folder, or s3://bucket/prefix>"
-
-
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _in_words() -> Iterator[None]:
     """Have dbt tell what is wrong with a lake, a brick or the territory in words, rather than with a traceback."""
     try:
         yield

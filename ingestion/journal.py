@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -281,6 +282,21 @@ class Journal:
         # An entry that somebody wrote over several lines is read from the lake each time, and those after it.
         lines = itertools.takewhile(lambda content: b"\n" not in content, self._contents)
         write_whole(_copy_of(self.lake), b"".join(content + b"\n" for content in lines))
+
+
+def standing(lake: Lake) -> Journal:
+    """Open the journal of a lake that holds something; raises LakeError for a place where nothing ever landed.
+
+    Its address may be another than was meant, and all would be well there.
+    """
+    if (journal := Journal(lake)).entries:
+        return journal
+    if not (named := os.environ.get("ORCHESTRA_LAKE")):
+        raise LakeError(
+            f"ORCHESTRA_LAKE is not set, and {lake.root} holds no lake. Mend: export ORCHESTRA_LAKE=<folder, or s3://bucket/prefix>"
+        )
+    told = "" if named == lake.root else f" (ORCHESTRA_LAKE={named}, from where you stand)"
+    raise LakeError(f"{lake.root}{told} holds no lake. Mend: set ORCHESTRA_LAKE to one; `orchestra land` makes one there")
 
 
 def files_of(load: Entry) -> list[str]:

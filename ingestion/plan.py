@@ -151,10 +151,10 @@ class _Asked:
         config = self.model["config"]
         columns = [[column["name"], column.get("data_type")] for column in self.model["columns"].values()]
         settings = [config.get(name) for name in ("partition", "reach", "partition_grain", "unique_key")]
-        told = [self.sql, self.model["relation_name"], settings, columns, self._told(self.model)]
+        told = [self.sql, self.model["relation_name"], settings, columns, self._made_of(self.model)]
         return hashlib.md5(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
-    def _told(self, reader: Node) -> list[Any]:
+    def _made_of(self, reader: Node) -> list[Any]:
         """Say what of a reader's inputs, apart from their rows, it is made of."""
         told: list[Any] = []
         for name in reader["depends_on"]["nodes"]:
@@ -164,7 +164,7 @@ class _Asked:
             elif (node := self.graph["nodes"].get(name)) and node["config"]["materialized"] in TRANSPARENT:
                 built, config = self.built(name), node["config"]
                 settings = [config.get(setting) for setting in ("materialized", "partition", "reach", "partition_grain")]
-                told.append([name, settings, built and built.fingerprint, self._told(node)])
+                told.append([name, settings, built and built.fingerprint, self._made_of(node)])
             else:
                 told.append(name)
         return told

@@ -5,37 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ingestion.journal import Journal
-from ingestion.lake import Lake, literal, quoted
+from ingestion.lake import Lake, Stored, literal, quoted
 from ingestion.verify import Fault, unread
 from redistribution.catalogue import attach, catalogue, followed, stray
-from redistribution.mart import CLASSES
 from redistribution.publications import by_class, last_published
 from redistribution.stable_files import stable_names
 
 REBUILD = "orchestra rebuild"
 
 
-def published_faults(lake: Lake, journal: Journal, *, is_deep: bool = False) -> Iterator[Fault]:
-    """Give what is wrong with what readers see; what merely lags behind the journal is no fault. `is_deep` reads every row."""
-    standing, last = lake.listing("marts"), last_published(journal)
-    connection = lake.connect() if is_deep else None
-    for name, record in last.items():
+def file_faults(lake: Lake, journal: Journal) -> Iterator[Fault]:
+    """Give which published files are gone, or are of another size, without reading any: those of marts, and those of stable names."""
+    standing = lake.listing("marts")
+    for name, record in last_published(journal).items():
         sizes = record.get("sizes", {})
         for unit, file in record["files"].items():
             if file not in standing:
                 yield Fault(f"mart {name}: {file} is gone", REBUILD)
             elif (size := standing[file].size) != sizes.get(unit, size):
                 yield Fault(f"mart {name}: {file} is of {size:,} bytes, and was published with {sizes[unit]:,}", REBUILD)
-        paths = [lake.path(file) for file in record["files"].values() if file in standing]
-        if connection and len(paths) == len(record["files"]) and (told := unread(connection, paths, record["row_count"])):
-            yield Fault(f"mart {name}: {told}", f"delete its files, then {REBUILD}")
-    if connection:
-        connection.close()
-    publications = by_class(journal)
-    for access_class in CLASSES:
-        if entries := publications.get(access_class):
-            yield from _catalogue_faults(lake, journal, access_class, entries[-1]["seq"], is_deep=is_deep)
-            yield from _stable_faults(lake, journal, access_class)
+    for access_class in by_class(journal):
+        yield from _stable_faults(lake, journal, access_class, standing)
+
+
+def published_faults(lake: Lake, journal: Journal, *, is_deep: bool = False) -> Iterator[Fault]:
+    """Give what is wrong with what readers see; what merely lags behind the journal is no fault. `is_deep` reads every row."""
+    yield from file_faults(lake, journal)
+    if is_deep:
+        yield from _row_faults(lake, journal)
+    for access_class, entries in by_class(journal).items():
+        yield from _catalogue_faults(lake, journal, access_class, entries[-1]["seq"], is_deep=is_deep)
+
+
+def _row_faults(lake: Lake, journal: Journal) -> Iterator[Fault]:
+    standing = lake.listing("marts")
+    with lake.connect() as connection:
+        for name, record in last_published(journal).items():
+            paths = [lake.path(file) for file in record["files"].values() if file in standing]
+            if len(paths) == len(record["files"]) and (told := unread(connection, paths, record["row_count"])):
+                yield Fault(f"mart {name}: {told}", f"delete its files, then {REBUILD}")
 
 
 def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int, *, is_deep: bool) -> Iterator[Fault]:
@@ -66,9 +74,8 @@ def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int,
             connection.close()
 
 
-def _stable_faults(lake: Lake, journal: Journal, access_class: str) -> Iterator[Fault]:
-    wanted = stable_names(list(journal.of("publication")), access_class)
-    held, files = lake.listing("marts"), lake.listing(f"files/{access_class}")
+def _stable_faults(lake: Lake, journal: Journal, access_class: str, held: dict[str, Stored]) -> Iterator[Fault]:
+    wanted, files = stable_names(list(journal.of("publication")), access_class), lake.listing(f"files/{access_class}")
     for alias, file in wanted.items():
         if alias not in files:
             yield Fault(f"{alias} is gone", REBUILD)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("ingestion", "expectations", "redistribution", "flows")
-AIM = 2000
 LONGEST = 400  # lines of a module, all counted: beyond, nobody reads it from top to bottom
 
 
@@ -50,7 +49,7 @@ def main() -> int:
     macros = ROOT / "dbt_project" / "macros" / "partitioned.sql"
     count = sum(1 for line in macros.read_text().splitlines() if line.strip() and not line.strip().startswith("{#"))
     sandbox = sum(lines_of_code(path) for path in (ROOT / "ingestion" / "sandbox").rglob("*.py"))
-    print(f"{count:6}  {macros.relative_to(ROOT)}\n{total + count:6}  the engine (aim: about {AIM})\n{sandbox:6}  the sandbox, apart")
+    print(f"{count:6}  {macros.relative_to(ROOT)}\n{total + count:6}  the engine\n{sandbox:6}  the sandbox, apart")
     faults = faults_of_length()
     print("\n".join(faults), file=sys.stderr, end="\n" * bool(faults))
     return 1 if faults else 0

@@ -293,6 +293,30 @@ def test_a_retired_brick_is_read_only_where_it_is_named(shop: tuple[House, Brick
     assert set(commands.chosen_bricks(["gone"])) == {"gone"}
 
 
+def test_bricks_that_are_named_and_a_use_case_choose_those_that_are_both(
+    shop: tuple[House, Brick], capsys: pytest.CaptureFixture[str]
+) -> None:
+    house, _ = shop
+    house.brick("trees", [table("items", [column("id")], ["id"], {"format": "csv", "path": "trees.csv"})], use_cases=["climate"])
+    assert set(commands.chosen_bricks(["shop", "trees"], ["climate"])) == {"trees"}
+    assert set(commands.chosen_bricks([], ["climate"])) == {"trees"}
+    assert main(["land", "--brick", "shop", "--use-case", "climate"]) == 2
+    assert "shop serves none of climate: --brick and --use-case go together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "verify --deep", "build", "publish", "rebuild", "site"])
+def test_a_place_that_holds_no_lake_is_not_green(
+    shop: tuple[House, Brick], command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house, _ = shop
+    nowhere = house.folder / "no" / "lake"
+    monkeypatch.setenv("ORCHESTRA_LAKE", str(nowhere))
+    assert main(command.split()) == 1
+    out, err = capsys.readouterr()
+    assert f"{nowhere} holds no lake. Mend: set ORCHESTRA_LAKE to one" in out + err
+    assert not (nowhere / "journal").exists()
+
+
 def test_a_run_with_nothing_new_imports_no_heavy_library(place: dict[str, str]) -> None:
     orchestra("land", "--brick", "insee_cog", **place)
     script = (

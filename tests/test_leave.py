@@ -96,20 +96,22 @@ def test_a_table_without_rows_keeps_its_columns_and_types(house: House) -> None:
 
 
 def test_loads_of_an_older_declaration_are_read_whatever_they_hold_and_what_is_not_applied_is_told(house: House) -> None:
-    first = house.brick("town", [table("t", [column("id"), column("V"), column("n", "bigint"), column("code")], ["id"], CSV)])
-    house.drop("1.csv", "id,v,n,code\nA,oui,900,x\nB,2,9,00001\n")
+    first = house.brick("town", [table("t", [column("id"), column("V"), column("n", "bigint"), column("code"), column("at")], ["id"], CSV)])
+    house.drop("1.csv", "id,v,n,code,at\nA,oui,900,x,2024-01-05 10:00\nB,2,9,00001,\n")
     older = house.land(first)
     columns = [column("ID"), column("v", "bigint"), column("n", "bigint", between=[0, 100]), column("code", pattern="[0-9]{5}")]
-    today = house.brick("town", [table("t", [*columns, column("part", optional=True)], ["ID"], CSV)])
-    house.drop("2.csv", "id,v,n,code,part\nC,3,1,00002,p\nD,4,2,00003,q\n")
+    columns += [column("at", "timestamptz"), column("part", optional=True)]
+    today = house.brick("town", [table("t", columns, ["ID"], CSV, time_zone="Europe/Paris")])
+    house.drop("2.csv", "id,v,n,code,at,part\nC,3,1,00002,2024-01-05 11:00,p\nD,4,2,00003,,q\n")
     house.land(today)
     house.journal.append("erase", brick="town", table="t", keys=[{"id": "D", "part": "q"}])
     warned: list[str] = []
-    rows = rows_left(left(house.lake.root, house.folder, warned=warned), "id, v, n, code")
-    assert rows == [("A", None, 900, "x"), ("B", 2, 9, "00001"), ("C", 3, 1, "00002")]
+    rows = rows_left(left(house.lake.root, house.folder, warned=warned), "id, v, n, code, strftime(\"at\", '%H:%M')")
+    # Ten in the morning of Paris is nine: rather than ten, none is told.
+    assert rows == [("A", None, 900, "x", None), ("B", 2, 9, "00001", None), ("C", 3, 1, "00002", "10:00")]
     assert older is not None
     assert [line.split(": its values")[0] for line in warned] == [
         f"town.t.{told}: load {older['load_id']} landed before its {rule} of today"
-        for told, rule in (("v", "data_type"), ("n", "between"), ("code", "pattern"))
+        for told, rule in (("v", "data_type"), ("n", "between"), ("code", "pattern"), ("at", "data_type"))
     ]
     assert [row[:2] for row in house.rows(today, "t")] == [row[:2] for row in rows]

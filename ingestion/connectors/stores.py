@@ -114,7 +114,7 @@ class FolderStore(Store):
         """List a folder."""
         listed = []
         own = self.own_name(folder)
-        with self._told(folder), os.scandir(Path(self._place, own)) as entries:
+        with self._in_words(folder), os.scandir(Path(self._place, own)) as entries:
             for entry in entries:
                 # A link to nothing, or a file that went away meanwhile.
                 with contextlib.suppress(FileNotFoundError):
@@ -123,7 +123,7 @@ class FolderStore(Store):
 
     def read(self, file: StoreEntry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
         """Read a file."""
-        with self._told(file.name):
+        with self._in_words(file.name):
             found = file if file.signature else self._find(file.name)
             if found.signature == known:
                 return None
@@ -146,7 +146,7 @@ class FolderStore(Store):
         return Path(self._place, self.own_name(name)).open("rb")
 
     @contextlib.contextmanager
-    def _told(self, name: str) -> Iterator[None]:
+    def _in_words(self, name: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -177,7 +177,7 @@ class S3Store(FolderStore):
     def list(self, folder: str) -> Sequence[StoreEntry]:
         """List the keys and prefixes right under a prefix."""
         self._reading.spend(request_count=1)
-        with self._told(folder):
+        with self._in_words(folder):
             infos = self._fs.get_file_info(self._selector(self._path(folder)))
         return [_store_entry(info.base_name, info.size or 0, info.mtime_ns or 0, is_folder=not info.is_file) for info in infos]
 

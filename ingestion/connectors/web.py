@@ -47,7 +47,7 @@ class MeteredStream(io.RawIOBase):
     digest: Any = None
 
     def __init__(self, response: BaseHTTPResponse, reading: Reading) -> None:
-        self._response, self._reading, self._told = response, reading, 0
+        self._response, self._reading, self._counted = response, reading, 0
         self._source: Any = response
         if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip"):
             # urllib3 would take a packed answer that was cut for a whole one.
@@ -68,8 +68,8 @@ class MeteredStream(io.RawIOBase):
             raise DecodeError(str(error)) from error
         finally:
             transferred = self._response.tell()
-            self._reading.spend(transferred - self._told)
-            self._told = transferred
+            self._reading.spend(transferred - self._counted)
+            self._counted = transferred
         buffer[: len(chunk)] = chunk
         if self.digest:
             self.digest.update(chunk)

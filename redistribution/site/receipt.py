@@ -253,7 +253,8 @@ class Prover:
         if values and all(value.partition("=")[0] in grain and "=" in value for value in values):
             return dict(value.partition("=")[::2] for value in values)
         if len(values) != len(grain):
-            raise LakeError(f"mart {self.mart}: the key of a row is {len(grain)} values: {', '.join(grain)}")
+            mend = f"orchestra prove {self.mart} {' '.join(f'<{name}>' for name in grain)}"
+            raise LakeError(f"mart {self.mart}: the key of a row is {len(grain)} values: {', '.join(grain)}. Mend: {mend}")
         return dict(zip(grain, values, strict=True))
 
     def close(self) -> None:
