@@ -717,4 +717,6 @@ def test_the_check_names_the_models_that_are_computed_whole_for_want_of_a_word(w
 def test_the_check_finds_what_ties_a_model_to_a_run() -> None:
     tied = ["current_date", "current_timestamp", "localtimestamp", "now()", "today ()", "random()", "read_csv('x.csv')"]
     assert all(re.search(FORBIDDEN, f"select {text} as x") for text in tied)
+    assert re.search(FORBIDDEN, "select count(*) over (\n series range between 2 preceding and 1 preceding) from t window series as ()")
+    assert not re.search(FORBIDDEN, "select sum(x) over (order by y rows between 1 preceding and 1 following), max(z) over own from t")
     assert not re.search(FORBIDDEN, "select read_at, t.list_price, current_date_of_source, randomised from t")

@@ -1,12 +1,14 @@
 with months as (
     select
         *,
-        row_number() over series as place,
+        row_number() over (
+            partition by building_id, series_code order by month_number
+        ) as place,
         count(*) over (
-            series range between unbounded preceding and 25 preceding
+            partition by building_id, series_code order by month_number
+            range between unbounded preceding and 25 preceding
         ) as too_old_count
     from {{ ref('int_loads_summed_by_month') }}
-    window series as (partition by building_id, series_code order by month_number)
 ),
 
 thresholds as (
