@@ -175,11 +175,11 @@ def status(*, is_json: Json = False) -> list[str]:
     from redistribution.verify import file_faults
     from redistribution.withheld import still_withheld, why_withheld
 
-    journal = standing(lake := Lake())
+    journal, census = standing(lake := Lake()), read_bricks()
     seq = reached(lake, journal).seq
     bricks = {
         name: {**_sum_up(brick, list(journal.loads(name).values())), "late": lateness(journal, brick), "next_run": next_run(brick)}
-        for name, brick in read_bricks().items()
+        for name, brick in census.items()
     }
     published = last_published(journal)
     marts = {name: {"class": each["class"], "row_count": each["row_count"], "withheld": None} for name, each in published.items()}
@@ -195,7 +195,7 @@ def status(*, is_json: Json = False) -> list[str]:
     if page := docs.last_page(lake):
         told.append(f"Data Docs of the last run that judged something: file://{page}")
     failures = [why for brick in {load["brick"]: None for load in journal.of("load")} for why in standing_refusals(journal, brick).values()]
-    failures += hidden_because(journal, read_bricks().values()).values()
+    failures += hidden_because(journal, census.values()).values()
     failures += [f"mart {name} is withheld: {figures['withheld']}" for name, figures in marts.items() if figures["withheld"]]
     failures += map(str, file_faults(lake, journal))
     told += [f"FAILED {failure}" for failure in failures]

@@ -219,12 +219,17 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
     return step
 
 
+def _of_today(journal: Journal) -> tuple[dict[str, str], dict[str, str]]:
+    """Give, by brick as its YAML says it now, its class, and why what is made of it is hidden, if it is."""
+    bricks = read_bricks()
+    return {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values())
+
+
 def _retract(lake: Lake, journal: Journal, run_id: str, held: int, *, is_parsed: bool = True) -> list[str]:
     """Take marts away from the classes that may not see them any more, by what the project says now, or said when it was last read."""
     if not any(True for _ in journal.of("publication")):
         return []
-    bricks = read_bricks()
-    classes, hidden = {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values())
+    classes, hidden = _of_today(journal)
     # A project that does not parse will be told by the build: what it was made of before is told by its last manifest.
     if is_parsed or not written_by_dbt(lake, "manifest.json"):
         run_dbt(lake, ["parse"], held)
@@ -267,8 +272,7 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
         journal.refresh()
         seq, project, unreached = reached(lake, journal)
         accepted = max((entry["seq"] for entry in journal.of("accept")), default=0)
-        bricks = read_bricks()
-        classes, hidden = {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values())
+        classes, hidden = _of_today(journal)
         state = [seq, project, unreached, digest_of(files_of_marts()), accepted, classes, hidden]
         published = journal.noted("published.json")
         if not published or published["state"] != state or not is_followed(lake, journal):
