@@ -14,7 +14,7 @@ from ingestion.column import Column
 from ingestion.disk import write_whole
 from ingestion.journal import Journal
 from ingestion.territory import Territory
-from redistribution.mart import CLASSES, Mart
+from redistribution.mart import Mart
 
 TEMPLATES = Path(__file__).with_name("templates")
 PERIODS = {"minute": "minute", "hour": "heure", "day": "jour", "week": "semaine", "month": "mois", "year": "an"}
@@ -27,8 +27,8 @@ READERS = {
 MARK = b'<meta name="generator" content="orchestra register">'  # what pages of ours hold
 TO_SAY = "à compléter"
 SECURITY = (
-    "Ce qui est personnel est masqué avant d'être écrit : aucune valeur en clair n'entre dans le lac, ni dans une ligne refusée, ni dans "
-    "un journal.",
+    "Les colonnes personnelles sont masquées avant d'être écrites : aucune de leurs valeurs n'entre en clair dans le lac, ni dans une "
+    "ligne refusée, ni dans un journal. Les noms des fichiers lus, eux, sont gardés tels quels.",
     "La clé des pseudonymes vient de l'environnement, n'est écrite nulle part, et diffère par domaine : deux domaines ne se croisent pas.",
     "Chaque lecteur voit la classe d'accès qui lui est ouverte, et aucune au-dessus ; une classe relevée retire ce qui était publié.",
     "Chaque lecture, chaque refus et chaque décision d'un gestionnaire est une entrée du journal, que rien ne modifie.",
@@ -57,7 +57,7 @@ def processing_of(brick: Brick, territory: Territory, journal: Journal, marts: S
     controller = territory.controller
     loads = journal.accepted(brick.name)
     columns = [(table.name, column) for table in brick.tables for column in table.columns]
-    personal = [(table, column) for table, column in columns if column.meta.personal or column.meta.personal_paths]
+    personal = [(table, column) for table, column in columns if column.masked_by]
     fed = [mart for mart in marts if brick.name in mart.sources]
     fields: dict[str, str | list[str]] = {
         "Référence": brick.name,
@@ -124,9 +124,8 @@ def _kept(column: Column, brick: Brick) -> str:
 
 def _readers(mart: Mart) -> str:
     label = mart.labels.get("label", {}).get("fr") or mart.name
-    readers = READERS[mart.own_class if mart.own_class in CLASSES else CLASSES[-1]]
     lower = f", classe abaissée parce que : {mart.declassified_because}" if mart.declassified_because else ""
-    return f"{label} ({mart.name}) : {readers}{lower}"
+    return f"{label} ({mart.name}) : {READERS[mart.own_class]}{lower}"
 
 
 def _duration(count: int, period: str) -> str:
