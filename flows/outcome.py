@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingestion.journal import Entry
+from ingestion.entries import Entry
 from ingestion.landing import Landed
 from ingestion.steward import mend_of
 from redistribution.site import Site

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from expectations.gate import MartFigures
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, literal, load_extension, quoted
 from redistribution.followers import follow
 from redistribution.labels import metadata_of
@@ -76,7 +77,7 @@ def publish_marts(
         told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn, "labels": new, **_untold(journal, cost)}
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
         follow(lake, journal)
-        return journal.entries[-1]
+        return journal.whole(journal.entries[-1])
 
 
 def _held(lake: Lake, journal: Journal) -> dict[str, Any]:
