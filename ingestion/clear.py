@@ -62,7 +62,8 @@ def tables_to_clean(journal: Journal, brick: Brick, load: Entry) -> dict[str, li
         masks = landed_masks(journal, load, name)
         is_private = load.get("is_private") or any(masks.values())
         lets_in = record["refused"] or record["new_column_count"] or record["columns"].keys() - {"_extra"} - _declared(journal, load, name)
-        if (columns := clear_names(journal, brick, load, name)) or (lets_in and not is_private):
+        is_known = is_private and load.get("are_names_keyed")
+        if (columns := clear_names(journal, brick, load, name)) or (lets_in and not is_private) or not is_known:
             found[name] = columns
     return found
 
@@ -70,11 +71,15 @@ def tables_to_clean(journal: Journal, brick: Brick, load: Entry) -> dict[str, li
 def loads_to_clean(journal: Journal, brick: Brick) -> dict[str, dict[str, list[str]]]:
     """Give, by load of a brick, accepted or refused, its tables that are to be written again, as `tables_to_clean` does.
 
-    None of a load of which only what is told of it, its reasons and warnings, may hold what is personal.
+    None of a load, a dropped one included, of which only what is told of it may hold what is personal: names of files, reasons.
     """
-    loads = journal.loads(brick.name)
-    found = {load_id: tables_to_clean(journal, brick, load) for load_id, load in loads.items()}
-    return {load_id: tables for load_id, tables in found.items() if tables or _is_told_in_clear(journal, brick, loads[load_id])}
+    if not brick.has_personal:
+        return {}
+    said, standing = journal.said(brick.name), journal.loads(brick.name)
+    replaced = {load_id for load in said.values() for load_id in load.get("replaces", ())}
+    found = {load_id: tables_to_clean(journal, brick, load) for load_id, load in standing.items()}
+    told = [load_id for load_id, load in said.items() if load_id not in replaced and _is_told_in_clear(journal, load)]
+    return {load_id: found.get(load_id, {}) for load_id in said if found.get(load_id) or load_id in told}
 
 
 def hidden_because(journal: Journal, bricks: Iterable[Brick]) -> dict[str, str]:
@@ -121,8 +126,8 @@ def names_of(column: Column) -> tuple[str, ...]:
     return tuple(name.casefold() for name in (column.name, *column.meta.formerly))
 
 
-def _is_told_in_clear(journal: Journal, brick: Brick, load: Entry) -> bool:
-    return brick.has_personal and not load.get("is_private") and tells_values(journal.whole(load))
+def _is_told_in_clear(journal: Journal, load: Entry) -> bool:
+    return not load.get("are_names_keyed") or (not load.get("is_private") and tells_values(journal.whole(load)))
 
 
 def _declared(journal: Journal, load: Entry, name: str) -> set[str]:

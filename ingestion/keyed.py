@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ingestion.lake import Lake, LakeError
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     import duckdb
 
 SECRET = "keys/digests"
-LENGTH = 32  # hexadecimal digits of a digest
+LENGTH, PART = 32, 16  # hexadecimal digits of a digest, and of one of a part of a path
+NAMES = "names"  # the use of the secret by which files of a brick with personal columns are called
 
 
 def make_secret(lake: Lake) -> None:
@@ -38,6 +40,17 @@ def secret_of(lake: Lake, use: str) -> bytes:
 def keyed(secret: bytes, text: str) -> str:
     """Give the keyed digest (HMAC-SHA256, RFC 2104) of a text, in hexadecimal."""
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()[:LENGTH]
+
+
+def names_by(secret: bytes) -> Callable[[str], str]:
+    """Give what tells a path by keyed digests of its parts, so that what is below a folder is told below it."""
+    return lambda path: "/".join(part and keyed(secret, part)[:PART] for part in path.split("/"))
+
+
+def names_sql(name: str, path: str) -> str:
+    """Write the same of the SQL of a path, by a secret that the connection knows."""
+    part = f"case when part = '' then '' else left({hmac_sql(name, 'part')}, {PART}) end"
+    return f"array_to_string(list_transform(string_split({path}, '/'), lambda part: {part}), '/')"
 
 
 def let_know(connection: duckdb.DuckDBPyConnection, name: str, secret: bytes) -> None:

@@ -20,6 +20,7 @@ from ingestion.entries import Entry
 from ingestion.erasing import take_back
 from ingestion.footprint import Footprint
 from ingestion.journal import Journal, files_of
+from ingestion.keyed import NAMES, make_secret, names_by, secret_of
 from ingestion.lake import Lake
 from ingestion.parquet import Footers
 from ingestion.position import Position
@@ -99,7 +100,7 @@ def land_brick(
         if not tried or _differs(lake, journal, brick, tried, work, outcome):
             for table in brick.tables:
                 position = start_of(journal, brick, table, by)
-                reading = read_table(brick, table, position, connection, work / "spool", progress)
+                reading = read_table(brick, table, position, connection, work / "spool", progress, _names(lake, brick))
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or reading.failed - position.given_up:
@@ -134,6 +135,7 @@ def land_brick(
                 replaces=[load["load_id"] for load in replaced],
                 read_at=read_at.isoformat(),
                 is_private=brick.has_personal,
+                are_names_keyed=brick.has_personal,
                 **masks.told(),
                 available_at=max((r.available_at.isoformat() for r in readings.values() if r.available_at), default=None),
                 contract=contract,
@@ -150,6 +152,14 @@ def land_brick(
         connection.close()
     outcome.footprint = meter.read()
     return outcome
+
+
+def _names(lake: Lake, brick: Brick) -> Callable[[str], str]:
+    """Give what the files of a brick are called: names may be of persons where its columns are."""
+    if not brick.has_personal:
+        return str
+    make_secret(lake)
+    return names_by(secret_of(lake, NAMES))
 
 
 def _after(moment: dt.datetime, others: list[dt.datetime]) -> dt.datetime:
@@ -263,7 +273,7 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
                 position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
             position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
-                reading = read_table(brick, table, position, connection, spool, None)
+                reading = read_table(brick, table, position, connection, spool, None, _names(lake, brick))
             outcome.count([reading])
             known_to_fail = {name for name, _ in record["refused_files"]}
             if reading.parts or reading.failed - known_to_fail - position.given_up:

@@ -13,8 +13,9 @@ from ingestion.clear import clear_columns, clear_names, landed_masks, loads_to_c
 from ingestion.column import Column
 from ingestion.entries import Entry
 from ingestion.journal import Journal
+from ingestion.keyed import NAMES, let_know, names_by, names_sql, secret_of
 from ingestion.lake import Lake, quoted
-from ingestion.particulars import without_values
+from ingestion.particulars import renamed, without_values
 from ingestion.privacy import Masks, masked, without_paths
 from ingestion.rewriting import write_again
 from ingestion.warehouse import shape_of
@@ -28,28 +29,36 @@ Columns = dict[str, tuple[str, str]]  # by name, the SQL of a value and its type
 def mask_history(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, brick: Brick, work: Path, masks: Masks) -> list[str]:
     """Write again the older loads that hold in clear what is personal today, masked as the brick says; give their names.
 
-    A second entry of each load names the new files and what was `masked`, and the old files are deleted. The warehouses, which hold
-    the clear values too, are thrown away: the next build makes them again.
+    A second entry of each load names the new files and what was `masked`, and the old files are deleted. Files of the source, which
+    may be called after persons, are told by keyed digests of their names. The warehouses, which hold the clear values too, are
+    thrown away: the next build makes them again.
     """
     behind = loads_to_clean(journal, brick)
     if not behind:
         return []
+    secret = secret_of(lake, NAMES)
+    let_know(connection, NAMES, secret)
+    name_of = names_by(secret)
     with lake.lock("build", wait=600):
         for load_id, clear in behind.items():
             load = journal.whole(journal.said(brick.name)[load_id])
-            told = without_values(load)
+            told, file_name = without_values(load), "_file"
+            if not load.get("are_names_keyed"):
+                told["tables"] = {name: renamed(record, name_of) for name, record in told["tables"].items()}
+                file_name = names_sql(NAMES, "_file")
             records, contract, declarations = {}, dict(load["contract"]), dict[str, Any]()
             for name in clear:
                 if table := next((table for table in brick.tables if table.name == name), None):
                     columns, (version, declared) = _masked_columns(journal, brick, load, table), table.contract()
                 else:
                     columns, (version, declared) = _kept_columns(journal, brick, load, name), _kept_contract(journal, brick, load, name)
-                records[name] = write_again(connection, lake, load, told["tables"][name], columns, (), work)
+                records[name] = write_again(connection, lake, load, told["tables"][name], columns, (), work, file_name)
                 contract[name], declarations[version] = version, declared
             if clear:
                 throw_warehouses(lake)
             told["tables"] |= records
-            journal.amend(load, **told, contract=contract, declarations=declarations, is_private=True, masked=clear, **masks.told())
+            how = {"is_private": True, "are_names_keyed": True, "masked": clear, **masks.told()}
+            journal.amend(load, **told, contract=contract, declarations=declarations, **how)
             lake.delete(journal.unnamed(load))
     return list(behind)
 

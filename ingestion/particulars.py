@@ -103,13 +103,24 @@ def without_values(load: Entry, *, keeps_columns: bool = False) -> Entry:
     tables = {
         name: {
             **record,
-            "new_columns": record["new_columns"] if keeps_columns else [],
+            "new_columns": record.get("new_columns", []) if keeps_columns else [],
             "refused_files": [[file, UNKEPT] for file, _ in record["refused_files"]],
             **({"profile": {**record["profile"], "warnings": []}} if "profile" in record else {}),
         }
         for name, record in load["tables"].items()
     }
     return {"tables": tables, "reasons": [UNKEPT for _ in load["reasons"]], "metadata": {}}
+
+
+def renamed(record: Entry, name_of: Callable[[str], str]) -> Entry:
+    """Give what is told of a table with its files called otherwise."""
+    return {
+        **record,
+        "opened": {name_of(name): signature for name, signature in record["opened"].items()},
+        "refused_files": [[name_of(name), why] for name, why in record["refused_files"]],
+        **({"refused_in": [name_of(name) for name in record["refused_in"]]} if "refused_in" in record else {}),
+        **({"lines": {name_of(name): lines for name, lines in record["lines"].items()}} if "lines" in record else {}),
+    }
 
 
 def places_of(record: Entry) -> Entry:

@@ -28,10 +28,12 @@ def write_again(
     columns: Columns,
     gone: Sequence[str],
     work: Path,
+    file_name: str = "_file",
 ) -> dict[str, Any]:
     """Write the files of a table of a load again, with other columns; give its record. The old files are for the caller to delete.
 
-    Refused rows keep no values, nor does what is told of them; rows of which one of `gone` holds are left out, and counted as `erased`.
+    `file_name` is the SQL of what the file of a row is called. Refused rows keep no values, nor does what is told of them; rows of
+    which one of `gone` holds are left out, and counted as `erased`.
     """
     values = "".join(f"case when _refused is null then {value} end as {quoted(name)}, " for name, (value, _) in columns.items())
     is_gone = " or ".join(f"coalesce({test}, false)" for test in gone) or "false"
@@ -43,7 +45,8 @@ def write_again(
             kinds = ", ".join(f"count(*) filter (where _refused is {how})" for how in ("null", "not null"))
             counted = connection.execute(f"select {kinds} from {source} where {is_gone}").fetchall()[0]
             left_out = {name: left_out[name] + count for name, count in zip(left_out, counted, strict=True)}
-        marks = f"_file, _row, {without_value(record.get('refused_as'))} as _refused, _read_at, {literal(load['load_id'])} as _load_id"
+        refused, load_id = without_value(record.get("refused_as")), literal(load["load_id"])
+        marks = f"{file_name} as _file, _row, {refused} as _refused, _read_at, {load_id} as _load_id"
         numbered = f"(select * replace ({ROW} as _row) from {source})"
         write(connection, f"select {values}{marks} from {numbered} where not ({is_gone}) order by file_row_number", target)
         rows.append(connection.execute("select num_rows from parquet_file_metadata(?)", [str(target)]).fetchall()[0][0])

@@ -49,8 +49,9 @@ def read_table(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     progress: Callable[[str, int], None] | None,
+    name_of: Callable[[str], str] = str,
 ) -> Reading:
-    """Have the connector of a brick read a table from a position."""
+    """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it."""
     spool = folder / table.name
     spool.mkdir(parents=True)
     module = connector(brick.meta.connector)
@@ -74,6 +75,7 @@ def read_table(
             progress=lambda count: progress(table.name, count) if progress else None,
             formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
             failed=frozenset(position.failed.keys() - position.given_up),
+            name_of=name_of,
             typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
         )
     )
