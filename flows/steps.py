@@ -270,10 +270,11 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
     return step
 
 
-def _of_today(journal: Journal) -> tuple[dict[str, str], dict[str, str]]:
-    """Give, by brick as its YAML says it now, its class, and why what is made of it is hidden, if it is."""
+def _of_today(journal: Journal) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Give, by brick as its YAML says it now, its class, why what is made of it is hidden, if it is; name those with personal columns."""
     bricks = read_bricks()
-    return {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values())
+    private = sorted(name for name, brick in bricks.items() if brick.has_personal)
+    return {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values()), private
 
 
 def _retract(
@@ -285,7 +286,7 @@ def _retract(
     """
     if not any(True for _ in journal.of("publication")):
         return []
-    classes, hidden = _of_today(journal)
+    classes, hidden, _ = _of_today(journal)
     hidden |= why or {}
     # A project that does not parse will be told by the build: what it was made of before is told by its last manifest.
     if is_parsed or not written_by_dbt(lake, "manifest.json"):
@@ -329,8 +330,8 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
         journal.refresh()
         seq, project, unreached = reached(lake, journal)
         accepted = max((entry["seq"] for entry in journal.of("accept")), default=0)
-        classes, hidden = _of_today(journal)
-        state = [seq, project, unreached, digest_of(files_of_marts()), accepted, classes, hidden]
+        classes, hidden, private = _of_today(journal)
+        state = [seq, project, unreached, digest_of(files_of_marts()), accepted, classes, hidden, private]
         published = journal.noted("published.json")
         if not published or published["state"] != state or not is_followed(lake, journal):
             progress("publish", "")
@@ -341,7 +342,8 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
             of_project = read_marts(manifest, classes)
             retract(lake, journal, of_project, classes, run_id, hidden)
             cost = (journal.noted("built.json") or {}).get("cost")
-            step.entry = publish_marts(lake, journal, of_project, run_id, gate.judge_mart, _expected, unreached, cost, hidden)
+            how = (gate.judge_mart, _expected, unreached, cost, hidden, private)
+            step.entry = publish_marts(lake, journal, of_project, run_id, *how)
             journal.note("published.json", state=state)
         step.sites = follow_sites(lake, journal, progress)
     if step.entry:
