@@ -549,7 +549,7 @@ land_brick(lake, Journal(lake), read_brick(Path(sys.argv[2])), "run", lambda *_:
 
 def test_what_a_killed_masking_left_of_a_brick_that_is_unplugged_is_swept(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import steps
-    from ingestion import masking
+    from ingestion.erasing import take_back_of
 
     brick, _ = becoming_personal(private, "pseudonym")
     monkeypatch.setenv("ORCHESTRA_BRICKS", str(private.folder / "bricks"))
@@ -558,8 +558,10 @@ def test_what_a_killed_masking_left_of_a_brick_that_is_unplugged_is_swept(privat
         patch.setattr(Lake, "delete", lambda *_: os._exit(9))
         child = os.fork()
         if child == 0:
-            masking.mask_brick(private.lake, private.journal, brick)
-            os._exit(0)
+            try:
+                take_back_of(private.lake, private.journal, brick)
+            finally:
+                os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert found_in_clear(Path(private.lake.root)), "the old files stand, and no entry names them"
     step = steps.mask(private.lake, private.journal, "r")
