@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
 import sqlite3
 import time
@@ -11,12 +10,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from expectations import docs
-from ingestion.lake import Lake
+from ingestion.lake import Lake, LakeError
 from ingestion.masking import throw_warehouses
 
-log = logging.getLogger("orchestra")
-
 NOTES = ("built.json", "published.json")  # messages of dbt; without them all is built and judged again
+TASK = "taking-back"
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")  # of Prefect's states
 BY_STEP = "the step that takes back"  # knows which rows go
 BY_READERS = "readers follow the journal"
@@ -65,19 +63,22 @@ def _clean_prefect(lake: Lake) -> None:
     path = lake.state / "prefect" / "prefect.db"
     if not path.exists():
         return
-    with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
-        connection.execute("pragma secure_delete = on")  # what is deleted is written over
-        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
-        for name in tables & {"log", "artifact", "artifact_collection", "event_resources", "events"}:
-            connection.execute(f"delete from {name}")
-        for name in tables & {"flow_run_state", "task_run_state"}:
-            connection.execute(f"update {name} set message = '', data = 'null' where type in {ENDED}")
-        for _ in range(50):
-            is_busy, *_ = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
-            if not is_busy:
-                return
-            time.sleep(0.2)
-        log.warning("%s: somebody reads it: its log is cut when they end. Mend: run again, or stop `orchestra up` and start it", path)
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=120, isolation_level=None)) as connection:
+            connection.execute("pragma secure_delete = on")  # what is deleted is written over
+            tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+            for name in tables & {"log", "artifact", "artifact_collection", "event_resources", "events"}:
+                connection.execute(f"delete from {name}")
+            for name in tables & {"flow_run_state", "task_run_state"}:
+                connection.execute(f"update {name} set message = '', data = 'null' where type in {ENDED}")
+            for _ in range(100):
+                if not connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+                    return
+                time.sleep(0.2)
+        told = "somebody reads it"
+    except sqlite3.Error as error:
+        told = str(error)
+    raise LakeError(f"{path} could not be emptied of what is taken back ({told}). Mend: stop `orchestra up`, then orchestra mask")
 
 
 PLACES = (
@@ -100,7 +101,21 @@ PLACES = (
 
 
 def clean(lake: Lake) -> None:
-    """Have nothing of what was read stay in the places of the state; readers, and the step that takes back, see to the others."""
+    """Have nothing of what was read stay in the places of the state; readers, and the step that takes back, see to the others.
+
+    What was begun (`begin`) is ended: until then each run does it again. Raises LakeError for a place that could not be emptied.
+    """
     for place in PLACES:
         if callable(place.how):
             place.how(lake)
+    lake.end(TASK)
+
+
+def begin(lake: Lake) -> None:
+    """Remember that something is being taken back: a run that is killed leaves the rest to the next one."""
+    lake.begin(TASK, "all")
+
+
+def is_begun(lake: Lake) -> bool:
+    """Say whether something was being taken back by a run that has not ended it."""
+    return bool(lake.begun(TASK))

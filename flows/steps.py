@@ -14,7 +14,7 @@ from expectations.suite import files_of_marts, judged_by
 from flows.cadence import lateness
 from flows.dbt_process import dbt_build, digest_of, project_digest, run_dbt, selector, written_by_dbt
 from flows.outcome import BuildStep, LandStep, MaskStep, Outcome, PublishStep
-from flows.places import clean
+from flows.places import begin, clean, is_begun
 from flows.reached import changed_sources, is_built, reached
 from ingestion.brick import Brick, endpoint_of
 from ingestion.census import read_bricks
@@ -105,6 +105,7 @@ def erase(lake: Lake, brick: Brick, key: Key, why: str, progress: Progress = sil
     with turn(lake, lambda told: progress(told, "")):
         journal = Journal(lake)
         progress("erase", "")
+        begin(lake)
         _take_from_readers(lake, journal, {brick.name: f"rows of {brick.name} are being erased"})
         try:
             erased = erase_rows(lake, journal, brick, [key], why, WAIT)
@@ -125,6 +126,7 @@ def expire(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent) ->
         if not old:
             return [], Outcome(new_run_id())
         progress("expire", "")
+        begin(lake)
         if private := {brick.name: f"loads of {brick.name} have expired" for brick in old if brick.has_personal}:
             _take_from_readers(lake, journal, private)
         try:
@@ -157,7 +159,7 @@ def turn(lake: Lake, tell: Callable[[str], None]) -> Iterator[None]:
 def is_to_mask(lake: Lake, journal: Journal) -> bool:
     """Say whether a load holds in clear what is personal today, or a killed run may have left it."""
     try:
-        return any(is_behind(lake, journal, brick) for brick in read_bricks().values())
+        return is_begun(lake) or any(is_behind(lake, journal, brick) for brick in read_bricks().values())
     except LakeError:  # the step tells it
         return True
 
@@ -169,12 +171,11 @@ def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent)
     """
     meter, step = Footprint(), MaskStep()
     journal.refresh()
-    behind, is_erasing = [], False
+    behind, is_erasing = [], any(journal.to_erase(name) for name in read_bricks())
     for brick in read_bricks().values():
-        is_erasing = is_erasing or bool(journal.to_erase(brick.name))
         with _told_in(step, f"masking {brick.name}"):
             behind += [brick] if is_behind(lake, journal, brick) else []
-    if not behind and not step.errors:
+    if not behind and not step.errors and not is_begun(lake):
         return None
     progress("mask", "")
     if hidden_because(journal, behind):
@@ -185,8 +186,10 @@ def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent)
     for brick in behind:
         with _told_in(step, f"masking {brick.name}"):
             step.masked[brick.name] = take_back_of(lake, journal, brick, WAIT)
-    if is_erasing or any(step.masked.values()):
-        clean(lake)
+    if is_begun(lake) or is_erasing or any(step.masked.values()):
+        with _told_in(step, "emptying the places of what is taken back"):
+            begin(lake)
+            clean(lake)
     step.footprint = meter.read()
     return step
 

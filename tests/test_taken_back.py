@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -274,3 +276,81 @@ def test_expiry_counts_from_today_and_of_a_sandbox_from_its_last_reading(house: 
     assert abs(expiry.clock_of(journal) - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=1)
     journal.entries[0]["is_synthetic"] = True
     assert expiry.clock_of(journal).isoformat() == journal.as_of()
+
+
+PROOF = """
+import datetime as dt, json, os, sys
+from pathlib import Path
+from flows import dbt_process, schedule, steps
+from ingestion.census import read_bricks
+from ingestion.journal import Journal
+from ingestion.lake import Lake
+dbt_process.DBT_PROJECT = Path(sys.argv[1])
+lake = Lake()
+if sys.argv[2] == "expire":
+    now = steps.clock_of(Journal(lake)) + dt.timedelta(days=400)
+    steps.clock_of = lambda journal: now
+    state = schedule.expire(return_state=True)
+elif sys.argv[2] == "erase":
+    erased, outcome = steps.erase(lake, read_bricks()["homes"], {"phone": sys.argv[3]}, "asked for")
+    print(json.dumps([sum(each.row_count for each in erased), "", outcome.failures]))
+    sys.exit()
+else:
+    state = schedule.run(bricks=["homes"], return_state=True)
+print(json.dumps([state.type.value, state.name, state.message]))
+"""
+
+
+def test_under_prefect_nothing_personal_is_left_anywhere_after_masking_erasing_and_expiring(
+    homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = homes.house
+    root, project = Path(house.lake.root), house.folder / "dbt_project"
+    environment = {
+        **os.environ, "ORCHESTRA_LAKE": house.lake.root, "ORCHESTRA_BRICKS": str(house.folder / "bricks"),
+        "PREFECT_HOME": str(house.lake.state_path("prefect")), "PREFECT_API_URL": "", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180", "PREFECT_LOGGING_LEVEL": "INFO",
+    }  # fmt: skip
+
+    def run(*asked: str, **more: str) -> Any:
+        command = [sys.executable, "-c", PROOF, str(project), *asked]
+        done = subprocess.run(command, env=environment | more, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def holding(value: str) -> set[str]:
+        needle, found = value.encode(), set()
+        for path in root.rglob("*"):
+            if path.is_file() and not path.is_symlink() and (needle in path.read_bytes() or _in_parquet(path, needle)):
+                parts = path.relative_to(root).parts
+                found.add(parts[1] if parts[0] == "state" else parts[0])
+        return found
+
+    def declare(phone: dict[str, Any], **meta: Any) -> None:
+        columns = [column("id"), phone, column("n", "bigint"), column("d", "date", optional=True)]
+        house.brick("homes", [table("people", columns, ["id"], {"format": "csv", "path": "*.csv"})], **meta)
+
+    # In clear: it lands, refuses a row by its value, warns, publishes; a file fails.
+    (house.drops / "people.csv").unlink()
+    declare(column("phone"))
+    rows = [f"r{i},{PHONES[i % 4]},{i},2025-01-01\n" for i in range(40)]
+    house.drop("clear.csv", "id,phone,n,d\n" + "".join(rows) + f"bad,x,{PHONES[0]},\n")
+    house.drop("broken.csv", f"{NAMES[0]}\n")
+    kind, name, message = run("run")
+    assert (kind, name) == ("FAILED", "Load refused") and "broken.csv" in message
+    assert holding(PHONES[0]) >= {"landed", "marts", "files", "prefect", "warehouse.duckdb"}, "the search finds it"
+    # It becomes personal: masked by the run that begins with it, everywhere.
+    declare(column("phone", **PSEUDONYM), **PERSONAL)
+    environment |= {KEY: MASTER}
+    house.drop("more.csv", f"id,phone,n,d\nx1,{PHONES[4]},1,1700-01-01\nx2,{PHONES[5]},{PHONES[5]},\n,{PHONES[5]},3,\n")
+    assert run("run")[1] == "Load refused"
+    assert {value: rooms for value in PHONES if (rooms := holding(value))} == {}
+    masks = [pseudonym(value) for value in PHONES]
+    assert holding(masks[1]) >= {"landed", "marts", "files", "warehouse.duckdb"}
+    assert run("erase", PHONES[1])[::2] == [10, []]
+    assert holding(masks[1]) == set() and holding(masks[2])
+    house.drop("again.csv", f"id,phone,n,d\ny1,{PHONES[1]},1,\ny2,{PHONES[2]},1,\n")
+    assert run("run")[1] == "Load refused" and holding(masks[1]) == set()
+    assert run("expire")[:2] == ["COMPLETED", "Done"]
+    assert {value: rooms for value in [*PHONES, *masks] if (rooms := holding(value))} == {}
+    assert house.journal.accepted() == [] and list(landed_faults(house.lake, house.journal)) == []
