@@ -17,7 +17,7 @@ from ingestion.declaration import said
 NUMBERS = re.compile(r"(tiny|small|big|huge|u)?int(eger)?\b|double|float|real|decimal|numeric|long|short", re.IGNORECASE)
 TEXTS = {"mart": ("label", "description", "decision"), "column": ("label", "description")}  # said in each language
 # Said in English, and by `<field>_<language>`.
-ENGLISH = ("audience", "department", "reasons_not_open", "completeness_why", "declassified_because")
+ENGLISH = ("audience", "department", "reasons_not_open", "completeness_why", "declassified_because", "disclosure_why")
 Words = dict[str, str]  # by language
 
 
@@ -80,6 +80,7 @@ class MartMeta(Strict):
     target_value: str | None = None
     estimated: str | tuple[str, ...] = ()
     disclosure: str | None = None
+    disclosure_why: str | None = None
     questions: tuple[Question, ...] = ()
     display: dict[str, Any] = Field(default={})
 
