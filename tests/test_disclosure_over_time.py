@@ -58,8 +58,9 @@ class Sums:
         return self.connection.execute("from standing order by all").fetchall()
 
 
-def lives(draw: random.Random, count: int = 12) -> list[Stock]:
+def life(seed: int, count: int = 12) -> list[Stock]:
     """Draw the stocks of successive publications: buildings join, leave, come back and are corrected."""
+    draw = random.Random(seed)
     pool, stocks = [f"b{n}" for n in range(draw.randint(3, 9))], []
     known = {name: float(draw.randint(50, 150)) for name in draw.sample(pool, draw.randint(0, len(pool)))}
     away: Stock = {}
@@ -103,10 +104,10 @@ def left_of(known: list[dict[tuple[str, float], Fraction]], group: Collection[st
     return sorted({each for row in rows for each, value in row.items() if value})
 
 
-def lived(seed: int, text: str = TEXT) -> tuple[str | None, int]:
-    """Publish one life of a commune and attack it; give what was found, and how many versions were shown."""
+def lived(stocks: list[Stock], text: str = TEXT) -> tuple[str | None, int]:
+    """Publish the life of a commune and attack it; give what was found, and how many versions were shown."""
     sums, versions = Sums(text), list[Stock]()
-    for stock in lives(random.Random(seed)):
+    for stock in stocks:
         counted = sums.publish(stock)[1]
         if counted and counted not in versions:
             versions.append(counted)
@@ -115,18 +116,18 @@ def lived(seed: int, text: str = TEXT) -> tuple[str | None, int]:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_no_sum_nor_difference_of_any_publications_tells_of_fewer_than_the_threshold(seed: int) -> None:
-    assert lived(seed)[0] is None
+    assert lived(life(seed))[0] is None
 
 
 def test_sums_follow_all_the_same() -> None:
     """A rule that shows nothing would pass: most lives show several versions."""
-    assert sum(lived(seed)[1] for seed in range(10)) >= 20
+    assert sum(lived(life(seed))[1] for seed in range(10)) >= 20
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_published_twice_changes_nothing(seed: int) -> None:
     sums = Sums()
-    for stock in lives(random.Random(seed)):
+    for stock in life(seed):
         told, memory = sums.publish(stock), sums.memory()
         assert (sums.publish(stock), sums.memory()) == (told, memory)
 
@@ -134,9 +135,12 @@ def test_what_is_published_twice_changes_nothing(seed: int) -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(min_value=100))
 def test_nor_in_any_other_life(seed: int) -> None:
-    assert lived(seed)[0] is None
+    assert lived(life(seed))[0] is None
 
 
+# All are replaced by others, then come back with one more, and stay: too rare to be drawn.
+THREE = {"a": 100.0, "b": 90.0, "c": 80.0}
+BACK = [THREE, {"d": 70.0, "e": 60.0, "f": 50.0}, *2 * [THREE | {"g": 40.0}]]
 # Each clause of the macro, taken away, is found by the attack.
 MUTANTS = {
     "what stands published": ("where has_counted\n", "where false\n"),
@@ -150,8 +154,8 @@ MUTANTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_clause_taken_away_is_found(name: str) -> None:
     old, new = MUTANTS[name]
-    assert TEXT.count(old) == 1
-    assert next((seed for seed in range(200) if lived(seed, TEXT.replace(old, new))[0]), None) is not None
+    assert TEXT.count(old) == 1 and lived(BACK)[0] is None
+    assert any(lived(stocks, TEXT.replace(old, new))[0] for stocks in [BACK, *map(life, range(50))])
 
 
 def test_the_second_building_of_a_commune_is_not_had_by_difference() -> None:
