@@ -90,6 +90,11 @@ def is_mart(node: Mapping[str, Any]) -> bool:
     return node["resource_type"] == "model" and len(node["fqn"]) > 1 and node["fqn"][1] == "marts"
 
 
+def is_memory(node: Mapping[str, Any]) -> bool:
+    """Say whether a mart reads itself as it stands published: the macro `published`."""
+    return any(macro.endswith(".published") for macro in node.get("depends_on", {}).get("macros", ()))
+
+
 def is_measure(name: str, data_type: str | None, grain: Iterable[str], position: Iterable[str] | None) -> bool:
     """Say whether a column is a measure: a number that is no key and no coordinate."""
     is_key = name in grain or name.endswith(("_id", "_code"))

@@ -7,7 +7,8 @@ import math
 import random
 from collections.abc import Collection, Mapping
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import duckdb
 import jinja2
@@ -15,7 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.lake import PROJECT
+from ingestion.journal import Journal
+from ingestion.lake import PROJECT, Lake
+from ingestion.published import say_published
+from redistribution.catalogue import attach
+from redistribution.mart import Mart
+from redistribution.publish import publish_marts
 
 TEXT = (PROJECT / "dbt_project" / "macros" / "disclosure.sql").read_text(encoding="utf-8")
 T, SHARE = 3, 0.85  # of the domain: how many, and how much one of them may make
@@ -197,3 +203,120 @@ def test_a_domain_that_asks_for_more_hides_what_stands_and_one_that_is_told_nowh
     assert sums.publish(three)[0] == 270
     sums.connection.execute("delete from thresholds")
     assert sums.publish(three) == (None, {})
+
+
+# Through the lake: published, read as the models of dbt read it, and attacked with all that readers keep. -----------------
+
+
+class Town:
+    """A lake whose open mart is summed by its memory, which reads what stands published of it as dbt's models do."""
+
+    MEMORY = Mart("homes_by_month", "marts.homes_by_month", "internal", {"b": "internal"}, ("commune", "building"))
+    OPEN = Mart(
+        "energy_by_commune", "marts.energy_by_commune", "open", {"b": "internal"}, ("commune",), declassified_because="Sums.",
+        memories=frozenset({"homes_by_month"}),
+    )  # fmt: skip
+    COLUMNS: ClassVar = {"commune": "bigint", "building": "varchar", "counted_kwh": "double", "has_counted": "boolean"}
+
+    def __init__(self, folder: Path) -> None:
+        self.lake = Lake(str(folder / "lake"), str(folder / "state"))
+        Journal(self.lake).found_lake("Rennes Métropole", is_synthetic=True)
+        self.runs = 0
+
+    def build(self, stock: Stock) -> None:
+        """Make the memory and the open mart of a stock, in the warehouse."""
+        connection = self.lake.connect(str(self.lake.state_path("warehouse.duckdb")))
+        connection.execute("create schema if not exists meta; create schema if not exists marts")
+        say_published(connection, self.lake, Journal(self.lake))
+        held = connection.execute("select count(*) from information_schema.columns where table_schema = 'published'").fetchall()[0][0]
+        empty = ", ".join(f"null::{kind} as {name}" for name, kind in self.COLUMNS.items())
+        connection.execute(
+            f"create or replace view standing as {'from published.homes_by_month' if held else f'select {empty} where false'}"
+        )
+        connection.execute(
+            f"create or replace table thresholds as select 'homes' as domain, {T} as minimum_count, {SHARE} as dominance_share"
+        )
+        connection.execute("alter table thresholds add column valid_to date")
+        connection.execute("create or replace table figures (commune bigint, building varchar, kwh double)")
+        for each in stock.items():
+            connection.execute("insert into figures values (1, ?, ?)", each)
+        connection.execute(f"create or replace table made as {Sums().sql}")
+        connection.execute("create or replace table marts.homes_by_month as from made")
+        shown = "sum(counted_kwh order by building) filter (where not is_suppressed)"
+        connection.execute(f"create or replace table marts.energy_by_commune as select commune, {shown} as kwh from made group by commune")
+        connection.close()
+
+    def publish(self, judge: Any = lambda *_: ([], {"warnings": []})) -> Any:
+        self.runs += 1
+        return publish_marts(self.lake, Journal(self.lake), [self.OPEN, self.MEMORY], f"run-{self.runs}", judge)
+
+    def kept(self) -> list[float]:
+        """Give every sum that a reader may have kept: each snapshot of the catalogue, each file, the stable one."""
+        connection = self.lake.connect()
+        attach(connection, self.lake, "open")
+        snapshots = connection.execute("select snapshot_id from lake.snapshots() where commit_message is not null").fetchall()
+        found = [
+            row
+            for (n,) in snapshots
+            for row in connection.execute(f"select kwh from lake.energy_by_commune at (version => {n})").fetchall()
+        ]
+        for name in [*self.lake.names("marts/open"), "files/open/energy_by_commune.parquet"]:
+            if name.endswith(".parquet") and "/main/" not in name:
+                found += connection.execute(f"select kwh from '{self.lake.path(name)}'").fetchall()
+        connection.close()
+        return sorted({kwh for (kwh,) in found if kwh is not None})
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Town:
+    return Town(tmp_path)
+
+
+def test_what_readers_keep_of_all_publications_tells_of_no_building(town: Town) -> None:
+    """Files and time travel: each pair is subtracted, and no difference is what one building takes, nor two together."""
+    stocks = [
+        {"a": 100.0, "b": 90.5}, THREE, THREE | {"d": 71.25}, THREE | {"d": 71.25, "b": 95.125}, THREE | {"d": 71.25, "e": 61.0625, "f": 52.5},
+        THREE | {"d": 71.25, "f": 52.5}, THREE | {"d": 71.25, "e": 61.0625, "f": 52.5, "g": 43.03125},
+    ]  # fmt: skip
+    for stock in stocks:
+        town.build(stock)
+        town.publish()
+        town.build(stock)
+        assert town.publish() is None, "what is published is what it is compared with: nothing is new"
+    kept = town.kept()
+    assert kept == [270.0, 454.8125]
+    single = {kwh for stock in stocks for kwh in stock.values()}
+    small = single | {one + other for one, other in itertools.combinations(single, 2)}
+    assert not {abs(one - other) for one, other in itertools.combinations([0.0, *kept], 2)} & small
+
+
+def test_a_warehouse_thrown_away_remembers(town: Town) -> None:
+    town.build(THREE)
+    town.publish()
+    town.lake.state_path("warehouse.duckdb").unlink()
+    town.build(THREE | {"d": 70.0})
+    assert town.publish() is not None and town.kept() == [270.0], "the memory is published, the sum waits"
+
+
+def test_a_mart_is_never_ahead_of_its_memory(town: Town) -> None:
+    town.build(THREE)
+    entry = town.publish(lambda lake, name, *_: (["odd"] if name == "homes_by_month" else [], {"warnings": []}))
+    assert entry["marts"] == {} and "homes_by_month, by which what stands published" in entry["withheld"]["energy_by_commune"]["reasons"][0]
+    assert set(town.publish()["marts"]) == {"homes_by_month", "energy_by_commune"}
+
+
+def test_a_memory_whose_files_are_lost_is_said_so_and_has_no_view(town: Town) -> None:
+    town.build(THREE)
+    town.publish()
+    connection = town.lake.connect()
+    connection.execute("create schema meta")
+    say_published(connection, town.lake, Journal(town.lake))
+    assert connection.execute("select has_counted from published.homes_by_month").fetchall() == 3 * [(True,)]
+    (file,) = [name for name in town.lake.names("marts/internal/homes_by_month")]
+    town.lake.delete([file])
+    say_published(connection, town.lake, Journal(town.lake))
+    told = connection.execute("select mart, is_whole from meta.published order by mart").fetchall()
+    assert told == [("energy_by_commune", True), ("homes_by_month", False)]
+    views = connection.execute("select view_name from duckdb_views() where schema_name = 'published'").fetchall()
+    assert views == [("energy_by_commune",)]
+    connection.close()
