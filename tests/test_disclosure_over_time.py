@@ -230,13 +230,10 @@ class Town:
         say_published(connection, self.lake, Journal(self.lake))
         held = connection.execute("select count(*) from information_schema.columns where table_schema = 'published'").fetchall()[0][0]
         empty = ", ".join(f"null::{kind} as {name}" for name, kind in self.COLUMNS.items())
-        connection.execute(
-            f"create or replace view standing as {'from published.homes_by_month' if held else f'select {empty} where false'}"
-        )
-        connection.execute(
-            f"create or replace table thresholds as select 'homes' as domain, {T} as minimum_count, {SHARE} as dominance_share"
-        )
-        connection.execute("alter table thresholds add column valid_to date")
+        stands = "from published.homes_by_month" if held else f"select {empty} where false"
+        connection.execute(f"create or replace view standing as {stands}")
+        asked = f"'homes' as domain, {T} as minimum_count, {SHARE} as dominance_share, null::date as valid_to"
+        connection.execute(f"create or replace table thresholds as select {asked}")
         connection.execute("create or replace table figures (commune bigint, building varchar, kwh double)")
         for each in stock.items():
             connection.execute("insert into figures values (1, ?, ?)", each)
@@ -255,14 +252,10 @@ class Town:
         connection = self.lake.connect()
         attach(connection, self.lake, "open")
         snapshots = connection.execute("select snapshot_id from lake.snapshots() where commit_message is not null").fetchall()
-        found = [
-            row
-            for (n,) in snapshots
-            for row in connection.execute(f"select kwh from lake.energy_by_commune at (version => {n})").fetchall()
-        ]
-        for name in [*self.lake.names("marts/open"), "files/open/energy_by_commune.parquet"]:
-            if name.endswith(".parquet") and "/main/" not in name:
-                found += connection.execute(f"select kwh from '{self.lake.path(name)}'").fetchall()
+        places = [f"lake.energy_by_commune at (version => {number})" for (number,) in snapshots]
+        names = [name for name in self.lake.names("marts/open") if name.endswith(".parquet") and "/main/" not in name]
+        places += [f"'{self.lake.path(name)}'" for name in [*names, "files/open/energy_by_commune.parquet"]]
+        found = [row for place in places for row in connection.execute(f"select kwh from {place}").fetchall()]
         connection.close()
         return sorted({kwh for (kwh,) in found if kwh is not None})
 
@@ -274,10 +267,10 @@ def town(tmp_path: Path) -> Town:
 
 def test_what_readers_keep_of_all_publications_tells_of_no_building(town: Town) -> None:
     """Files and time travel: each pair is subtracted, and no difference is what one building takes, nor two together."""
-    stocks = [
-        {"a": 100.0, "b": 90.5}, THREE, THREE | {"d": 71.25}, THREE | {"d": 71.25, "b": 95.125}, THREE | {"d": 71.25, "e": 61.0625, "f": 52.5},
-        THREE | {"d": 71.25, "f": 52.5}, THREE | {"d": 71.25, "e": 61.0625, "f": 52.5, "g": 43.03125},
-    ]  # fmt: skip
+    four = THREE | {"d": 71.25}
+    six = four | {"e": 61.0625, "f": 52.5}
+    two, corrected, left = {"a": 100.0, "b": 90.5}, four | {"b": 95.125}, {name: kwh for name, kwh in six.items() if name != "e"}
+    stocks: list[Stock] = [two, THREE, four, corrected, six, left, six | {"g": 43.03125}]
     for stock in stocks:
         town.build(stock)
         town.publish()
@@ -312,7 +305,7 @@ def test_a_memory_whose_files_are_lost_is_said_so_and_has_no_view(town: Town) ->
     connection.execute("create schema meta")
     say_published(connection, town.lake, Journal(town.lake))
     assert connection.execute("select has_counted from published.homes_by_month").fetchall() == 3 * [(True,)]
-    (file,) = [name for name in town.lake.names("marts/internal/homes_by_month")]
+    (file,) = town.lake.names("marts/internal/homes_by_month")
     town.lake.delete([file])
     say_published(connection, town.lake, Journal(town.lake))
     told = connection.execute("select mart, is_whole from meta.published order by mart").fetchall()
