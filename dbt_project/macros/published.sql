@@ -3,8 +3,10 @@
 {% macro published() -%}
     {%- set held = [] -%}
     {%- if execute -%}
-        {%- set told = "select column_name from information_schema.columns where table_schema = 'published' and table_name = '" ~ model.name ~ "'" -%}
-        {%- set held = run_query(told).columns[0].values() | list -%}
+        {%- set held = run_query(
+            "select column_name from information_schema.columns where table_catalog = current_database() "
+            ~ "and table_schema = 'published' and table_name = '" ~ model.name ~ "'"
+        ).columns[0].values() | list -%}
         {%- set books = "select count(*) from information_schema.tables where table_schema = 'meta' and table_name = 'published'" -%}
         {%- if orchestra_row(books)[0] and orchestra_row("select count(*) from meta.published where not is_whole and mart = '" ~ model.name ~ "'")[0] -%}
             {{ exceptions.raise_compiler_error(
