@@ -254,7 +254,7 @@ compared as (
             and (past.{{ contributor }} is null or present.{{ figure }} != past.counted_{{ figure }}),
             false
         ) as is_news,
-        abs(present.{{ figure }} - coalesce(past.counted_{{ figure }}, 0)) as change
+        abs(coalesce(present.{{ figure }}, 0) - coalesce(past.counted_{{ figure }}, 0)) as change
     from present
     full outer join past
         on {% for name in key %}present.{{ name }} = past.{{ name }}{{ ' and ' if not loop.last }}{% endfor %}
@@ -266,8 +266,8 @@ weighed as (
     select
         {{ cell | join(', ') }},
         count(case when is_news then 1 end) as news_count,
-        sum(case when is_news then change end) as news_value,
-        max(case when is_news then change end) as largest_news,
+        sum(change) as change_value,
+        max(change) as largest_change,
         sum(abs(figure)) as present_value,
         max(abs(figure)) as largest_present,
         count(figure) + count(counted) as figure_count,
@@ -287,7 +287,7 @@ decided as (
         figure_count,
         coalesce(
             news_count >= minimum_count
-            and largest_news <= dominance_share * news_value
+            and largest_change <= dominance_share * change_value
             and largest_present <= dominance_share * present_value,
             false
         ) as is_anew,

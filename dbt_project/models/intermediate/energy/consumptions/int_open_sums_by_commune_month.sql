@@ -56,10 +56,10 @@ select
     count(known_kwh) filter (where is_expected) as building_count,
     count(*) filter (where is_shown) as counted_building_count,
     count(*) filter (where is_consumption and is_waiting) as waiting_building_count,
-    avg(completeness_share) filter (where is_expected) as completeness_share,
-    sum(counted_kwh) filter (where is_shown) as consumption_kwh,
-    sum(counted_kwh_pci) filter (where is_shown) as consumption_kwh_pci,
-    sum(counted_kwh) filter (where not is_consumption and not is_suppressed)
+    round(avg(completeness_share) filter (where is_expected), 6) as completeness_share,
+    round(sum(counted_kwh) filter (where is_shown), 6) as consumption_kwh,
+    round(sum(counted_kwh_pci) filter (where is_shown), 6) as consumption_kwh_pci,
+    round(sum(counted_kwh) filter (where not is_consumption and not is_suppressed), 6)
         as produced_kwh,
     -- Of fewer buildings than the consumption, these would tell that of the others.
     case
@@ -71,7 +71,7 @@ select
             count(factor) filter (where is_shown) = count(*) filter (where is_shown)
             and min(factor) filter (where is_shown)
             = max(factor) filter (where is_shown)
-            then sum(counted_kwh_pci * factor) filter (where is_shown)
+            then round(sum(counted_kwh_pci * factor) filter (where is_shown), 6)
     end as emissions_kgco2e
 
 from figures
