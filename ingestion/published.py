@@ -23,11 +23,14 @@ def standing(publications: Iterable[Entry]) -> dict[str, tuple[Entry, dict[str, 
     return last
 
 
-def files_of(lake: Lake, record: dict[str, Any], stored: Mapping[str, Stored]) -> list[str] | None:
-    """Give the files of a publication of a mart, by their address; None where one of them is gone, or cut short."""
-    files, sizes = sorted(record["files"].items()), record.get("sizes", {})
-    is_whole = all(file in stored and sizes.get(unit, stored[file].size) == stored[file].size for unit, file in files)
-    return [lake.path(file) for _, file in files] if is_whole else None
+def files_of(lake: Lake, name: str, record: dict[str, Any], stored: Mapping[str, Stored]) -> list[str] | None:
+    """Give the files of a publication of a mart, or their stable names for those that are gone; None where one is found under neither."""
+    found = []
+    for unit, file in sorted(record["files"].items()):
+        stable = f"files/{record['class']}/{name}{'' if unit == 'whole' else f'/{unit}'}.parquet"
+        size = record.get("sizes", {}).get(unit)
+        found += [each for each in (file, stable) if each in stored and size in (None, stored[each].size)][:1]
+    return [lake.path(file) for file in found] if len(found) == len(record["files"]) else None
 
 
 def say_published(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal) -> None:
@@ -42,8 +45,8 @@ def say_published(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Jo
         "select view_name from duckdb_views() where schema_name = 'published' and database_name = current_database()"
     ).fetchall():
         connection.execute(f"drop view published.{quoted(name)}")
-    stored = lake.listing("marts")
+    stored = lake.listing("marts") | lake.listing("files")
     for name, (_, record) in sorted(standing(journal.of("publication")).items()):
-        if files := files_of(lake, record, stored):
+        if files := files_of(lake, name, record, stored):
             connection.execute(f"create view published.{quoted(name)} as from read_parquet({listed(files)})")
         connection.execute("insert into meta.published values (?, ?)", [name, files is not None])

@@ -319,6 +319,9 @@ def test_a_memory_whose_files_are_lost_is_said_so_and_has_no_view(town: Town) ->
     (file,) = town.lake.names("marts/internal/homes_by_month")
     town.lake.delete([file])
     say_published(connection, town.lake, Journal(town.lake))
+    assert connection.execute("select count(*) from published.homes_by_month").fetchall() == [(3,)], "by its stable name"
+    town.lake.delete(["files/internal/homes_by_month.parquet"])
+    say_published(connection, town.lake, Journal(town.lake))
     told = connection.execute("select mart, is_whole from meta.published order by mart").fetchall()
     assert told == [("energy_by_commune", True), ("homes_by_month", False)]
     views = connection.execute("select view_name from duckdb_views() where schema_name = 'published'").fetchall()

@@ -11,7 +11,8 @@
         {%- if orchestra_row(books)[0] and orchestra_row("select count(*) from meta.published where not is_whole and mart = '" ~ model.name ~ "'")[0] -%}
             {{ exceptions.raise_compiler_error(
                 "what stands published of " ~ model.name ~ " is lost, so that nothing says what readers know. "
-                ~ "Mend: orchestra publish, which writes it again from the warehouse; or put back the files that orchestra verify names"
+                ~ "Mend: put back the files that orchestra verify names. Without them, it remembers nothing: its model leaves the project "
+                ~ "for one publication, and the next is compared with none"
             ) }}
         {%- endif -%}
     {%- endif -%}
