@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from ingestion.brick import Brick, Table
-    from ingestion.journal import Entry, Journal
+    from ingestion.entries import Entry
+    from ingestion.journal import Journal
 
 FEW = 20  # rows of which the number says nothing
 HISTORY = 10  # accepted loads that a load is compared with
@@ -67,7 +68,7 @@ def judge_load(lake: Lake, journal: Journal, brick: Brick, staged: Staged, read_
         raise LakeError(f"expectations/landed/{brick.name}.yml: {', '.join(unknown)} is no table of the brick")
     earlier = [load for load in journal.accepted(brick.name) if load["read_at"] <= read_at.isoformat()]
     # A load accepted late is not the last that was read.
-    history = sorted(earlier, key=lambda load: load["read_at"])[-HISTORY:]
+    history = [journal.whole(load) for load in sorted(earlier, key=lambda load: load["read_at"])[-HISTORY:]]
     sets = []
     with lake.connect(is_private=brick.has_personal) as connection:
         for name, (files, record) in staged.items():

@@ -18,7 +18,8 @@ from flows import report
 from flows.cadence import lateness
 from ingestion.census import read_bricks
 from ingestion.disk import write_whole
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.territory import read_territory
 from redistribution.withheld import still_withheld

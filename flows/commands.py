@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from expectations import docs
-from ingestion.journal import Entry, Journal, standing
+from ingestion.entries import Entry
+from ingestion.journal import standing
 from ingestion.lake import Lake, LakeError
 from ingestion.verify import landed_faults
 
@@ -33,6 +34,10 @@ sandbox_app = app.command(App("sandbox", help="A synthetic territory.", version_
 app.command("flows.stewards:loads_app", "loads", help="The loads of the journal.")
 app.command("flows.stewards:marts_app", "marts", help="The marts that are withheld.")
 app.command("flows.stewards:journal_app", "journal", help="The journal itself.")
+app.command("flows.persons:erase", "erase", help="Erase the rows of a key for good, wherever they stand.")
+app.command("flows.persons:expire", "expire", help="Let loads go that are older than the retention of their brick.")
+app.command("flows.persons:person", "person", help="Tell what the lake holds of a person.")
+app.command("flows.persons:register", "register", help="Write the register of processing (GDPR, art. 30).")
 app.command("flows.servers:up", help="Serve the schedules of all bricks, with Prefect and its UI, until Ctrl-C.")
 
 # What commands take; by itself, cyclopts would round 2.5 to an int.
@@ -125,28 +130,15 @@ def prove(mart: str, /, *key: Annotated[str, Parameter(required=True)], is_json:
 
 
 @app.command
-def register(
-    *,
-    to: Annotated[Path | None, Parameter(help="folder it is written in: register/ of the state unless said")] = None,
-    is_json: Json = False,
-) -> list[str]:
-    """Write the register of processing (GDPR, art. 30), in French, a page by brick with personal columns; say what it lacks."""
-    from flows.dbt_process import written_by_dbt
+def upgrade(*, is_json: Json = False) -> list[str]:
+    """Write the journal of a lake of an older version anew, in the format of this one; back the lake up first."""
+    from ingestion import upgrade as upgrading
     from ingestion.census import read_bricks
-    from ingestion.territory import read_territory
-    from redistribution.mart import read_marts
-    from redistribution.register import write_register
 
-    lake, bricks = Lake(), read_bricks()
-    manifest = written_by_dbt(lake, "manifest.json")
-    marts = read_marts(manifest, {name: brick.meta.access_class for name, brick in bricks.items()}) if manifest else []
-    to = to or lake.state_path("register")
-    told, files = write_register(to, bricks.values(), read_territory(), Journal(lake), marts)
-    lacks = {each.brick: each.unsaid for each in told if each.unsaid}
-    lines = [f"{len(told)} processing of personal data, of {len(bricks)} bricks: {to / 'index.html'}, {to / 'registre.csv'}"]
-    lines += [f"to be said of {brick}: {', '.join(unsaid)}" for brick, unsaid in lacks.items()]
-    lines += [] if manifest else ["who reads the marts is not told, for nothing was built here. Mend: orchestra run, then again"]
-    show(is_json, {"processings": [each.brick for each in told], "files": [str(file) for file in files], "lacks": lacks}, "\n".join(lines))
+    lake = Lake()
+    held, count = upgrading.upgrade(lake, read_bricks().values())
+    told = f"{count} entries of format {held} written anew; next: orchestra run" if count else "it is of the format of this version already"
+    show(is_json, {"lake": lake.root, "from": held, "entries": count}, f"journal of {lake.root}: {told}")
     return []
 
 

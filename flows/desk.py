@@ -10,7 +10,8 @@ from prefect.events import DeploymentEventTrigger
 from prefect.states import Completed
 
 from flows import alerts, report
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.steward import accept_load, drop_load, refused_rows
 from redistribution.withheld import accept_mart
@@ -109,4 +110,4 @@ def _of_load(load: str) -> tuple[Lake, Journal, Entry]:
     if load not in (loads := journal.loads()):
         prefect.get_run_logger().info("loads that there are: %s", ", ".join(loads))
         raise LakeError(f"no load '{load}' in {lake.root}. Mend: take its name from `orchestra loads list`")
-    return lake, journal, loads[load]
+    return lake, journal, journal.whole(loads[load])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingestion.journal import Entry
+from ingestion.entries import Entry
 from ingestion.landing import Landed
 from ingestion.steward import mend_of
 from redistribution.site import Site
@@ -128,14 +128,15 @@ class Outcome:
     @property
     def failures(self) -> list[str]:
         """Say what failed, was refused or withheld; nothing when the run is done."""
-        return [failure for step in self._steps() for failure in step.failures]
+        return [failure for step in self.steps() for failure in step.failures]
 
     @property
     def warnings(self) -> list[str]:
         """Say what stops nothing and is to be mended at its source."""
-        return [warning for step in self._steps() for warning in step.warnings]
+        return [warning for step in self.steps() for warning in step.warnings]
 
-    def _steps(self) -> list[MaskStep | LandStep | BuildStep | PublishStep]:
+    def steps(self) -> list[MaskStep | LandStep | BuildStep | PublishStep]:
+        """Give the steps that were taken."""
         return [*([self.mask] if self.mask else []), *self.lands, *(step for step in (self.build, self.publish) if step)]
 
 

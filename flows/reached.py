@@ -40,6 +40,8 @@ def changed_sources(journal: Journal, seq: int) -> set[tuple[str, str]]:
     visible = {load["load_id"] for load in journal.accepted()}
     changed: set[tuple[str, str]] = set()
     for entry in journal.entries[seq:]:
+        if entry["kind"] == "expire":
+            changed |= {(entry["brick"], table) for told in entry["loads"].values() for table in told["tables"]}
         load_id = entry.get("load_id")
         if entry["kind"] in REWRITES or (entry["kind"] == "load" and load_id in visible):
             named = [entry["table"]] if "table" in entry else tables.get(load_id, [])

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from flows.outcome import BuildStep, LandStep, MaskStep, Outcome, PublishStep
 from flows.steps import Progress, silent
+from ingestion.entries import Entry
 from ingestion.footprint import METHOD
-from ingestion.journal import Entry
 
 # A row of a table; names of columns are shown without their underscores.
 Row = dict[str, Any]

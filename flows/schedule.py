@@ -154,8 +154,18 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
     return (Failed if verdict.is_failed else Completed)(name=verdict.name, message=verdict.told)
 
 
+@flow(name="expire", flow_run_name="expire")
+def expire() -> Any:
+    """Let the loads go that are older than the retention of their brick, build and publish what remains."""
+    lake = Lake()
+    expired, outcome = steps.expire(lake, read_bricks())
+    told = [f"{each.load_count} loads of {each.brick}" for each in expired]
+    verdict = report.overall(map(report.verdict_of, outcome.steps()))
+    return (Failed if verdict.is_failed else Completed)(name=verdict.name, message=", ".join([*told, verdict.told]) if told else "nothing")
+
+
 def deployments() -> list[Any]:
-    """Give one deployment per cadence, tagged with its bricks and their use cases."""
+    """Give one deployment per cadence, tagged with its bricks and their use cases, and the weekly one by which loads expire."""
     found = []
     for cadence, bricks in scheduled().items():
         names = [brick.name for brick in bricks]
@@ -168,7 +178,8 @@ def deployments() -> list[Any]:
                 description=f"Lands {', '.join(names)} ({cadence}), builds the models that are behind, publishes the marts.",
             )
         )
-    return found
+    weekly, told = Cron(CRONS["weekly"], timezone=read_territory().time_zone), "Lets the loads go that are older than their brick says."
+    return [*found, expire.to_deployment(name="expire", schedules=[weekly], description=told)]
 
 
 def serve_deployments() -> None:

@@ -14,17 +14,20 @@ from expectations.suite import files_of_marts, judged_by
 from flows.cadence import lateness
 from flows.dbt_process import dbt_build, digest_of, project_digest, run_dbt, selector, written_by_dbt
 from flows.outcome import BuildStep, LandStep, MaskStep, Outcome, PublishStep
+from flows.places import clean
 from flows.reached import changed_sources, is_built, reached
 from ingestion.brick import Brick, endpoint_of
 from ingestion.census import read_bricks
 from ingestion.clear import hidden_because
 from ingestion.connectors import SourceError
 from ingestion.declaration import BrickError
+from ingestion.erasing import Erased, Key, erase_rows, is_behind, take_back_of
+from ingestion.expiry import Expired, clock_of, expire_loads, expired_tables, kept_since
 from ingestion.footprint import Footprint
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
 from ingestion.landing import land_brick
-from ingestion.masking import is_behind, mask_brick, throw_warehouses
+from ingestion.masking import throw_warehouses
 from ingestion.steward import standing_refusals
 from ingestion.territory import read_territory
 from ingestion.verify import landed_faults
@@ -94,6 +97,51 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Outcome:
     return outcome
 
 
+def erase(lake: Lake, brick: Brick, key: Key, why: str, progress: Progress = silent) -> tuple[list[Erased], Outcome]:
+    """Erase the rows of a key for good: readers lose what was made of the brick, with its past, then the loads lose the rows.
+
+    What remains is built and published. Killed, the next run goes on. Raises BrickError or LakeError where it cannot be done.
+    """
+    with turn(lake, lambda told: progress(told, "")):
+        journal = Journal(lake)
+        progress("erase", "")
+        _take_from_readers(lake, journal, {brick.name: f"rows of {brick.name} are being erased"})
+        try:
+            erased = erase_rows(lake, journal, brick, [key], why, WAIT)
+        finally:
+            clean(lake)
+    return erased, run_chain(lake, {}, progress, ("build", "publish"))
+
+
+def expire(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent) -> tuple[list[Expired], Outcome]:
+    """Let what is older than the retention of each brick go; what remains is built and published.
+
+    Of a brick with personal columns readers lose first what was made of it, with its past: but for marts that say `keeps`.
+    """
+    with turn(lake, lambda told: progress(told, "")):
+        journal, expired = Journal(lake), []
+        now = clock_of(journal)
+        old = [brick for brick in bricks.values() if expired_tables(journal, brick, kept_since(brick, now))]
+        if not old:
+            return [], Outcome(new_run_id())
+        progress("expire", "")
+        if private := {brick.name: f"loads of {brick.name} have expired" for brick in old if brick.has_personal}:
+            _take_from_readers(lake, journal, private)
+        try:
+            for brick in old:
+                if (found := expire_loads(lake, journal, brick, now, WAIT)) is not None:
+                    expired.append(found)
+        finally:
+            clean(lake)
+    return expired, run_chain(lake, {}, progress, ("build", "publish"))
+
+
+def _take_from_readers(lake: Lake, journal: Journal, why: dict[str, str]) -> list[str]:
+    """Take away from readers, with its past, what was made of some bricks; `why` says it, by brick."""
+    with lake.lock("build", wait=WAIT) as held:
+        return _retract(lake, journal, new_run_id(), held, is_parsed=False, why=why)
+
+
 @contextlib.contextmanager
 def turn(lake: Lake, tell: Callable[[str], None]) -> Iterator[None]:
     """Hold the lake for one run; when another one holds it, `tell` says so and its end is waited for."""
@@ -121,8 +169,9 @@ def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent)
     """
     meter, step = Footprint(), MaskStep()
     journal.refresh()
-    behind = []
+    behind, is_erasing = [], False
     for brick in read_bricks().values():
+        is_erasing = is_erasing or bool(journal.to_erase(brick.name))
         with _told_in(step, f"masking {brick.name}"):
             behind += [brick] if is_behind(lake, journal, brick) else []
     if not behind and not step.errors:
@@ -135,7 +184,9 @@ def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent)
             step.taken_away = _retract(lake, journal, run_id, held, is_parsed=False)
     for brick in behind:
         with _told_in(step, f"masking {brick.name}"):
-            step.masked[brick.name] = mask_brick(lake, journal, brick, WAIT)
+            step.masked[brick.name] = take_back_of(lake, journal, brick, WAIT)
+    if is_erasing or any(step.masked.values()):
+        clean(lake)
     step.footprint = meter.read()
     return step
 
@@ -219,17 +270,24 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
     return step
 
 
-def _of_today(journal: Journal) -> tuple[dict[str, str], dict[str, str]]:
-    """Give, by brick as its YAML says it now, its class, and why what is made of it is hidden, if it is."""
+def _of_today(journal: Journal) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Give, by brick as its YAML says it now, its class, why what is made of it is hidden, if it is; name those with personal columns."""
     bricks = read_bricks()
-    return {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values())
+    private = sorted(name for name, brick in bricks.items() if brick.has_personal)
+    return {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values()), private
 
 
-def _retract(lake: Lake, journal: Journal, run_id: str, held: int, *, is_parsed: bool = True) -> list[str]:
-    """Take marts away from the classes that may not see them any more, by what the project says now, or said when it was last read."""
+def _retract(
+    lake: Lake, journal: Journal, run_id: str, held: int, *, is_parsed: bool = True, why: dict[str, str] | None = None
+) -> list[str]:
+    """Take marts away from the classes that may not see them any more, by what the project says now, or said when it was last read.
+
+    So are those of the bricks of which something is taken back, which `why` says.
+    """
     if not any(True for _ in journal.of("publication")):
         return []
-    classes, hidden = _of_today(journal)
+    classes, hidden, _ = _of_today(journal)
+    hidden |= why or {}
     # A project that does not parse will be told by the build: what it was made of before is told by its last manifest.
     if is_parsed or not written_by_dbt(lake, "manifest.json"):
         run_dbt(lake, ["parse"], held)
@@ -272,8 +330,8 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
         journal.refresh()
         seq, project, unreached = reached(lake, journal)
         accepted = max((entry["seq"] for entry in journal.of("accept")), default=0)
-        classes, hidden = _of_today(journal)
-        state = [seq, project, unreached, digest_of(files_of_marts()), accepted, classes, hidden]
+        classes, hidden, private = _of_today(journal)
+        state = [seq, project, unreached, digest_of(files_of_marts()), accepted, classes, hidden, private]
         published = journal.noted("published.json")
         if not published or published["state"] != state or not is_followed(lake, journal):
             progress("publish", "")
@@ -284,7 +342,8 @@ def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = sile
             of_project = read_marts(manifest, classes)
             retract(lake, journal, of_project, classes, run_id, hidden)
             cost = (journal.noted("built.json") or {}).get("cost")
-            step.entry = publish_marts(lake, journal, of_project, run_id, gate.judge_mart, _expected, unreached, cost, hidden)
+            how = (gate.judge_mart, _expected, unreached, cost, hidden, private)
+            step.entry = publish_marts(lake, journal, of_project, run_id, *how)
             journal.note("published.json", state=state)
         step.sites = follow_sites(lake, journal, progress)
     if step.entry:

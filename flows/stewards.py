@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from flows.commands import Bricks, Json, Misuse, UseCases, Whole, chosen_bricks, show
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake
 
 
@@ -31,11 +32,11 @@ def loads_list(*, brick: Bricks = (), use_case: UseCases = (), is_all: All = Fal
 
     chosen = chosen_bricks(brick, use_case)
     journal = Journal(Lake())
-    loads = [{**load, "dropped": None} for load in journal.loads().values() if load["brick"] in chosen]
+    loads = [{**journal.whole(load), "dropped": None} for load in journal.loads().values() if load["brick"] in chosen]
     if is_all:
         stand, drops = {load["load_id"] for load in loads}, {drop["load_id"]: drop for drop in journal.of("drop")}
         gone = {load["load_id"]: load for load in journal.of("load") if load["brick"] in chosen and load["load_id"] not in stand}
-        loads += [{**load, "dropped": drops.get(load_id, {}).get("why", "")} for load_id, load in gone.items()]
+        loads += [{"reasons": [], **load, "dropped": drops.get(load_id, {}).get("why", "")} for load_id, load in gone.items()]
         loads.sort(key=lambda load: load["load_id"])
 
     def row(load: Entry) -> dict[str, Any]:
@@ -166,4 +167,4 @@ def _of_load(load_id: str) -> tuple[Lake, Journal, Entry]:
     journal = Journal(lake)
     if load_id not in (loads := journal.loads()):
         raise Misuse(f"no load '{load_id}' in {lake.root}: see orchestra loads list")
-    return lake, journal, loads[load_id]
+    return lake, journal, journal.whole(loads[load_id])

@@ -73,6 +73,10 @@ class Table(Strict):
         """Shorthand for `config.meta`."""
         return self.config.meta
 
+    def named(self, name: str) -> Column | None:
+        """Give the column of a name, whatever its case, today's or an older one; None when the table has none."""
+        return next((c for c in self.columns if name.casefold() in {each.casefold() for each in (c.name, *c.meta.formerly)}), None)
+
     @property
     def cursor_column(self) -> Column | None:
         """The column that the cursor follows; None for none, or for the dates of folders."""

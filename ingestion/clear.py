@@ -6,10 +6,13 @@ from collections.abc import Iterable
 
 from ingestion.brick import Brick, Table
 from ingestion.column import Column
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import LakeError
+from ingestion.particulars import tells_values
 
 Mask = str | tuple[str, ...] | None
+UNTIL_DONE = "nothing that is made of it is published before that is done. Mend: orchestra mask"
 
 
 def clear_columns(journal: Journal, load: Entry, table: Table) -> list[Column]:
@@ -20,7 +23,9 @@ def clear_columns(journal: Journal, load: Entry, table: Table) -> list[Column]:
     record, personal = load["tables"].get(table.name, {}), [column for column in table.columns if column.masked_by]
     if not personal or not record.get("files"):
         return []
-    names = {*record["columns"], *(record["new_columns"] if "_extra" in record["columns"] else ())}
+    names = {*record["columns"]}
+    if "_extra" in names and record["new_column_count"]:
+        names |= set(journal.whole(load)["tables"][table.name]["new_columns"])
     landed = {name.casefold() for name in names}
     masks = landed_masks(journal, load, table.name)
 
@@ -56,16 +61,25 @@ def tables_to_clean(journal: Journal, brick: Brick, load: Entry) -> dict[str, li
             continue
         masks = landed_masks(journal, load, name)
         is_private = load.get("is_private") or any(masks.values())
-        lets_in = record["refused"] or record["new_columns"] or record["columns"].keys() - {"_extra"} - _declared(journal, load, name)
-        if (columns := clear_names(journal, brick, load, name)) or (lets_in and not is_private):
+        lets_in = record["refused"] or record["new_column_count"] or record["columns"].keys() - {"_extra"} - _declared(journal, load, name)
+        is_known = is_private and load.get("are_names_keyed")
+        if (columns := clear_names(journal, brick, load, name)) or (lets_in and not is_private) or not is_known:
             found[name] = columns
     return found
 
 
 def loads_to_clean(journal: Journal, brick: Brick) -> dict[str, dict[str, list[str]]]:
-    """Give, by load of a brick, accepted or refused, its tables that are to be written again, as `tables_to_clean` does."""
-    found = {load_id: tables_to_clean(journal, brick, load) for load_id, load in journal.loads(brick.name).items()}
-    return {load_id: tables for load_id, tables in found.items() if tables}
+    """Give, by load of a brick, accepted or refused, its tables that are to be written again, as `tables_to_clean` does.
+
+    None of a load, a dropped one included, of which only what is told of it may hold what is personal: names of files, reasons.
+    """
+    if not brick.has_personal:
+        return {}
+    said, standing = journal.said(brick.name), journal.loads(brick.name)
+    replaced = {load_id for load in said.values() for load_id in load.get("replaces", ())}
+    found = {load_id: tables_to_clean(journal, brick, load) for load_id, load in standing.items()}
+    told = [load_id for load_id, load in said.items() if load_id not in replaced and _is_told_in_clear(journal, load)]
+    return {load_id: found.get(load_id, {}) for load_id in said if found.get(load_id) or load_id in told}
 
 
 def hidden_because(journal: Journal, bricks: Iterable[Brick]) -> dict[str, str]:
@@ -75,6 +89,9 @@ def hidden_because(journal: Journal, bricks: Iterable[Brick]) -> dict[str, str]:
     """
     told = {}
     for brick in bricks:
+        if journal.to_erase(brick.name):
+            told[brick.name] = f"{brick.name}: rows that are to be erased may still stand: {UNTIL_DONE}"
+            continue
         try:
             tables = [clear for clear in loads_to_clean(journal, brick).values() if any(clear.values())]
         except LakeError as error:
@@ -82,15 +99,15 @@ def hidden_because(journal: Journal, bricks: Iterable[Brick]) -> dict[str, str]:
             continue
         if columns := sorted({f"{table}.{name}" for clear in tables for table, names in clear.items() for name in names}):
             told[brick.name] = (
-                f"{brick.name}: {len(tables)} loads hold {', '.join(columns)} in clear, or masked otherwise than today: nothing that is "
-                "made of it is published before they are masked. Mend: orchestra mask"
+                f"{brick.name}: {len(tables)} loads hold {', '.join(columns)} in clear, or masked otherwise than today: {UNTIL_DONE}"
             )
     return told
 
 
-def masked_since(journal: Journal) -> dict[str, int]:
-    """Give, by brick, the entry that last masked a column of a load that had landed in clear."""
-    return {entry["brick"]: entry["seq"] for entry in journal.of("load") if any(entry.get("masked", {}).values())}
+def taken_back_since(journal: Journal) -> dict[str, int]:
+    """Give, by brick, the last entry that masked a column of a load that had landed in clear, or that erased rows."""
+    masked = [entry for entry in journal.of("load") if any(entry.get("masked", {}).values())]
+    return {entry["brick"]: entry["seq"] for entry in sorted([*masked, *journal.of("erase")], key=lambda entry: entry["seq"])}
 
 
 def landed_masks(journal: Journal, load: Entry, name: str) -> dict[str, Mask]:
@@ -107,6 +124,10 @@ def _hides(landed: Mask, today: Mask) -> bool:
 def names_of(column: Column) -> tuple[str, ...]:
     """Give the name of a column and its older ones, in small letters."""
     return tuple(name.casefold() for name in (column.name, *column.meta.formerly))
+
+
+def _is_told_in_clear(journal: Journal, load: Entry) -> bool:
+    return not load.get("are_names_keyed") or (not load.get("is_private") and tells_values(journal.whole(load)))
 
 
 def _declared(journal: Journal, load: Entry, name: str) -> set[str]:

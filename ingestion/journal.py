@@ -13,23 +13,32 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ingestion import particulars
 from ingestion.disk import write_whole
+from ingestion.entries import (
+    FORMAT,
+    KINDS,
+    Entry,
+    broken,
+    copied_entries,
+    copy_of,
+    digest_of,
+    entry_bytes,
+    entry_name,
+    is_chained,
+    list_entries,
+    read_entry,
+)
+from ingestion.keyed import make_secret
 from ingestion.lake import Lake, LakeError
 from ingestion.position import Position, position_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ingestion.brick import Brick
 
 log = logging.getLogger("orchestra")
 
-FORMAT = 1
-# `expire` and `compact` are reserved: no command writes them yet.
-KINDS = ("lake", "load", "drop", "erase", "expire", "compact", "publication", "accept", "lost")
-# What an entry of a kind always says.
-SAID = {"load": ("brick", "load_id", "verdict", "read_at", "contract", "declarations", "tables"), "drop": ("brick", "load_id", "refetch")}
-Entry = dict[str, Any]
+ENVELOPE = ("seq", "format", "before", "kind", "at", "nonce")  # what each entry says, whatever its kind
 
 
 class Journal:
@@ -45,6 +54,8 @@ class Journal:
         self.entries: list[Entry] = []
         self.digests = [""]
         self._contents: list[bytes] = []
+        self._digest = ""  # of the last entry alone
+        self._particulars: dict[str, Entry] = {}  # by the name of their object, which is a digest of them
         self._declared: dict[tuple[str, str], dict[str, Any]] = {}  # by brick and version, which is a digest of it
         self.refresh()
         from ingestion.territory import read_territory
@@ -65,25 +76,35 @@ class Journal:
         is_recalled = self.lake.is_s3 and not self.entries and self._recall(listed)
         known = self.seq
         while self.seq < last:
-            self._add(*read_entry(self.lake, self.seq + 1, last))
-        if self.entries and self.entries[0]["format"] > FORMAT:
-            raise LakeError(f"{self.lake.root} has format {self.entries[0]['format']}, this version reads {FORMAT}: upgrade")
+            self._add(*read_entry(self.lake, self.seq + 1, last), last)
         if self.seq > known or is_recalled:
             self._bind()
             if self.lake.is_s3:
                 self._remember()
 
     def append(self, kind: str, **body: Any) -> int:
-        """Add an entry and give its number; when another process took the number, the next one is tried."""
+        """Add an entry and give its number; when another process took the number, the next one is tried.
+
+        Values go to the particulars of the entry, whose object is written first; `whole` brings them back.
+        """
         if kind not in KINDS:
             raise ValueError(f"'{kind}' is no kind of entry: {', '.join(KINDS)}")
-        told = {"kind": kind, "at": datetime.now(UTC).isoformat(), "nonce": secrets.token_hex(8), **body}
+        body = particulars.put_aside(self.lake, kind, body)
+        told = {"format": FORMAT, "kind": kind, "at": datetime.now(UTC).isoformat(), "nonce": secrets.token_hex(8), **body}
         while True:
             self.refresh()
-            content = entry_bytes({"seq": self.seq + 1, **told})
+            content = entry_bytes({"seq": self.seq + 1, "before": self._digest, **told})
             if self.lake.create(entry_name(self.seq + 1), content):
-                self._add(json.loads(content), content)
+                self._add(json.loads(content), content, self.seq + 1)
                 return self.seq
+
+    def whole(self, entry: Entry) -> Entry:
+        """Give an entry with its particulars: the values that were read. Raises LakeError where those of a load are gone."""
+        return particulars.joined(entry, self._read)
+
+    def whole_mart(self, record: Entry) -> Entry:
+        """Give what a publication says of a mart, with its particulars."""
+        return particulars.joined_mart(record, self._read)
 
     def found_lake(self, territory: str, *, is_synthetic: bool) -> None:
         """Write entry 1 of a new lake; raises LakeError when the lake is another territory's, or of another nature.
@@ -98,8 +119,10 @@ class Journal:
                 )
             if self.lake.is_s3:
                 self.lake.probe_create()
-            content = {"lake_id": secrets.token_hex(8), "format": FORMAT, "territory": territory, "is_synthetic": is_synthetic}
-            self.lake.create(entry_name(1), entry_bytes({"seq": 1, "kind": "lake", "at": datetime.now(UTC).isoformat(), **content}))
+            make_secret(self.lake)
+            content = {"lake_id": secrets.token_hex(8), "territory": territory, "is_synthetic": is_synthetic}
+            told = {"seq": 1, "format": FORMAT, "before": "", "kind": "lake", "at": datetime.now(UTC).isoformat()}
+            self.lake.create(entry_name(1), entry_bytes({**told, **content}))
             self.refresh()
         self.belong(territory)
         first = self.entries[0]
@@ -153,8 +176,12 @@ class Journal:
         return self.append("lost", of=seq, why=why, kept=[], declarations={})
 
     def amend(self, load: Entry, **changes: Any) -> int:
-        """Say a load anew, by a second entry of it that differs by `changes`; it is as of when the load was read."""
-        body = {name: value for name, value in load.items() if name not in ("seq", "kind", "at", "nonce", "masked")}
+        """Say a load anew, by a second entry of it that differs by `changes`; it is as of when the load was read.
+
+        No value is copied: its particulars stay the same object, unless `changes` hold others.
+        """
+        said = self.said(load["brick"])[load["load_id"]]
+        body = {name: value for name, value in said.items() if name not in (*ENVELOPE, "masked")}
         return self.append("load", **{**body, "declarations": {}, **changes})
 
     @property
@@ -169,13 +196,29 @@ class Journal:
     def loads(self, brick: str | None = None) -> dict[str, Entry]:
         """Give the loads by id, each as its last entry says it (a load accepted later has a second entry).
 
-        Left out: those dropped, and those refused that a later load has read again.
+        Left out: those dropped, those refused that a later load has read again, and tables that have expired.
         """
-        loads = {entry["load_id"]: entry for entry in self.of("load", brick)}
+        loads = self.said(brick)
         gone = [drop["load_id"] for drop in self.of("drop", brick)]
         gone += [load_id for load in loads.values() for load_id in load.get("replaces", ())]
         for load_id in gone:
             loads.pop(load_id, None)
+        for load_id, load in list(loads.items()):
+            if expired := load.get("expired"):
+                tables = {name: record for name, record in load["tables"].items() if name not in expired}
+                loads |= {load_id: {**load, "tables": tables}}
+                if not tables:
+                    del loads[load_id]
+        return loads
+
+    def said(self, brick: str | None = None) -> dict[str, Entry]:
+        """Give every load by id, one that is gone included, as its last entry says it; `expired` names the tables that have."""
+        loads = {entry["load_id"]: entry for entry in self.of("load", brick)}
+        for entry in self.of("expire", brick):
+            for load_id, told in entry["loads"].items():
+                if (load := loads.get(load_id)) and load["seq"] < entry["seq"]:
+                    expired = sorted({*load.get("expired", ()), *told["tables"]})
+                    loads[load_id] = {**load, "expired": expired, "particulars": told["particulars"]}
         return loads
 
     def accepted(self, brick: str | None = None) -> list[Entry]:
@@ -191,9 +234,14 @@ class Journal:
 
         Those for which a later load stands refused are left out.
         """
-        told = {(t, file) for load in self.refused(brick) for t, record in load["tables"].items() for file, _ in record["refused_files"]}
+
+        def failing(loads: list[Entry]) -> list[Entry]:
+            return [self.whole(load) for load in loads if any(record["refused_file_count"] for record in load["tables"].values())]
+
+        refused = failing(self.refused(brick))
+        told = {(t, file) for load in refused for t, record in load["tables"].items() for file, _ in record["refused_files"]}
         last: dict[tuple[str, str], tuple[str, str]] = {}
-        for load in self.accepted(brick):
+        for load in failing(self.accepted(brick)):
             for name, record in load["tables"].items():
                 last |= {(name, file): (load["load_id"], why) for file, why in record["refused_files"]}
         positions = {name: self.position(brick, name) for name, _ in last}
@@ -224,9 +272,26 @@ class Journal:
         today = {name: brick.table(name).contract() for name in tables}
         return {name: version for name, (version, _) in today.items()}, {v: told for v, told in today.values() if v not in known}
 
+    def to_erase(self, brick: str) -> list[Entry]:
+        """Give the erasures that were killed before their end: some of their rows may still stand."""
+        done = {entry["of"] for entry in self.of("erase", brick) if "of" in entry}
+        return [entry for entry in self.of("erase", brick) if "keys" in entry and entry["seq"] not in done]
+
     def named_files(self, brick: str) -> set[str]:
-        """Give the names of every landed file that a load of the brick names; any other does not exist."""
-        return {name for load in self.loads(brick).values() for name in files_of(load)}
+        """Give the names of every landed object that a load of the brick names; any other does not exist.
+
+        Of a load that was dropped the particulars stay: they say which files it had opened.
+        """
+        files = {name for load in self.loads(brick).values() for name in files_of(load)}
+        last = self.said(brick)
+        replaced = {load_id for load in last.values() for load_id in load.get("replaces", ())}
+        return files | {load["particulars"]["name"] for load_id, load in last.items() if load_id not in replaced and "particulars" in load}
+
+    def unnamed(self, load: Entry) -> list[str]:
+        """Give what a load named, as it was told before, and that its last entry names no more."""
+        last = self.said(load["brick"])[load["load_id"]]
+        kept = {*files_of(last), last["particulars"]["name"]}
+        return [name for name in (*files_of(load), load["particulars"]["name"]) if name not in kept]
 
     def kept_files(self) -> set[str]:
         """Give the files that a lost entry may have named, and that nobody gave up since: they are not swept."""
@@ -234,7 +299,8 @@ class Journal:
 
     def position(self, brick: str, table: str) -> Position:
         """Give where the next reading of a table starts."""
-        return position_of(self.of_brick(brick), table)
+        last = self.said(brick)  # the particulars that earlier entries name may be gone
+        return position_of(self.of_brick(brick), table, lambda entry: self.whole(last[entry["load_id"]]))
 
     def of_brick(self, brick: str) -> Iterator[Entry]:
         """Give the loads and the drops of a brick, oldest first."""
@@ -244,11 +310,26 @@ class Journal:
         """Give the greatest instant at which an accepted load was read (ISO, UTC); the house's only clock."""
         return max((load["read_at"] for load in self.accepted()), default=None)
 
-    def _add(self, entry: Entry, content: bytes) -> None:
+    def _add(self, entry: Entry, content: bytes, last: int) -> None:
+        """Take an entry in; raises LakeError, naming the one before it, where it was not written after that one."""
+        if not is_chained(entry, self.entries[-1] if self.entries else None, self._digest):
+            raise broken(self.lake, max(1, entry["seq"] - 1), f"is not the one after which entry {entry['seq']} was written", last)
         self.entries.append(entry)
+        self._digest = digest_of(content)
         self.digests.append(hashlib.sha256(self.digests[-1].encode() + content).hexdigest()[:32])
         if self.lake.is_s3:
             self._contents.append(content)
+
+    def _read(self, of: Entry) -> Entry:
+        name = of["particulars"]["name"]
+        if name not in self._particulars:
+            self._particulars[name] = particulars.read_particulars(self.lake, of)
+        return self._particulars[name]
+
+    def _named_particulars(self) -> set[str]:
+        last: list[Entry] = list(self.said().values())
+        last += [record for entry in self.of("publication") for group in particulars.OF_MART for record in entry.get(group, {}).values()]
+        return {each["particulars"]["name"] for each in last if "particulars" in each}
 
     def _bind(self) -> None:
         """Hold the state to this lake: warehouse and catalogues that follow one lake would speak for another."""
@@ -275,13 +356,14 @@ class Journal:
             )  # fmt: skip
             return False
         for content in copy:
-            self._add(json.loads(content), content)
+            self._add(json.loads(content), content, last)
         return bool(copy)
 
     def _remember(self) -> None:
         # An entry that somebody wrote over several lines is read from the lake each time, and those after it.
         lines = itertools.takewhile(lambda content: b"\n" not in content, self._contents)
-        write_whole(_copy_of(self.lake), b"".join(content + b"\n" for content in lines))
+        write_whole(copy_of(self.lake), b"".join(content + b"\n" for content in lines))
+        particulars.forget_copies(self.lake, self._named_particulars())
 
 
 def standing(lake: Lake) -> Journal:
@@ -302,63 +384,3 @@ def standing(lake: Lake) -> Journal:
 def files_of(load: Entry) -> list[str]:
     """Give the files that an entry of a load names."""
     return [name for table in load["tables"].values() for name in table["files"]]
-
-
-def entry_name(seq: int) -> str:
-    """Name the object that holds an entry."""
-    return f"journal/{seq:012d}.json"
-
-
-def list_entries(lake: Lake, after: int = 0) -> dict[int, int]:
-    """List the entries that stand after one: their size, by number."""
-    found = {
-        re.fullmatch(r"journal/(\d{12})\.json", name): stored.size for name, stored in lake.listing("journal", entry_name(after)).items()
-    }
-    return {int(match[1]): size for match, size in found.items() if match}
-
-
-def read_entry(lake: Lake, seq: int, last: int) -> tuple[Entry, bytes]:
-    """Read an entry, and its bytes; raises LakeError, with the mend, when it is missing or broken."""
-    content = lake.read(entry_name(seq))
-    fault = "is missing" if content is None else "is empty"
-    if content:
-        try:
-            entry = json.loads(content)
-            if (kind := entry["kind"]) not in KINDS:
-                raise LakeError(f"{lake.path(entry_name(seq))} is of a kind ('{kind}') that this version does not read: upgrade")
-            if absent := [name for name in SAID.get(kind, ()) if name not in entry]:
-                fault = f"says no {absent[0]}, as a {kind} does"
-            elif entry["seq"] == seq and (seq > 1 or "format" in entry):
-                return entry, content
-            else:
-                fault = f"is no entry {seq}"
-        except (ValueError, TypeError, KeyError) as error:
-            fault = f"is broken ({type(error).__name__}: {error})"
-    raise LakeError(
-        f"{lake.path(entry_name(seq))} {fault}, and the journal goes on to {last}: nothing is read, written or swept before it is mended. "
-        f'Mend: put it back from a backup; when it is lost for good: orchestra journal lost --seq {seq} --why "..."'
-    )
-
-
-def entry_bytes(entry: Entry) -> bytes:
-    """Write an entry as it stands in its object."""
-    return json.dumps(entry, ensure_ascii=False, sort_keys=True).encode()
-
-
-def copied_entries(lake: Lake) -> list[bytes]:
-    """Read the local copy of the journal of a lake on S3, up to where it is whole."""
-    path = _copy_of(lake)
-    lines = path.read_bytes().split(b"\n") if lake.is_s3 and path.exists() else []
-    return [line for _, line in itertools.takewhile(lambda numbered: _is_entry(*numbered), enumerate(lines, 1))]
-
-
-def _copy_of(lake: Lake) -> Path:
-    return lake.state_path("journal.ndjson")
-
-
-def _is_entry(seq: int, line: bytes) -> bool:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(entry, dict) and entry.get("seq") == seq

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingestion import privacy
+from ingestion import erasure, privacy
 from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.connectors import Reading
 from ingestion.cursor import start_of
 from ingestion.declaration import BrickError
+from ingestion.entries import Entry
+from ingestion.erasing import take_back
 from ingestion.footprint import Footprint
-from ingestion.journal import Entry, Journal
+from ingestion.journal import Journal, files_of
+from ingestion.keyed import NAMES, make_secret, names_by, secret_of
 from ingestion.lake import Lake
-from ingestion.masking import mask_history
+from ingestion.parquet import Footers
 from ingestion.position import Position
 from ingestion.refusal import reasons_before_judging
 from ingestion.staging import Staged, read_table, stage
@@ -80,7 +83,8 @@ def land_brick(
         masks = privacy.masks_of(journal, brick)
         connection = lake.connect(is_private=brick.has_personal)
         privacy.prepare(connection, brick, masks)
-        mask_history(connection, lake, journal, brick, work, masks)
+        take_back(connection, lake, journal, brick, work, masks)
+        erasure.prepare(connection, lake, journal, brick)
         if brick.has_personal:
             sweep(lake, journal, brick)  # what a killed run left may be in clear
         now = dt.datetime.now(dt.UTC)
@@ -96,13 +100,13 @@ def land_brick(
         if not tried or _differs(lake, journal, brick, tried, work, outcome):
             for table in brick.tables:
                 position = start_of(journal, brick, table, by)
-                reading = read_table(brick, table, position, connection, work / "spool", progress)
+                reading = read_table(brick, table, position, connection, work / "spool", progress, _names(lake, brick))
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or reading.failed - position.given_up:
                     waiting[table.name] = reading, position
         outcome.count(readings.values())
-        if waiting and read_at and (extracted := _extract(lake, brick, load_id, connection, work, read_at, waiting)):
+        if waiting and read_at and (extracted := _extract(lake, journal, brick, load_id, connection, work, read_at, waiting)):
             staged, pipeline = extracted
             told = [_told_clock(read_at, next(iter(readings.values())).read_at, before), privacy.told_form(brick, masks)]
             staged[0].warnings += filter(None, told)
@@ -113,9 +117,9 @@ def land_brick(
             reasons += judge(lake, journal, brick, {t.table.name: (t.files, t.record) for t in staged}, read_at)
             sweep(lake, journal, brick)
             lake.begin(f"landing-{brick.name}", load_id)
-            _book(lake, brick, load_id, staged, pipeline)
+            _book(lake, brick, load_id, connection, staged, pipeline)
             contract, declarations = journal.new_contract(brick, [table.table.name for table in staged])
-            replaced = [load for load in standing if _covers(readings, staged, load, is_refused=bool(reasons))]
+            replaced = [load for load in standing if _covers(readings, staged, journal.whole(load), is_refused=bool(reasons))]
             if reasons:
                 # It may be tried again, or accepted, much later: whatever it has opened is to be known then.
                 for each in staged:
@@ -131,6 +135,7 @@ def land_brick(
                 replaces=[load["load_id"] for load in replaced],
                 read_at=read_at.isoformat(),
                 is_private=brick.has_personal,
+                are_names_keyed=brick.has_personal,
                 **masks.told(),
                 available_at=max((r.available_at.isoformat() for r in readings.values() if r.available_at), default=None),
                 contract=contract,
@@ -141,12 +146,20 @@ def land_brick(
                 request_count=outcome.request_count,
                 footprint=meter.read(),
             )
-            outcome.entry = journal.entries[-1]
+            outcome.entry = journal.whole(journal.entries[-1])
             lake.end(f"landing-{brick.name}")
-            lake.delete([file for load in replaced for record in load["tables"].values() for file in record["files"]])
+            lake.delete([name for load in replaced for name in (*files_of(load), load["particulars"]["name"])])
         connection.close()
     outcome.footprint = meter.read()
     return outcome
+
+
+def _names(lake: Lake, brick: Brick) -> Callable[[str], str]:
+    """Give what the files of a brick are called: names may be of persons where its columns are."""
+    if not brick.has_personal:
+        return str
+    make_secret(lake)
+    return names_by(secret_of(lake, NAMES))
 
 
 def _after(moment: dt.datetime, others: list[dt.datetime]) -> dt.datetime:
@@ -171,6 +184,7 @@ def _told_clock(read_at: dt.datetime, clock: dt.datetime, before: list[Entry]) -
 
 def _extract(
     lake: Lake,
+    journal: Journal,
     brick: Brick,
     load_id: str,
     connection: duckdb.DuckDBPyConnection,
@@ -188,7 +202,8 @@ def _extract(
 
     def files(table: Table) -> Iterator[Any]:
         reading, position = taken[table.name]
-        staged[table.name] = stage(connection, brick, table, reading, work, read_at, position)
+        gone = erasure.erasures(journal, brick, table.name)
+        staged[table.name] = stage(connection, brick, table, reading, work, read_at, position, load_id, gone)
         yield from files_to_move(staged[table.name])
 
     pipeline = _pipeline(lake, brick, load_id, work)
@@ -214,15 +229,24 @@ def _pipeline(lake: Lake, brick: Brick, load_id: str, work: Path) -> dlt.Pipelin
     return dlt.pipeline(brick.name, pipelines_dir=folder, dataset_name=brick.name, destination=destination, progress=None)
 
 
-def _book(lake: Lake, brick: Brick, load_id: str, staged: list[Staged], pipeline: dlt.Pipeline) -> None:
-    """Have dlt move what it has extracted into the lake, and record the names."""
+def _book(
+    lake: Lake, brick: Brick, load_id: str, connection: duckdb.DuckDBPyConnection, staged: list[Staged], pipeline: dlt.Pipeline
+) -> None:
+    """Have dlt move what it has extracted into the lake, and record the names, the sizes and the rows of the files."""
     pipeline.normalize()
     pipeline.load(raise_on_failed_jobs=True)
     for table in staged:
         listed = lake.listing(f"landed/{brick.name}/{table.table.name}/load_id={load_id}")
-        table.record["files"], table.record["sizes"] = list(listed), [stored.size for stored in listed.values()]
-        if len(table.record["files"]) != len(table.files):
-            raise BrickError(f"{brick.name}.{table.table.name}: dlt booked {len(table.record['files'])} of {len(table.files)} files")
+        record, sizes = table.record, [stored.size for stored in listed.values()]
+        if sorted(sizes) != sorted(record["sizes"]):
+            raise BrickError(f"{brick.name}.{table.table.name}: dlt booked {len(sizes)} of {len(table.files)} files, or changed them")
+        counts = set(zip(record["sizes"], record["rows"], strict=True))
+        if len(counts) == len({size for size, _ in counts}):  # dlt has named them anew: a size tells which is which
+            record["rows"] = [dict(counts)[size] for size in sizes]
+        else:
+            footers = Footers(connection, [lake.path(name) for name in listed])
+            record["rows"] = [footers.row_counts[lake.path(name)] for name in listed]
+        record["files"], record["sizes"] = list(listed), sizes
 
 
 def reader_of(brick: Brick, judged_by: str = "") -> str:
@@ -236,12 +260,12 @@ def reader_of(brick: Brick, judged_by: str = "") -> str:
 
 def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Path, outcome: Landed) -> bool:
     """Say whether a source has changed since a load that stands refused was read, and count what it cost to know."""
-    spool = work / "tried"
+    spool, tried = work / "tried", journal.whole(tried)
     try:
         for table in brick.tables:
             position = start_of(journal, brick, table, tried["read_by"])
             record = tried["tables"].get(table.name, {"position": position.at, "opened": {}, "refused_files": []})
-            since = [load["tables"] for load in journal.accepted(brick.name) if load["read_at"] > tried["read_at"]]
+            since = [journal.whole(load)["tables"] for load in journal.accepted(brick.name) if load["read_at"] > tried["read_at"]]
             newer = {name for tables in since if table.name in tables for name in tables[table.name]["opened"]}
             if not any(table.name in tables for tables in since):
                 # As it was then, but for how far it was settled.
@@ -249,7 +273,7 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
                 position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
             position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
-                reading = read_table(brick, table, position, connection, spool, None)
+                reading = read_table(brick, table, position, connection, spool, None, _names(lake, brick))
             outcome.count([reading])
             known_to_fail = {name for name, _ in record["refused_files"]}
             if reading.parts or reading.failed - known_to_fail - position.given_up:

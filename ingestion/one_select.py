@@ -24,6 +24,7 @@ from ingestion.casting import (
 )
 from ingestion.column import Column
 from ingestion.connectors import Part, Reading, source_name
+from ingestion.erasure import Erasure, is_erased_when_read
 from ingestion.formats.header import declared_names, header_tests
 from ingestion.lake import listed, literal, quoted
 from ingestion.refusal import UNREADABLE, Rule, first_broken, refusal, rule_of_column, rule_of_documents, rule_of_headers
@@ -53,8 +54,11 @@ class Select:
         since: str | None,
         held: set[str],
         kinds: dict[str, str],
+        load_id: str | None = None,
+        erasures: Iterable[Erasure] = (),
     ) -> None:
-        self.brick, self.table, self.part, self.kinds = brick, table, part, kinds
+        self.brick, self.table, self.part, self.kinds, self.load_id = brick, table, part, kinds, load_id
+        self.erasures = tuple(erasures)
         # Only of a file that an accepted load holds whole are the rows before the cursor left out.
         self.held = [name for name in part.files if name in held]
         # Documents are read once: those before the cursor land again rather than being counted.
@@ -94,6 +98,17 @@ class Select:
 
         `is_numbered` fills `_row`, at the cost of a sort, where rows are left out.
         """
+        columns, rows = self._layers(is_numbered=is_numbered or bool(self.erasures))
+        where = f" where not ({self._is_erased()})" if self.erasures else ""
+        return f"select {', '.join(columns)}, {self._marks('_file', '_row', '_refused')} from ({rows}){where}"
+
+    def erased_sql(self) -> str:
+        """Give the count of rows of keys that were erased: they do not land."""
+        _, rows = self._layers(is_numbered=False)
+        return f"select count(*) from ({rows}) where {self._is_erased()}"
+
+    def _layers(self, *, is_numbered: bool) -> tuple[list[str], str]:
+        """Give what is selected of each row, and the rows."""
         casts, values, columns = ["_file"], [], []
         for number, column in enumerate(self.landed):
             casts += [f"{self._value(column)} as v{number}", f"{self._source_text(column)} as t{number}"]
@@ -125,8 +140,11 @@ class Select:
         if self.local:
             rows = f"(select *, {', '.join(f'{self._twin(number)} as h{number}' for number in self.local)} from {rows})"
         rows = f"(select *, {', '.join(values)} from {rows})"
-        rows = f"select *, {self._refusal()} as _refused from {rows}"
-        return f"select {', '.join(columns)}, {self._marks('_file', '_row', '_refused')} from ({rows})"
+        return columns, f"select *, {self._refusal()} as _refused from {rows}"
+
+    def _is_erased(self) -> str:
+        values = {column.name: (f"t{number}", f"c{number}") for number, column in enumerate(self.landed)}
+        return " or ".join(f"({is_erased_when_read(self.brick, self.table, each, values)})" for each in self.erasures)
 
     def skipped_sql(self) -> str:
         """Give the count of rows that stand before the cursor and were landed by an earlier load."""
@@ -178,9 +196,9 @@ class Select:
         return {name for name in self.part.columns or () if name.casefold() not in asked}
 
     def _marks(self, file: str, row: str, refusal: str) -> str:
-        return (
-            f"{file} as _file, ({row})::bigint as _row, {refusal} as _refused, {literal(self.read_at.isoformat())}::timestamptz as _read_at"
-        )
+        read_at = f"{literal(self.read_at.isoformat())}::timestamptz as _read_at"
+        load_id = f", {literal(self.load_id)} as _load_id" if self.load_id else ""  # a pipeline of dlt numbers its own
+        return f"{file} as _file, ({row})::bigint as _row, {refusal} as _refused, {read_at}{load_id}"
 
     def _source(self) -> str:
         if self.part.columns is not None:

@@ -21,18 +21,20 @@ def write(connection: duckdb.DuckDBPyConnection, select: str, file: Path) -> Non
 
 
 class Footers:
-    """The footers of some files: how many rows they have, how many values of each column, and from which to which.
+    """The footers of some files: how many rows they have (`row_counts`, by file), how many values of each column, and from which to which.
 
     Asked of what they do not tell, or tell of something else, they give None.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, files: Sequence[str | Path]) -> None:
         self._connection, self._files = connection, [str(file) for file in files]
-        self.row_count, self._held = 0, dict[str, int | None]()
+        self._held, self.row_counts = dict[str, int | None](), dict[str, int]()
+        if files:
+            counted = "select file_name, num_rows::bigint from parquet_file_metadata($1)"
+            self.row_counts = dict(connection.execute(counted, [self._files]).fetchall())
+        self.row_count = sum(self.row_counts.values())
         if not files:
             return
-        counted = "select sum(num_rows)::bigint from parquet_file_metadata($1)"
-        self.row_count = connection.execute(counted, [self._files]).fetchall()[0][0]
         # Of a list, and of two columns that one path names, more values or fewer than there are rows.
         held = (
             "select path_in_schema, case when sum(num_values) = $2 and count(stats_null_count) = count(*) "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +36,13 @@ class Position:
         _note_files(self, record, read_by, is_held=True, is_given_up=False)
 
 
-def position_of(entries: Iterable[dict[str, Any]], table: str) -> Position:
+def position_of(
+    entries: Iterable[dict[str, Any]], table: str, whole: Callable[[dict[str, Any]], dict[str, Any]] = lambda entry: entry
+) -> Position:
     """Fold the loads and drops of a brick, oldest first, into where the next reading of a table starts.
 
-    A load accepted, or dropped and given up, moves it. A refusal does not; a drop with refetch puts it back.
+    A load accepted, or dropped and given up, moves it. A refusal does not; a drop with refetch puts it back. `whole` gives an
+    entry with its particulars, which are asked for where they count.
     """
     position = Position()
     points = [position.at]  # the first reading's, then one by load that moved it; what followed a load put back is forgotten
@@ -57,18 +60,22 @@ def position_of(entries: Iterable[dict[str, Any]], table: str) -> Position:
         elif entry["kind"] == "load" or load_id not in loads:
             continue
         is_accepted = entry["kind"] == "load" and entry["verdict"] == "accepted"
-        record = loads[load_id]["tables"][table]
+        is_new = (is_accepted or (entry["kind"] == "drop" and not entry["refetch"])) and load_id not in settled
+        is_given_up = is_accepted and "accepted_because" in entry and earlier is not None and "accepted_because" not in earlier
+        if not (is_new or is_given_up or entry["kind"] == "drop"):
+            continue
+        record = whole(loads[load_id])["tables"][table]
         if entry["kind"] == "drop":
             position.held -= record["opened"].keys()
-        if (is_accepted or (entry["kind"] == "drop" and not entry["refetch"])) and load_id not in settled:
+        if is_new:
             settled.add(load_id)
             position.known |= record["opened"]
             # What a later reading has passed does not go back to a load accepted, or given up, after it.
             if points[-1] is read_from[load_id]:
                 points.append(record["position"])
-            is_given_up = not is_accepted or "accepted_because" in entry
-            _note_files(position, record, loads[load_id].get("read_by"), is_held=is_accepted, is_given_up=is_given_up)
-        elif is_accepted and "accepted_because" in entry and earlier and "accepted_because" not in earlier:
+            gives_up = not is_accepted or "accepted_because" in entry
+            _note_files(position, record, loads[load_id].get("read_by"), is_held=is_accepted, is_given_up=gives_up)
+        elif is_given_up:
             position.given_up |= {name for name, _ in record["refused_files"]} & position.failed.keys()
         elif entry["kind"] == "drop" and entry["refetch"] and load_id in settled:
             point = before[load_id]

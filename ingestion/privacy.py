@@ -21,7 +21,9 @@ from ingestion.casting import json_place
 from ingestion.clear import Mask, landed_masks, names_of
 from ingestion.column import Column
 from ingestion.declaration import BrickError
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
+from ingestion.keyed import hmac_sql, let_know
 from ingestion.lake import literal, load_extension, quoted
 from ingestion.territory import read_territory
 
@@ -59,9 +61,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, brick: Brick, masks: Masks | 
     Raises BrickError when the key or the zones are missing: nothing lands then.
     """
     if _has(brick, "pseudonym"):
-        key = pseudonym_key(_master(brick), str(brick.meta.pseudonym_domain)).ljust(64, b"\0")
-        connection.execute("set variable mask_inner = ?", [bytes(byte ^ 0x36 for byte in key)])
-        connection.execute("set variable mask_outer = ?", [bytes(byte ^ 0x5C for byte in key)])
+        let_know(connection, "mask", pseudonym_key(_master(brick), str(brick.meta.pseudonym_domain)))
         connection.execute(f"set variable mask_form = {(masks or Masks()).form}")
     if _has(brick, "zone"):
         zones, _ = _zones(brick)
@@ -215,8 +215,7 @@ def masked(column: Column, text: dict[str, str]) -> str:
     """
     if column.meta.mask == "pseudonym":
         value = f"case when getvariable('mask_form') = {AS_IT_STANDS} then trim({text[column.name]}) else {normal(text[column.name])} end"
-        inner = f"unhex(sha256(getvariable('mask_inner') || encode({value})))"
-        return f"case when {value} <> '' then sha256(getvariable('mask_outer') || {inner}) end"
+        return f"case when {value} <> '' then {hmac_sql('mask', value)} end"
     if column.meta.position:
         x, y = (f"try_cast(replace({text[name]}, ',', '.') as double)" for name in column.meta.position)
         return f"(select min(zones.code) from zones where st_intersects(zones.shape, st_point({x}, {y})))"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from ingestion.brick import Brick, Table
 from ingestion.census import BRICKS, read_brick
 from ingestion.cursor import usable
 from ingestion.declaration import BrickError
+from ingestion.keyed import names_by
 from ingestion.lake import connect
 from ingestion.landing import reader_of
 from ingestion.position import Position
@@ -82,7 +84,10 @@ def _read_new_rows(brick: Brick, table: Table) -> Iterator[Any]:
         form = state.get("form", privacy.AS_IT_STANDS if state else privacy.NORMAL)
         privacy.prepare(opened, brick, privacy.Masks({"form": form}))
         folder = Path(name)
-        reading = read_table(brick, table, position, opened, folder, None)
+        if brick.has_personal:  # the names of its files may be of persons: the state of the pipeline holds none
+            state.setdefault("names", secrets.token_hex(32))
+        name_of = names_by(bytes.fromhex(state["names"])) if brick.has_personal else str
+        reading = read_table(brick, table, position, opened, folder, None, name_of)
         if reading.is_synthetic:
             log.warning("%s: the source is a sandbox: its rows are made up", told)
         if not reading.parts and not reading.refused_files:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.cursor import cursor_from, position_after
 from ingestion.declaration import BrickError
+from ingestion.erasure import Erasure
 from ingestion.formats.header import ANOTHER
 from ingestion.lake import listed, literal, quoted
 from ingestion.one_select import Select
@@ -25,7 +27,7 @@ from ingestion.refusal import REFUSAL, TOLD_ROWS, first_refused, lines_of, refus
 if TYPE_CHECKING:
     import duckdb
 
-MARKS = ("_file", "_row", "_refused", "_read_at")
+MARKS = ("_file", "_row", "_refused", "_read_at", "_load_id")
 
 
 @dataclass
@@ -47,8 +49,9 @@ def read_table(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     progress: Callable[[str, int], None] | None,
+    name_of: Callable[[str], str] = str,
 ) -> Reading:
-    """Have the connector of a brick read a table from a position."""
+    """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it."""
     spool = folder / table.name
     spool.mkdir(parents=True)
     module = connector(brick.meta.connector)
@@ -72,6 +75,7 @@ def read_table(
             progress=lambda count: progress(table.name, count) if progress else None,
             formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
             failed=frozenset(position.failed.keys() - position.given_up),
+            name_of=name_of,
             typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
         )
     )
@@ -85,16 +89,24 @@ def stage(
     work: Path,
     read_at: dt.datetime,
     position: Position,
+    load_id: str | None = None,
+    erasures: Sequence[Erasure] = (),
 ) -> Staged:
-    """Write every part of a reading as Parquet, and count what was kept and refused."""
+    """Write every part of a reading as Parquet, and count what was kept and refused.
+
+    Rows of keys that were erased are left out: the connection knows their secret (`erasure.prepare`).
+    """
     before, since = position.at, cursor_from(position.at, table)
     connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")
     local_hours.watch(connection, table.meta.time_zone)
     staged = Staged(table, {})
     new_columns: set[str] = set()
-    skipped, unreadable, blank = 0, 0, 0
+    left_out, unreadable = Counter[str](), 0
     mixed: dict[int, set[str]] = {}
-    selects = [Select(brick, table, part, reading, read_at, since, position.held, _kinds(connection, part)) for part in reading.parts]
+    selects = [
+        Select(brick, table, part, reading, read_at, since, position.held, _kinds(connection, part), load_id, erasures)
+        for part in reading.parts
+    ]
     for number, select in enumerate(selects):
         part = select.part
         file = work / f"{table.name}-{number}.parquet"
@@ -110,39 +122,35 @@ def stage(
                 mixed[number] = names
                 continue
         staged.files.append(file)
-        if select.since:
-            skipped += connection.execute(select.skipped_sql()).fetchall()[0][0]
-            if is_refused and not has_zone:
-                write(connection, select.sql(is_numbered=True), file)
+        left_out.update(_left_out(connection, select))
+        if select.since and is_refused and not has_zone:
+            write(connection, select.sql(is_numbered=True), file)
         if select.marked:
             landed = [column.name for column in select.landed]
             staged.warnings += local_hours.settle(connection, file, select.marked, table.meta.key, table.meta.time_zone, landed)
-        if part.thin:
-            blank += connection.execute(select.blank_sql()).fetchall()[0][0]
         if part.rejects:
             unreadable += _stage_unreadable(connection, select, staged, work / f"{table.name}-{number}-unreadable.parquet")
         staged.columns = staged.columns or _schema(connection, file)
         new_columns |= select.new_columns() | (_extra_keys(connection, file) if written.held("_extra") else set())
     if mixed:
         _leave_out(reading, mixed)
-        return stage(connection, brick, table, reading, work, read_at, position)
+        return stage(connection, brick, table, reading, work, read_at, position, load_id, erasures)
     footers = Footers(connection, staged.files)
     staged.absent = _absent(connection, selects, footers)
     connection.execute("set TimeZone = 'UTC'")
-    counted = [part.counted for part in reading.parts]
     rows, refused = footers.row_count, refused_count(footers)
     oldest, newest, reached = _reached(connection, staged.files, footers, table, read_at)
-    announced = reading.announced if reading.count_method == "announced" else None
-    source_count = (announced if announced is not None else sum(c for c in counted if c is not None)) - skipped - blank
-    method = reading.count_method if announced is not None or None not in counted else "none"
+    source_count, method = _counted(reading)
     staged.record = {
         "files": [],
+        "sizes": [file.stat().st_size for file in staged.files],
+        "rows": [footers.row_counts[str(file)] for file in staged.files],
         "kept": rows - refused,
         "refused": refused,
-        "source_count": rows if method == "none" else source_count,
+        "source_count": rows if method == "none" else source_count - left_out.total(),
         "count_method": method,
         "unreadable": unreadable,
-        "before_cursor": skipped,
+        "before_cursor": left_out["before_cursor"],
         "position": position_after(reading, table, reached, before),
         "opened": reading.opened,
         "measured": [oldest, newest],
@@ -151,10 +159,30 @@ def stage(
         "refused_files": [list(refusal) for refusal in reading.refused_files],
         "refused_as": "struct",
     }
+    if left_out["erased"]:
+        staged.record["erased"] = left_out["erased"]
     if refused:
         found = first_refused(connection, staged.files, TOLD_ROWS)
         staged.record["lines"], staged.record["refused_in"] = lines_of(found.rows, reading), found.files
     return staged
+
+
+def _left_out(connection: duckdb.DuckDBPyConnection, select: Select) -> dict[str, int]:
+    """Count the rows of a part that do not land: those before the cursor, of blank values alone, of keys that were erased."""
+    asked = {
+        "before_cursor": select.skipped_sql() if select.since else None,
+        "blank": select.blank_sql() if select.part.thin else None,
+        "erased": select.erased_sql() if select.erasures else None,
+    }
+    return {name: connection.execute(sql).fetchall()[0][0] for name, sql in asked.items() if sql}
+
+
+def _counted(reading: Reading) -> tuple[int, str]:
+    """Give how many records a source holds apart from the reader that parses them, and how that is known."""
+    if reading.count_method == "announced" and reading.announced is not None:
+        return reading.announced, "announced"
+    counted = [part.counted for part in reading.parts]
+    return sum(count for count in counted if count is not None), "none" if None in counted else reading.count_method
 
 
 def _leave_out(reading: Reading, mixed: dict[int, set[str]]) -> None:

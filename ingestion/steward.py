@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.refusal import first_refused, sentence
 from ingestion.territory import read_territory
@@ -13,7 +14,7 @@ from ingestion.territory import read_territory
 def standing_refusals(journal: Journal, brick: str) -> dict[str, str]:
     """Say, by load, which stand refused, or are accepted without files that could not be read; why, and the mend."""
     refused = {load["load_id"]: f"load {load['load_id']} stands refused: {'; '.join(load['reasons'])}. {mend_of(load)}"
-               for load in journal.refused(brick)}  # fmt: skip
+               for load in map(journal.whole, journal.refused(brick))}  # fmt: skip
     unread = {
         load_id: f"load {load_id} is not whole: {'; '.join(f'{brick}.{table}: {file}: {why}' for table, file, why in files)}. Mend: "
         f"mend the source or its brick, and it is read then, or orchestra loads accept {load_id} --why '...', which gives that file up"
@@ -32,7 +33,7 @@ def mend_of(load: Entry) -> str:
 
 
 def refused_rows(lake: Lake, load: Entry, limit: int) -> dict[str, list[dict[str, Any]]]:
-    """Give, by table, the first refused rows of a load: file, row in that file (from 1, headers aside), reason.
+    """Give, by table, the first refused rows of a load, told with its particulars: file, row in that file (from 1, headers aside), reason.
 
     Of the first of a text, the line as well, as an editor shows it.
     """

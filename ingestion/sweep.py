@@ -10,5 +10,6 @@ from ingestion.lake import Lake
 def sweep(lake: Lake, journal: Journal, brick: Brick) -> list[str]:
     """Delete the landed files of a brick that no entry names any more, or that a killed run left, and give their names."""
     journal.refresh()
-    named, once = journal.named_files(brick.name) | journal.kept_files(), [n for e in journal.of("load", brick.name) for n in files_of(e)]
+    named = journal.named_files(brick.name) | journal.kept_files()
+    once = [name for load in journal.of("load", brick.name) for name in (*files_of(load), load["particulars"]["name"])]
     return lake.sweep(f"landed/{brick.name}", f"landing-{brick.name}", lambda name: name in named or name.endswith("/init"), once)

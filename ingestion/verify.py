@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake, Stored, listed
 
 if TYPE_CHECKING:
@@ -42,12 +43,15 @@ def _fault(lake: Lake, standing: dict[str, Stored], connection: duckdb.DuckDBPyC
     files = record["files"]
     if gone := [file for file in files if file not in standing]:
         return f"{gone[0]} is gone" + (f", and {len(gone) - 1} more" if gone[1:] else "")
-    # Entries of before sizes were booked tell none.
-    for file, size in zip(files, record.get("sizes", ()), strict=False):
+    if (told := load["particulars"])["name"] not in standing:
+        return f"{told['name']} is gone"
+    if (held := standing[told["name"]].size) != told["size"]:
+        return f"{told['name']} is of {held:,} bytes, and was written with {told['size']:,}"
+    for file, size in zip(files, record["sizes"], strict=True):
         if standing[file].size != size:
             return f"{file} is of {standing[file].size:,} bytes, and landed with {size:,}"
     if connection and files:
-        return unread(connection, [lake.path(file) for file in files], record.get("row_count", record["kept"] + record["refused"]))
+        return unread(connection, [lake.path(file) for file in files], sum(record["rows"]))
     return None
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ingestion.brick import Brick, Table
-from ingestion.casting import Notation, cast, landed_under, mapped, notation_of
+from ingestion.casting import landed_under, mapped, notation_of
 from ingestion.clear import clear_columns
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
 from ingestion.territory import Territory
 from ingestion.verify import landed_faults
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
 log = logging.getLogger("orchestra")
-REWRITES = ("drop", "erase", "expire", "compact")
+REWRITES = ("drop", "compact")
 
 
 def catch_up(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, bricks: dict[str, Brick]) -> int:
@@ -172,7 +173,9 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
     for columns, conditions, alike in _read_alike(journal, brick, table, loads):
         files = [lake.path(file) for load in alike for file in load["tables"][table.name]["files"]]
         relation = f"read_parquet({listed(files)}, hive_partitioning = true, hive_types = {{'load_id': 'varchar'}}, file_row_number = true)"
-        marks = "_file, file_row_number as _row, _read_at, load_id as _load_id"
+        # A row has a number of its own where landing, or who wrote the file again, left one out. The load stands in the path too,
+        # so that a filter on it opens no other file.
+        marks = "_file, coalesce(_row, file_row_number) as _row, _read_at, load_id as _load_id"
         selects.append(f"select {columns}, {marks} from {relation} where {conditions}")
     if selects:
         return " union all ".join(selects)
@@ -202,7 +205,7 @@ def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
             groups.setdefault((load["contract"][table.name], shape, clear), []).append(load)
     notation = notation_of(brick, table)
     for (_, _, clear), alike in groups.items():
-        types = shape_of(journal, alike[0], table)
+        types = shape_of(journal, alike[0], table.name)
         key = [value for name in table.meta.key for value, _ in landed_under(_names(table, name), types)]
         columns = [
             # What is personal today and stands there in clear is hidden until it is masked.
@@ -210,51 +213,19 @@ def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
             for column in table.columns
             if column.is_landed
         ]
-        conditions = ["_refused is null"] + [f"not ({test})" for test in is_erased(journal, brick, table, types)]
-        yield ", ".join(columns), " and ".join(conditions), alike
+        yield ", ".join(columns), "_refused is null", alike
 
 
-def shape_of(journal: Journal, load: Entry, table: Table) -> dict[str, str]:
+def shape_of(journal: Journal, load: Entry, table: str) -> dict[str, str]:
     """Give the type, by name, of what a load landed of a table; JSON, which lands as text, is told by its declaration."""
-    declared = {column["name"]: column["data_type"] for column in journal.declaration(load, table.name)["columns"]}
-    landed = load["tables"][table.name]["columns"]
+    declared = {column["name"]: column["data_type"] for column in journal.declaration(load, table)["columns"]}
+    landed = load["tables"][table]["columns"]
     return {name: "json" if (kind, declared.get(name)) == ("string", "json") else kind for name, kind in landed.items()}
 
 
 def _names(table: Table, name: str) -> tuple[str, ...]:
     """Give a column's name and its older ones."""
     return next((column.name, *column.meta.formerly) for column in table.columns if column.name == name)
-
-
-def is_erased(journal: Journal, brick: Brick, table: Table, landed: dict[str, str]) -> list[str]:
-    """Write, for each key that was erased, whether a row of files that hold the columns `landed` is of it.
-
-    Raises LakeError for a key of a column that the files do not hold: without it too much would go, or too little.
-    """
-    keys = [key for erasure in journal.of("erase", brick.name) if erasure["table"] == table.name for key in erasure["keys"]]
-    return [" and ".join(_holds(brick, table, landed, *item) for item in key.items()) or "false" for key in keys]
-
-
-def _holds(brick: Brick, table: Table, landed: dict[str, str], name: str, value: Any) -> str:
-    """Write whether a row holds a value of a key, as text or as a value of the type that landed or is declared today."""
-    named = [c for c in table.columns if name.casefold() in {each.casefold() for each in (c.name, *c.meta.formerly)}]
-    held = landed_under((named[0].name, *named[0].meta.formerly) if named else (name,), landed)
-    if not held and named and named[0].meta.optional:
-        return "false"
-    if not held:
-        raise LakeError(
-            f"{brick.name}.{table.name}: rows are erased by their column '{name}', which some files do not hold ({', '.join(landed)}). "
-            "Mend: tell the other name of the column by `formerly`, or `optional: true` where those loads never held it."
-        )
-    if value is None:
-        return " and ".join(f"({held_value}) is null" for held_value, _ in held)
-    notation = notation_of(brick, table)
-    held += [(mapped(column, landed, notation), column.data_type) for column in named]
-    text, tests = literal(str(value)), []
-    for held_value, kind in dict.fromkeys(held):
-        typed = cast(kind, text, Notation())
-        tests.append(f"coalesce(({held_value})::varchar = {text} or ({held_value}) = {typed}, false)")
-    return f"({' or '.join(tests)})"
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:

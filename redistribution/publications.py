@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ingestion import published
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake
 from redistribution.mart import CLASSES
 
@@ -16,14 +17,14 @@ standing = published.standing  # models are shown the same
 
 def last_published(journal: Journal) -> dict[str, Any]:
     """Give, by mart, what the last publication that holds it says; those withdrawn left out."""
-    return {name: record for name, (_, record) in standing(journal.of("publication")).items()}
+    return {name: journal.whole_mart(record) for name, (_, record) in standing(journal.of("publication")).items()}
 
 
 def by_class(journal: Journal) -> dict[str, list[Entry]]:
     """Give, by access class, the publications that say something of one of its marts, or take one away from it."""
     found: dict[str, list[Entry]] = {}
     classes: dict[str, str] = {}
-    for entry in journal.of("publication"):
+    for entry in (journal.whole(each) if each["withheld"] else each for each in journal.of("publication")):
         records = {**entry["withheld"], **entry["marts"], **entry["withdrawn"]}
         concerned = {record["class"] for record in records.values()} | {classes[name] for name in entry["marts"] if name in classes}
         for access_class in sorted(concerned & set(CLASSES)):

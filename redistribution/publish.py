@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from expectations.gate import MartFigures
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
+from ingestion.keyed import keyed, secret_of
 from ingestion.lake import Lake, LakeError, literal, load_extension, quoted
 from redistribution.followers import follow
 from redistribution.labels import metadata_of
 from redistribution.mart import WHOLE, Mart
 from redistribution.publications import labels_by_digest, last_published, whole_files
+from redistribution.remains import compared_with
 from redistribution.withheld import accepted_because, still_withheld
 
 if TYPE_CHECKING:
     import duckdb
 
 log = logging.getLogger("orchestra")
+DIGESTS = "digests"  # the use of the secret by which the content of marts made of what is personal is digested
 
 # (lake, mart, files, columns, key, profile of the last publication, what it says of its figures) -> (why it is withheld, its profile).
 MartJudge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None, MartFigures], tuple[list[str], dict[str, Any]]]
@@ -35,14 +39,16 @@ def publish_marts(
     unreached: dict[str, str] | None = None,
     cost: dict[str, float] | None = None,
     hidden: Mapping[str, str] | None = None,
+    private: Collection[str] = (),
 ) -> Entry | None:
     """Publish the marts whose content, or what judges it, differs from the last publication; give its entry, None when nothing does.
 
     `marts` are all those of the project: one that was published and is not among them any more is withdrawn. `expectations`
     sums up what is expected of a mart, by name. `unreached` says, by node of dbt, why its last build failed: a mart that is made
     of one is withheld, as is one that its gate fails, unless a steward accepted that very content. Readers keep the last good
-    one, and `publications` says so. So is one of a brick of which something is `hidden`, which says why by brick. `cost` is that of the
-    build, which the entry tells once. Raises LakeError when another process publishes.
+    one, and `publications` says so. So is one of a brick of which something is `hidden`, which says why by brick; what is made of
+    `private` bricks is told by keyed digests. `cost` is that of the build, which the entry tells once. Raises LakeError when another
+    process publishes.
     """
     import duckdb
 
@@ -55,7 +61,8 @@ def publish_marts(
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
         for mart in sorted(marts, key=lambda mart: len(mart.memories)):  # what remembers first
-            candidate = _Candidate(mart, last.get(mart.name), connection, work, run_id, mart.name in already)
+            secret = secret_of(lake, DIGESTS) if mart.sources.keys() & set(private) else None
+            candidate = _Candidate(mart, last.get(mart.name), connection, work, run_id, mart.name in already, secret)
             record: dict[str, Any] = {"class": mart.own_class, "digests": {}, "row_count": 0, "labels": mart.labels_digest}
             try:
                 reasons = _unready(mart, unreached or {}, hidden or {}, withheld)
@@ -77,7 +84,7 @@ def publish_marts(
         told = {"marts": published, "withheld": withheld, "withdrawn": withdrawn, "labels": new, **_untold(journal, cost)}
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), **told)
         follow(lake, journal)
-        return journal.entries[-1]
+        return journal.whole(journal.entries[-1])
 
 
 def _held(lake: Lake, journal: Journal) -> dict[str, Any]:
@@ -106,7 +113,10 @@ def _attached(lake: Lake) -> duckdb.DuckDBPyConnection:
 
 
 class _Candidate(NamedTuple):
-    """A mart that may be published, what was last published of it, and where: `is_told` when it has been withheld since."""
+    """A mart that may be published, what was last published of it, and where: `is_told` when it has been withheld since.
+
+    `secret` is the one by which its content is digested, where it is made of what is personal.
+    """
 
     mart: Mart
     before: dict[str, Any] | None
@@ -114,6 +124,7 @@ class _Candidate(NamedTuple):
     work: Path
     run_id: str
     is_told: bool
+    secret: bytes | None
 
 
 def _prepare(
@@ -122,7 +133,7 @@ def _prepare(
     """Have the record say what is to be published of a mart, its files included, where something is; give why it is withheld."""
     mart, before, connection = candidate.mart, candidate.before, candidate.connection
     shape = _columns(connection, mart)
-    record["digests"] = digests = _digests(connection, mart, shape)
+    record["digests"] = digests = _digests(connection, mart, shape, candidate.secret)
     record["row_count"] = sum(int(digest.partition(":")[0]) for digest in digests.values())
     record["judged_by"] = mart.judged_by(expectations(mart.name))
     is_awaited = not before and not record["row_count"]  # its bricks have not all landed yet, or nothing is to be told
@@ -135,7 +146,7 @@ def _prepare(
     written = {unit: candidate.work / f"{mart.name}-{unit}.parquet" for unit in digests if unit not in kept}
     columns = [*(_write(connection, mart, unit, file) for unit, file in written.items()), before["columns"] if before else []][0]
     judged = [*map(str, written.values()), *map(lake.path, kept.values())]
-    reasons, profile = _verdict(judge, lake, mart, judged, columns, before)
+    reasons, profile = _verdict(judge, lake, mart, judged, columns, compared_with(journal, mart.name, mart.sources))
     why = accepted_because(journal, mart.name, record) if reasons and profile else None
     if reasons and why is None:
         record |= {"is_judged": True} if profile else {}
@@ -166,8 +177,11 @@ def _columns(connection: duckdb.DuckDBPyConnection, mart: Mart) -> list[tuple[st
     return connection.execute(f"select column_name, column_type from (describe warehouse.{mart.relation}) order by 1").fetchall()
 
 
-def _digests(connection: duckdb.DuckDBPyConnection, mart: Mart, columns: list[tuple[str, str]]) -> dict[str, str]:
-    """Sum up the content of a mart by unit, whatever the order of its rows; an empty mart has one unit, without rows."""
+def _digests(connection: duckdb.DuckDBPyConnection, mart: Mart, columns: list[tuple[str, str]], secret: bytes | None) -> dict[str, str]:
+    """Sum up the content of a mart by unit, whatever the order of its rows: the number of them, then a digest, keyed by a secret if any.
+
+    An empty mart has one unit, without rows.
+    """
     names = ", ".join(quoted(name) for name, _ in columns)
     shape = literal(" ".join(name + kind for name, kind in columns) + " ".join(mart.position or ()))
     sql = (
@@ -176,7 +190,8 @@ def _digests(connection: duckdb.DuckDBPyConnection, mart: Mart, columns: list[tu
         f"from warehouse.{mart.relation} group by 1 order by 1"
     )
     empty = connection.execute(f"select '0:0:' || hash({shape})").fetchall()[0][0]
-    return dict(connection.execute(sql).fetchall()) or {WHOLE: empty}
+    found = dict(connection.execute(sql).fetchall()) or {WHOLE: empty}
+    return {unit: f"{told.partition(':')[0]}:{keyed(secret, told)}" for unit, told in found.items()} if secret else found
 
 
 def _unit(mart: Mart) -> str:
@@ -213,7 +228,7 @@ def _verdict(
 ) -> tuple[list[str], dict[str, Any]]:
     """Give why the gate withholds a mart, and its profile; none where what is expected of it cannot be used."""
     try:
-        return judge(lake, mart.name, files, columns, list(mart.key), (before or {}).get("profile"), mart.figures)
+        return judge(lake, mart.name, files, columns, list(mart.key), before, mart.figures)
     except LakeError as error:
         return [f"{error}. Mend: mend it (make check tries it), then orchestra run"], {}
 

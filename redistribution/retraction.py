@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from ingestion.clear import masked_since
+from ingestion.clear import taken_back_since
 from ingestion.journal import Journal
 from ingestion.lake import Lake
+from ingestion.particulars import OF_MART
 from redistribution.followers import follow
 from redistribution.mart import CLASSES, Mart
 from redistribution.publications import RETRACTED
@@ -22,11 +23,12 @@ def retract(
 
     Its stable files, its files and its snapshots go: the catalogue is made again without it. A mart that has left the project
     is held to the classes of its sources today (`classes`, by brick), and of when it was published. What was published of a brick
-    before a column of it was masked goes as well, and all of what is made of a brick whose loads are `hidden`, until they are masked.
+    before a column of it was masked, or rows were erased, goes as well, and all of what is made of a brick that is `hidden`. So do
+    the particulars of what is taken away.
     """
     of_project = {mart.name: mart for mart in marts}
     lowest = {name: mart.lowest_class for name, mart in of_project.items()}
-    masked, seen = masked_since(journal), dict[str, dict[str, int]]()  # by mart and class, the first publication that stands
+    masked, seen = taken_back_since(journal), dict[str, dict[str, int]]()  # by mart and class, the first publication that stands
     made_of = {name: set(mart.sources) for name, mart in of_project.items()}
     for entry in journal.of("publication"):
         for name, record in entry["marts"].items():
@@ -46,7 +48,7 @@ def retract(
             if CLASSES.index(access_class) < CLASSES.index(lowest[name]):
                 gone.setdefault(access_class, {})[name] = f"class {access_class} may not see it any more"
             elif of := sorted(brick for brick in made_of[name] if brick in (hidden or {}) or first < masked.get(brick, 0)):
-                gone.setdefault(access_class, {})[name] = f"it was made of what is personal now ({', '.join(of)})"
+                gone.setdefault(access_class, {})[name] = f"it was made of what is taken back ({', '.join(of)})"
     for access_class, names in sorted(gone.items()):
         withdrawn = {n: {"class": access_class, "row_count": 0, "reasons": [why], RETRACTED: True} for n, why in sorted(names.items())}
         journal.append("publication", run_id=run_id, as_of=journal.as_of(), marts={}, withheld={}, withdrawn=withdrawn)
@@ -55,4 +57,11 @@ def retract(
     if gone:
         with lake.lock("publish", wait=60):
             follow(lake, journal)
+            lake.delete(_particulars(journal, {name for names in gone.values() for name in names}))
     return sorted({name for names in gone.values() for name in names})
+
+
+def _particulars(journal: Journal, names: set[str]) -> list[str]:
+    """Name the particulars of what publications have said of some marts."""
+    said = [r for e in journal.of("publication") for group in OF_MART for name, r in e.get(group, {}).items() if name in names]
+    return [record["particulars"]["name"] for record in said if "particulars" in record]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake
 from redistribution.mart import WHOLE
 from redistribution.publications import standing, whole_files

@@ -6,6 +6,7 @@ from typing import Any
 
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
+from ingestion.particulars import UNKEPT
 from redistribution.publications import RETRACTED
 
 
@@ -15,7 +16,7 @@ def still_withheld(journal: Journal) -> dict[str, Any]:
     for entry in journal.of("publication"):
         told = entry["marts"].keys() | {name for name, record in entry["withdrawn"].items() if RETRACTED not in record}
         last = {name: record for name, record in last.items() if name not in told} | entry["withheld"]
-    return last
+    return {name: {"reasons": [UNKEPT], **journal.whole_mart(record)} for name, record in last.items()}
 
 
 def withheld_since(journal: Journal) -> dict[str, str]:

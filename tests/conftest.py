@@ -18,7 +18,8 @@ import yaml
 
 from ingestion.brick import Brick
 from ingestion.census import read_brick
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake
 from ingestion.territory import read_territory
 from tests.fixtures import seaweed
@@ -101,6 +102,13 @@ class House:
 
         return land_brick(self.lake, self.journal, brick, "run", judge).entry
 
+    def erase(self, brick: Brick, *keys: dict[str, Any]) -> int:
+        """Erase the rows of some keys; give how many went."""
+        from ingestion.erasing import erase_rows
+
+        told = [{name: None if value is None else str(value) for name, value in key.items()} for key in keys]
+        return sum(erased.row_count for erased in erase_rows(self.lake, self.journal, brick, told, "asked for"))
+
     def rows(self, brick: Brick, table: str, columns: str = "*", order: str = "all") -> list[tuple[Any, ...]]:
         """Give the rows of a source as dbt reads it."""
         from ingestion.warehouse import catch_up
@@ -112,8 +120,12 @@ class House:
         return rows
 
     def landed_files(self, brick: str) -> set[str]:
+        """Give the names of the files and of the particulars of loads that stand under a brick, named by the journal or not."""
+        return {name for name in self.lake.names(f"landed/{brick}") if "/load_id=" in name}
+
+    def parquet_files(self, brick: str) -> set[str]:
         """Give the names of the Parquet files that stand under a brick, named by the journal or not."""
-        return {name for name in self.lake.names(f"landed/{brick}") if name.endswith(".parquet")}
+        return {name for name in self.landed_files(brick) if name.endswith(".parquet")}
 
 
 class Asked(NamedTuple):

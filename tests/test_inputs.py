@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from ingestion.brick import Brick
 from ingestion.declaration import BrickError
-from ingestion.journal import Entry
+from ingestion.entries import Entry
 from ingestion.steward import refused_rows
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases" / "inputs"

@@ -19,7 +19,8 @@ from expectations.gate import judge_load
 from expectations.suite import LANDED
 from ingestion.brick import Brick
 from ingestion.census import read_bricks
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 
 FIRST = dt.date(2025, 3, 24)

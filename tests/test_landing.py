@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 
 from ingestion.brick import Brick
 from ingestion.declaration import BrickError
-from ingestion.journal import Journal
+from ingestion.journal import ENVELOPE, Journal, files_of
 from ingestion.lake import Busy, Lake, LakeError
+from ingestion.verify import landed_faults
 
 FIXTURES = Path(__file__).parent / "fixtures"
 STEPS = [
@@ -126,7 +127,7 @@ def test_dlt_moves_the_files_as_landing_wrote_them(house: House) -> None:
         written = pq.read_metadata(house.lake.path(file))
         assert written.created_by.startswith("DuckDB"), "dlt has written it again"
         assert not written.num_row_groups or written.row_group(0).column(0).compression == "ZSTD"
-        names = [*(each["name"] for each in columns), "Éxtra col", "_file", "_row", "_refused", "_read_at"]
+        names = [*(each["name"] for each in columns), "Éxtra col", "_file", "_row", "_refused", "_read_at", "_load_id"]
         assert written.schema.to_arrow_schema().names == names
     assert house.rows(brick, "items", '"Année réf.", AAAAMM') == [("a", 202501)]
 
@@ -174,7 +175,7 @@ def test_a_column_of_any_name_lands_under_it_declared_or_not(house: House, form:
     assert house.rows(brick, "items", f"id, {held}") == [("a", "gas"), ("b", "wood")]
     import pyarrow.parquet as pq
 
-    for file in house.landed_files("shop"):
+    for file in house.parquet_files("shop"):
         assert pq.read_metadata(house.lake.path(file)).created_by.startswith("DuckDB"), "dlt has written it again"
 
 
@@ -963,7 +964,7 @@ def test_a_load_read_by_a_clock_that_was_ahead_hides_nothing(house: House, verdi
     assert first
     ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
     told = {"load_id": f"{ahead:%Y%m%dT%H%M%S%f}Z-shop", "read_at": ahead.isoformat(), "tables": {}, "verdict": verdict}
-    house.journal.append("load", **{name: value for name, value in {**first, **told}.items() if name not in ("seq", "kind", "at")})
+    house.journal.append("load", **{name: value for name, value in {**first, **told}.items() if name not in ENVELOPE})
     house.drop("items2.csv", "id,n\na,2\n")
     second = house.land(brick, judge_load)
     assert second and dt.datetime.fromisoformat(second["read_at"]) == ahead + dt.timedelta(microseconds=1)
@@ -1219,14 +1220,19 @@ def test_a_full_disk_gives_a_clear_error_and_no_row(house: House, monkeypatch: p
 # Erasure ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_erased_row_is_hidden_under_every_contract(house: House) -> None:
+def test_an_erased_row_is_gone_under_every_contract_and_from_the_files(house: House) -> None:
     house.drop("items1.csv", "code,n\na,1\nb,2\nit's,3\n")
     house.land(house.brick("shop", [table("items", [column("code"), column("n", "bigint")], ["code"], CSV)]))
     house.drop("items2.csv", "id,n\na,5\nc,6\n")
     brick = house.brick("shop", [table("items", [column("id", formerly=["code"]), column("n", "bigint")], ["id"], CSV)])
     house.land(brick)
-    house.journal.append("erase", brick="shop", table="items", keys=[{"id": "a"}, {"id": "it's", "n": 3}, {"id": "b", "n": 99}])
+    before = house.journal.accepted()
+    assert house.erase(brick, {"id": "a"}) == 2 and house.erase(brick, {"id": "it's", "n": 3}, {"id": "b", "n": 99}) == 1
     assert house.rows(brick, "items", "id, n") == [("b", 2), ("c", 6)]
+    counts = [(load["tables"]["items"]["kept"], sum(load["tables"]["items"]["rows"])) for load in house.journal.accepted()]
+    assert counts == [(1, 1), (1, 1)] and list(landed_faults(house.lake, house.journal, is_deep=True)) == []
+    assert not house.landed_files("shop") & {name for load in before for name in files_of(load)}, "the old files are gone"
+    assert [entry.get("rows") for entry in house.journal.of("erase")] == [None, 2, None, 1]
 
 
 ID, N, X = column("id"), column("n", "bigint"), column("x")
@@ -1237,38 +1243,90 @@ ERASURES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "the other part renamed": ([ID, NUM, X], {"id": "A", "n": 1}),
     "told by the new names": ([IDENT, NUM, X], {"ident": "A", "num": 1}),
     "in other capitals": ([column("ID"), N, X], {"Id": "A", "N": 1}),
-    "a column gone from the contract": ([ID, X], {"id": "A", "n": 1}),
     "another type": ([ID, column("n", "double"), X], {"id": "A", "n": 1}),
     "another type, told as it is today": ([ID, column("n", "double"), X], {"id": "A", "n": 1.0}),
     "text": ([ID, column("n"), X], {"id": "A", "n": 1}),
     "a number that is no whole one": ([ID, column("n", "double"), X], {"id": "A", "n": 1.4}),
+    "a row without it": ([ID, N, X], {"n": None, "x": "keep"}),
 }
+ERASED = "id,n,x\nA,1,secret\nA,2,keep\nB,1,keep\nC,,keep\n"
 
 
+@pytest.mark.parametrize("is_before", [True, False], ids=["erased, then declared otherwise", "declared otherwise, then erased"])
 @pytest.mark.parametrize("change", ERASURES)
-def test_an_erasure_holds_whatever_becomes_of_the_contract(house: House, change: str) -> None:
+def test_an_erasure_holds_whatever_becomes_of_the_contract_and_what_is_read_again(house: House, change: str, is_before: bool) -> None:
     columns, key = ERASURES[change]
-    house.drop("items1.csv", "id,n,x\nA,1,secret\nA,2,keep\nB,1,keep\n,,\nC,,keep\n")
-    house.land(house.brick("shop", [table("items", [ID, N, X], ["id"], CSV)]))
-    house.journal.append("erase", brick="shop", table="items", keys=[key])
+    house.drop("items1.csv", ERASED)
+    first = house.brick("shop", [table("items", [ID, N, X], ["id"], CSV)])
+    house.land(first)
+    is_of_today = any(name.casefold() not in ("id", "n", "x") for name in key)
+    if is_before and not is_of_today:
+        house.erase(first, key)
     brick = house.brick("shop", [table("items", columns, [columns[0]["name"]], CSV)])
-    kept = [value for (value,) in house.rows(brick, "items", "x")]
-    assert kept == (["keep"] * 3 + ["secret"] if key.get("n") == 1.4 else ["keep"] * 3)
+    if not is_before or is_of_today:
+        house.erase(brick, key)
+    kept = {"a number that is no whole one": ["keep"] * 3 + ["secret"], "a row without it": ["keep"] * 2 + ["secret"]}.get(
+        change, ["keep"] * 3
+    )
+    assert [value for (value,) in house.rows(brick, "items", "x")] == kept
+    # The source still gives the row, in each format: it does not land again.
+    names = [each["name"] for each in columns]
+    house.drop("items1.csv", ERASED.replace("id,n,x", ",".join(names)) + "D,4,new\n")
+    entry = house.land(brick)
+    assert entry and entry["verdict"] == "accepted"
+    record = entry["tables"]["items"]
+    assert (record["kept"], record.get("erased", 0)) == (1 + len(kept), 4 - len(kept))
+    assert [value for (value,) in house.rows(brick, "items", "x")] == sorted([*kept, *kept, "new"])
+    place = house.rows(brick, "items", "_row", "_load_id desc, _row desc")[0][0]
+    assert place == 5, "a row keeps its place at the source when others are left out"
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+def test_what_was_erased_does_not_land_again_in_any_format(house: House, form: str) -> None:
+    brick = house.brick("shop", [table("items", [ID, N, column("day", "date")], ["id"], {"format": form, "path": f"items*.{form}"})])
+    write_items(house, form, [{"id": "a", "n": 1, "day": "2025-01-01"}, {"id": "b", "n": 2, "day": "2025-01-02"}])
+    house.land(brick)
+    house.erase(brick, {"id": "a"}), house.erase(brick, {"n": 2, "day": "2025-01-02"})
+    assert house.rows(brick, "items") == []
+    write_items(house, form, [{"id": i, "n": n, "day": f"2025-01-0{n}"} for i, n in (("a", 1), ("b", 2), ("b", 3))], "items2")
+    entry = house.land(brick)
+    assert entry and entry["reasons"] == [] and entry["tables"]["items"]["erased"] == 2
+    assert house.rows(brick, "items", "id, n") == [("b", 3)]
+
+
+def test_no_object_of_the_lake_holds_what_was_erased_nor_a_refused_row_that_told_of_it(house: House) -> None:
+    house.drop("items1.csv", "id,n,x\nMartin,1,Rue Haute\nB,not a number,Martin\n")
+    brick = house.brick("shop", [table("items", [ID, N, X], ["id"], CSV)])
+    house.land(brick)
+    house.erase(brick, {"id": "Martin"})
+    for name in house.lake.names(""):
+        content = house.lake.read(name) or b""
+        assert b"Martin" not in content, name
+    with pytest.raises(BrickError, match=r"the reason holds the value.*Mend: say it otherwise"):
+        from ingestion.erasing import erase_rows
+
+        erase_rows(house.lake, house.journal, brick, [{"id": "Dupont"}], "asked by M. Dupont")
+    with pytest.raises(BrickError, match=r"shop: no table has code\. Mend: --key <column>=<value>, of items: id, n, x"):
+        house.erase(brick, {"code": "A"})
 
 
 def test_an_erasure_by_a_column_that_is_not_found_is_told(house: House) -> None:
     house.drop("items1.csv", "id,n\nA,1\nB,2\n")
     house.land(house.brick("shop", [table("items", [ID, N], ["id"], CSV)]))
-    house.journal.append("erase", brick="shop", table="items", keys=[{"code": "A"}])
-    columns: list[Any]
-    for columns in ([ID, N], [ID, N, column("code")]):
-        brick = house.brick("shop", [table("items", columns, ["id"], CSV)])
-        with pytest.raises(LakeError, match=r"shop\.items: rows are erased by their column 'code'.*Mend: .*`formerly`.*`optional: true`"):
-            house.rows(brick, "items")
+    brick = house.brick("shop", [table("items", [ID, N, column("code")], ["id"], CSV)])
+    with pytest.raises(LakeError, match=r"shop\.items: rows are erased by their column 'code'.*Mend: .*`formerly`.*`optional: true`"):
+        house.erase(brick, {"code": "A"})
+    assert not list(house.journal.of("erase")), "nothing is said before it can be done"
     renamed = house.brick("shop", [table("items", [column("code", formerly=["id"]), N], ["code"], CSV)])
-    assert house.rows(renamed, "items", "code") == [("B",)]
-    never_held = house.brick("shop", [table("items", [ID, N, column("code", optional=True)], ["id"], CSV)])
-    assert house.rows(never_held, "items", "id") == [("A",), ("B",)]
+    assert house.erase(renamed, {"code": "A"}) == 1 and house.rows(renamed, "items", "code") == [("B",)]
+    never_held = house.brick("shop", [table("items", [column("id", formerly=["code"]), N, column("z", optional=True)], ["id"], CSV)])
+    assert house.erase(never_held, {"z": "A"}) == 0
+    gone = house.brick("shop", [table("items", [N], ["n"], CSV)])
+    house.drop("items2.csv", "n\n5\n")
+    with pytest.raises(
+        BrickError, match=r"rows were erased by column 'code' \(entry \d+ of the journal\).*would land again\. Mend: declare it"
+    ):
+        house.land(gone)
 
 
 def test_a_brick_without_an_endpoint_is_told_how_to_have_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

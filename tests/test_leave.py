@@ -71,7 +71,7 @@ def test_all_accepted_rows_are_read_by_the_script_of_the_page_alone(house: House
     house.drop("6.csv", head + "H,2025-05-01,8,12,west,\n")
     house.land(today, lambda *_: ["refused by hand"])
     accept_load(house.lake, house.journal, house.journal.refused()[0], "It is right.")
-    house.journal.append("erase", brick="town", table="t", keys=[{"id": "B", "day": "2025-01-02"}])
+    house.erase(today, {"id": "B", "day": "2025-01-02"})
 
     columns = "id, day, value, place, told, _file, _row, _read_at, _load_id"
     kept = house.rows(today, "t", columns)
@@ -86,7 +86,7 @@ def test_a_table_without_rows_keeps_its_columns_and_types(house: House) -> None:
     brick = house.brick("town", [table("t", [column("id"), column("v", "bigint")], ["id"], CSV)])
     house.drop("1.csv", "id,v\nA,1\n")
     house.land(brick)
-    house.journal.append("erase", brick="town", table="t", keys=[{"id": "A"}])
+    house.erase(brick, {"id": "A"})
     database = left(house.lake.root, house.folder)
     assert rows_left(database, "id, v") == []
     with duckdb.connect(str(database), read_only=True) as connection:
@@ -104,7 +104,7 @@ def test_loads_of_an_older_declaration_are_read_whatever_they_hold_and_what_is_n
     today = house.brick("town", [table("t", columns, ["ID"], CSV, time_zone="Europe/Paris")])
     house.drop("2.csv", "id,v,n,code,at,part\nC,3,1,00002,2024-01-05 11:00,p\nD,4,2,00003,,q\n")
     house.land(today)
-    house.journal.append("erase", brick="town", table="t", keys=[{"id": "D", "part": "q"}])
+    house.erase(today, {"id": "D", "part": "q"})
     warned: list[str] = []
     rows = rows_left(left(house.lake.root, house.folder, warned=warned), "id, v, n, code, strftime(\"at\", '%H:%M')")
     # Ten in the morning of Paris is nine: rather than ten, none is told.

@@ -17,7 +17,7 @@ from conftest import House, accept, column, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.journal import Entry
+from ingestion.entries import Entry
 from ingestion.lake import Lake
 from ingestion.local_hours import MARK, changes, floor, moment, resolved, settle, twin, watch
 from ingestion.privacy import KEY

@@ -373,7 +373,7 @@ class Builds(RuleBasedStateMachine):
 
     def _erase(self, data: st.DataObject) -> None:
         key = {name: data.draw(st.sampled_from(IDS if name == "id" else PLACES)) for name in self.world.told["key"]}
-        self.world.house.journal.append("erase", brick="town", table="t", keys=[key])
+        self.world.house.erase(self.world.brick, key)
 
     def _declare(self, data: st.DataObject) -> None:
         options = {

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from ingestion.brick import Brick
 from ingestion.column import Column
 from ingestion.declaration import BrickError
-from ingestion.journal import Entry
+from ingestion.entries import Entry
 from ingestion.lake import Lake
 from ingestion.privacy import KEY, masked, pseudonym_key
 from ingestion.territory import read_territory
@@ -598,7 +598,7 @@ def test_headers_that_are_not_declared_are_counted_and_not_named(private: House,
 
 def test_masking_old_loads_keeps_out_what_was_erased(private: House) -> None:
     brick, _ = becoming_personal(private, "pseudonym")
-    private.journal.append("erase", brick="homes", table="people", keys=[{"phone": PHONES[0]}])
+    private.erase(brick, {"phone": PHONES[0]})
     private.drop("homes.csv", "id,n,phone\nz,9,\n")
     assert private.land(brick)
     assert private.rows(brick, "people", "id") == [("z",)]

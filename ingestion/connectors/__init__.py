@@ -78,7 +78,9 @@ class Request:
     is the one of the table's coordinates, where it says one.
     `typed` are the columns that are no text.
     `spool` is an empty folder of this load's own.
-    `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content.
+    `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content. `name_of`
+    gives what a file, and a member of an archive, is called in all that a reading says, which names persons else: `known` and
+    `failed` call them so. The name of a path is that of its parts.
     """
 
     brick: str
@@ -100,6 +102,7 @@ class Request:
     failed: frozenset[str] = frozenset()
     crs: str | None = None
     typed: frozenset[str] = frozenset()
+    name_of: Callable[[str], str] = str
 
 
 @dataclass

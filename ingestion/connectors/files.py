@@ -10,6 +10,7 @@ import json
 import lzma
 import re
 import shutil
+import urllib.parse
 import zipfile
 import zlib
 from collections import deque
@@ -130,17 +131,18 @@ def read(request: Request) -> Reading:
 def _take_all(intake: _Intake) -> None:
     """Take in the files that a table means; raises SourceError, MissingFile where one that it names is not there."""
     request, reading = intake.request, intake.reading
-    found: Iterable[StoreEntry] = walk(intake.store, request.table_options.path, _floor(request, request.position), request.failed)
+    floor, path = _floor(request, request.position), request.table_options.path
+    found: Iterable[StoreEntry] = walk(intake.store, path, floor, request.failed, request.name_of)
     if request.whole:
         found = list(found)
     intake.take_in(found, request.known)
     if request.whole:
         # The known files still hold those that went: the names of the last photo are the position's.
         found = [file for file in found if file.name not in intake.missing]
-        names = hashlib.sha256("\n".join(sorted(file.name for file in found)).encode()).hexdigest()[:16]
+        names = hashlib.sha256("\n".join(sorted(request.name_of(file.name) for file in found)).encode()).hexdigest()[:16]
         is_same, reading.position["files"] = names == reading.position.get("files"), names
         if intake.opened or not is_same:
-            intake.take_in([file for file in found if file.name not in intake.opened], {})
+            intake.take_in([file for file in found if request.name_of(file.name) not in intake.opened], {})
     intake.close()
 
 
@@ -153,7 +155,7 @@ class _Intake:
         self.spool = reading.held = Spool(self.request.spool, is_private=self.request.is_private)
         self.documents = Documents(self.spool) if self.options.format == "json" else None
         self.files: list[str] = []
-        # By name: the last day of the file's date, and its signature.
+        # By what a file is called: the last day of its date, and its signature.
         self.opened: dict[str, tuple[date | None, str]] = {}
         self.missing: set[str] = set()
         self.is_empty, self.unreadable_count = True, 0
@@ -164,7 +166,7 @@ class _Intake:
         pending: deque[tuple[StoreEntry, Future[Taken | None]]] = deque()
         try:
             for file in found:
-                pending.append((file, pool.submit(self._take, file, known.get(file.name))))
+                pending.append((file, pool.submit(self._take, file, known.get(self.request.name_of(file.name)))))
                 if len(pending) >= AHEAD:
                     self._book(*pending.popleft())
             while pending:
@@ -207,34 +209,39 @@ class _Intake:
         return ""
 
     def _take(self, file: StoreEntry, signature: str | None) -> Taken | None:
-        """Read a file; None when it was read before and has not changed."""
+        """Read a file; None when it was read before and has not changed. What goes wrong is told without a name that is not told."""
         # Frames are written once: those of a dated folder whose listing tells no signature are not even asked for again.
         is_frame = self.documents and file.days and not file.signature
         if is_frame and signature and not signature.startswith(DOUBTFUL):
             return None
         known = signature and signature.removeprefix(DOUBTFUL)
-        taken = self.store.read(file, known, lambda stream: self._unpack(file, stream))
+        try:
+            taken = self.store.read(file, known, lambda stream: self._unpack(file, stream))
+        except SourceError as error:
+            for name in (file.name, urllib.parse.quote(file.name)):
+                error.args = (str(error).replace(name, self.request.name_of(file.name)),)
+            raise
         if taken and is_frame and not all(_is_object(text) for _, text in taken.content[0]):
             return replace(taken, signature=DOUBTFUL + taken.signature)
         return taken
 
     def _book(self, file: StoreEntry, reading: Future[Taken | None]) -> None:
         """Note what was taken of a file; raises SourceError for what makes the whole reading worthless."""
-        taken = None
+        taken, name = None, self.request.name_of(file.name)
         try:
             taken = reading.result()
         except MissingFile as error:
             if self.request.whole and (file.is_listed or file.is_named):
                 raise
             if file.is_named:
-                self.reading.refused_files.append((file.name, str(error)))
+                self.reading.refused_files.append((name, str(error)))
             self.missing.add(file.name)
             return
         except UnreadableFile as error:
             self.unreadable_count += 1
             if self.request.whole or not self.documents or self.unreadable_count > MOST_UNREADABLE:
                 raise
-            self.reading.refused_files.append((file.name, str(error)))
+            self.reading.refused_files.append((name, str(error)))
         self.is_empty = False
         # A folder dated in the future is read, and does not move the cursor: it would hide all that follows.
         if file.days and file.days[0] <= self.reading.read_at.date() + timedelta(days=1):
@@ -242,7 +249,7 @@ class _Intake:
             position["folder_date"] = max(position.get("folder_date", ""), file.days[0].isoformat())
         if taken:
             items, fault = taken.content
-            self.opened[file.name] = (file.days and file.days[1], taken.signature)
+            self.opened[name] = (file.days and file.days[1], taken.signature)
             self.reading.available_at = max(filter(None, (self.reading.available_at, taken.modified)), default=None)
             for item in items:
                 if not self.documents:
@@ -250,39 +257,40 @@ class _Intake:
                 elif item[0] not in self.documents.names:
                     self.documents.add(*item)
             if fault:
-                self.reading.refused_files.append((file.name, fault))
+                self.reading.refused_files.append((name, fault))
 
     def _unpack(self, file: StoreEntry, stream: BinaryIO) -> tuple[list[Any], str | None]:
         """Give what a file holds (documents with their names, or names of files in the spool), and what is wrong with it."""
         items: list[Any] = []
         faults: list[str] = []
-        name, encoding = file.name, self.options.encoding
+        name, encoding = self.request.name_of(file.name), self.options.encoding
         try:
-            for name, source in _opened(file.name, file.members, stream, self.spool, PACKED_TIMES):
+            for inside, source in _opened("", file.members, stream, self.spool, PACKED_TIMES):
+                name = self.request.name_of(f"{file.name}{inside}")
                 # What one member does wrong is no fault of the others.
                 try:
-                    items.append(self._take_in(name, source, encoding, is_here=source is stream))
+                    items.append(self._take_in(file.name, name, source, encoding, is_here=source is stream))
                 except (*FAULTS, OSError) as error:
-                    if name == file.name and not isinstance(error, FAULTS):
+                    if not inside and not isinstance(error, FAULTS):
                         raise
                     faults.append(_fault(name, _of_content(error)))
         except FAULTS as error:
             faults.append(_fault(name, error))
         return items, "; ".join(faults[:3])[:600] or None
 
-    def _take_in(self, name: str, source: Any, encoding: str, *, is_here: bool) -> Any:
-        """Give a document with its name, or the name of a file that the spool has or that DuckDB reads where it is."""
+    def _take_in(self, own: str, name: str, source: Any, encoding: str, *, is_here: bool) -> Any:
+        """Give a document with its name, or the name of a file that the spool has or that DuckDB reads where it is (`own`)."""
         if isinstance(source, Exception):
             raise source
         if self.documents:
             return name, source.read().decode(encoding).lstrip("\ufeff")
         is_text = self.options.format != "parquet"
         start = source.peek(4)[:4] if is_text and encoding == UTF_8 else b""
-        if other := next((name for mark, name in OTHER_MARKS.items() if start.startswith(mark)), None):
+        if other := next((other for mark, other in OTHER_MARKS.items() if start.startswith(mark)), None):
             raise ValueError(f"it is {other}, and is read as UTF-8. Mend: declare its `encoding: {other}`")
         is_marked_twice = is_text and source.peek(6)[:6] == MARK * 2
-        if is_here and encoding == UTF_8 and not is_marked_twice and self.store.is_in_place(name):
-            self.spool.roots[name] = cast("Path", self.store.root)
+        if is_here and encoding == UTF_8 and not is_marked_twice and self.store.is_in_place(own):
+            self.spool.stand(name, cast("Path", self.store.root), own)
             return name
         with self.spool.create(name) as target:
             if is_text and (encoding != UTF_8 or is_marked_twice):
@@ -325,7 +333,7 @@ def _floor(request: Request, position: dict[str, Any]) -> date | None:
 def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, times: int) -> Iterator[tuple[str, Any]]:
     """Give what a file holds, by what its first bytes say: itself, what gzip has packed, the members of a zip, packed again or not.
 
-    In place of a member that cannot be opened, its fault.
+    Each with what follows the name of the file in its own. In place of a member that cannot be opened, its fault.
     """
     start = stream.peek(16)[:16]
     if told := next((kind for first, kind in KINDS.items() if start.startswith(first)), None):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import calendar
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import NamedTuple
 
 from ingestion.connectors import MissingFile
 from ingestion.connectors.stores import FolderStore, Store, StoreEntry
@@ -16,11 +17,13 @@ DATE_CODES = {"%Y": r"\d{4}", "%m": r"\d{2}", "%d": r"\d{2}"}
 WILD = re.compile(r"(\*|%[Ymd])")
 
 
-def walk(store: Store, pattern: str, floor: date | None, failed: Collection[str] = ()) -> Iterator[StoreEntry]:
+def walk(
+    store: Store, pattern: str, floor: date | None, failed: Collection[str] = (), name_of: Callable[[str], str] = str
+) -> Iterator[StoreEntry]:
     """Give the files that a pattern means, in the order of their names within each alternative, and each of them once.
 
     Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`, but for the files
-    that failed. Raises SourceError, and MissingFile when the folder where the listing starts is not there.
+    that failed, which `name_of` knows. Raises SourceError, and MissingFile when the folder where the listing starts is not there.
     """
     paths: dict[str, list[str]] = {}
     for alternative in expand_braces(pattern):
@@ -29,7 +32,7 @@ def walk(store: Store, pattern: str, floor: date | None, failed: Collection[str]
         paths.setdefault(archive[1] if archive else alternative, []).append((archive and archive[2]) or "**")
     given: set[tuple[str, tuple[str, ...]]] = set()
     for path, members in paths.items():
-        for file in _walk(store, floor, failed, "", list(filter(None, path.split("/"))), {}, is_named=True):
+        for file in _walk(store, floor, _Failed(failed, name_of), "", list(filter(None, path.split("/"))), {}, is_named=True):
             found = replace(file, members=tuple(members))
             if len(paths) == 1 or (found.name, found.members) not in given:
                 yield found
@@ -37,8 +40,22 @@ def walk(store: Store, pattern: str, floor: date | None, failed: Collection[str]
                 given.add((found.name, found.members))
 
 
+class _Failed(NamedTuple):
+    """The files that failed, as readings call them."""
+
+    names: Collection[str]
+    name_of: Callable[[str], str]
+
+    def are_under(self, name: str) -> bool:
+        """Say whether a file of that name failed, or one below a folder of that name."""
+        if not self.names:
+            return False
+        called = self.name_of(name)
+        return any(each == called or each.startswith(f"{called}/") for each in self.names)
+
+
 def _walk(
-    store: Store, floor: date | None, failed: Collection[str], folder: str, path: list[str], dates: dict[str, str], *, is_named: bool
+    store: Store, floor: date | None, failed: _Failed, folder: str, path: list[str], dates: dict[str, str], *, is_named: bool
 ) -> Iterator[StoreEntry]:
     """Give the files of a path under a folder; `dates` is what the codes above hold, `is_named` when nothing above is wild."""
     head, *rest = path
@@ -59,7 +76,7 @@ def _walk(
         days = _days(met)
         is_other_date = dates.items() - met.items() or ("Y" in met and days is None)
         name = f"{folder}/{entry.name}".lstrip("/")
-        is_old = days and floor and days[1] < floor and not any(each == name or each.startswith(f"{name}/") for each in failed)
+        is_old = days and floor and days[1] < floor and not failed.are_under(name)
         if is_other_date or is_old:
             continue
         found = replace(entry, name=name, days=days, is_listed=is_wild, is_named=is_named and not is_wild)

@@ -53,6 +53,12 @@ class Spool:
         """Where a file is."""
         return self.roots[name] / self.aliases.get(name, name)
 
+    def stand(self, name: str, root: Path, own: str) -> None:
+        """Have a file be read where it is, under its own name there."""
+        self.roots[name] = root
+        if own != name:
+            self.aliases[name] = own
+
     def create(self, name: str) -> BinaryIO:
         """Open a new file for writing; raises ValueError for a name that leads elsewhere.
 

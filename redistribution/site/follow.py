@@ -144,7 +144,7 @@ class _Following:
             if not card or record["class"] not in visible or card.access_class not in visible or not set(record["files"].values()) <= held:
                 continue
             found[name] = Standing(
-                card=card, record=record, seq=entry["seq"], at=entry["at"], run_id=entry["run_id"],
+                card=card, record=self.journal.whole_mart(record), seq=entry["seq"], at=entry["at"], run_id=entry["run_id"],
                 digest=self.journal.digests[entry["seq"]], is_late=self._is_late(card),
                 withheld=(since[name], _reasons(withheld[name])) if name in withheld else None,
                 refused=self._refused(card, entry["seq"]),
@@ -283,8 +283,6 @@ class _Following:
         """Write the receipt of a mart; the one of a mart that is withheld since, or was not built again, stays as it is."""
         name = each.card.name
         href = f"receipts/{name}.json"
-        if not receipt.may_be_shown(self.journal, self.manifest, name, self.access_class):
-            return None
         known = self.known.get(href, ("", ""))
         made_of = _summed([code_digest(), receipt.made_of(self.journal, self.manifest, name, each.record)])
         if each.withheld and known[0]:

@@ -85,13 +85,6 @@ def receipt_of(
     }  # fmt: skip
 
 
-def may_be_shown(journal: Journal, manifest: Mapping[str, Any], name: str, access_class: str) -> bool:
-    """Say whether a class may see the receipt of a mart: the SQL of a source names the keys that were erased from it."""
-    return access_class in ("internal", "restricted") or not any(
-        True for brick in _bricks(manifest, name) for _ in journal.of("erase", brick)
-    )
-
-
 def _bricks(manifest: Mapping[str, Any], name: str) -> list[str]:
     node = next((n for n in manifest["nodes"].values() if n["resource_type"] == "model" and n["name"] == name), None)
     lineage = _in_order(manifest, node["unique_id"]) if node else []

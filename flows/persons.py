@@ -1,0 +1,111 @@
+"""What is done for persons: `orchestra mask`, `erase`, `expire`, `person` and `register`, imported when one of them is typed."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from flows.commands import Bricks, Json, Misuse, chosen_bricks, show
+from flows.stewards import Why
+from ingestion.journal import Journal, standing
+from ingestion.lake import Lake
+
+Key = Annotated[tuple[str, ...], Parameter("--key", help="column=value, or column: its value is asked for. Repeated, for a key of several")]
+Brick = Annotated[str, Parameter("--brick", help="the brick that holds the rows")]
+Domain = Annotated[str, Parameter("--domain", help="pseudonym_domain of the bricks that are asked")]
+
+
+def erase(*, brick: Brick, key: Key, why: Why, is_json: Json = False) -> list[str]:
+    """Erase the rows of a key for good: from loads, models, marts and their past; what a source gives of it again does not land."""
+    from flows import report, steps
+
+    (of,) = chosen_bricks([brick]).values()
+    asked = {name: _value(name, told, is_masked=_is_masked(of, name)) for name, _, told in (each.partition("=") for each in key)}
+    lake = Lake()
+    standing(lake)
+    with report.showing(is_quiet=is_json) as progress:
+        erased, outcome = steps.erase(lake, of, asked, why, progress)
+    rows = [{"brick": of.name, "table": each.table, "rows": each.row_count, "loads": each.load_count, "entry": each.seq} for each in erased]
+    told = "they are gone, and will not land again" if any(each.row_count for each in erased) else "no load held such a row; none will land"
+    show(is_json, {"erased": rows, **report.as_json(outcome)}, f"{report.table(rows)}\n{told}\n\n{report.as_text(outcome)}")
+    return outcome.failures
+
+
+def expire(*, brick: Bricks = (), is_json: Json = False) -> list[str]:
+    """Let the loads go that are older than the retention of their brick; build and publish what remains."""
+    from flows import report, steps
+
+    lake = Lake()
+    standing(lake)
+    with report.showing(is_quiet=is_json) as progress:
+        expired, outcome = steps.expire(lake, chosen_bricks(brick), progress)
+    rows = [{"brick": each.brick, "loads": each.load_count, "rows": each.row_count, "entry": each.seq} for each in expired]
+    told = report.table(rows) if rows else "no load is older than the retention of its brick"
+    show(is_json, {"expired": rows, **report.as_json(outcome)}, f"{told}\n\n{report.as_text(outcome)}" if rows else told)
+    return outcome.failures
+
+
+def person(*, domain: Domain, is_json: Json = False) -> list[str]:
+    """Tell what the lake holds of a person (GDPR, art. 15), by the name or number of whom, asked for and never typed on the line."""
+    from flows import report
+    from ingestion.census import read_bricks
+    from ingestion.person import rows_of_person
+
+    bricks = [brick for brick in read_bricks().values() if brick.meta.pseudonym_domain == domain]
+    if not bricks:
+        known = sorted({str(brick.meta.pseudonym_domain) for brick in read_bricks().values() if brick.meta.pseudonym_domain})
+        raise Misuse(f"no brick has the pseudonym_domain '{domain}': {', '.join(known) or 'none says one'}")
+    lake = Lake()
+    found = rows_of_person(lake, standing(lake), bricks, _asked(f"what the person is called in domain {domain}"))
+    told = [f"{len(each.rows)} rows of {each.brick}.{each.table}, by {each.column}:\n{report.table(each.rows)}" for each in found]
+    mends = [f'orchestra erase --brick {each.brick} --key {each.column} --why "..."' for each in found]
+    content = [{"brick": each.brick, "table": each.table, "column": each.column, "rows": each.rows} for each in found]
+    none = f"the lake holds nothing of that person in domain {domain}: {', '.join(brick.name for brick in bricks)} were asked"
+    lines = [*told, "to erase it, with what is made of it:\n  " + "\n  ".join(dict.fromkeys(mends))] if found else [none]
+    show(is_json, content, "\n\n".join(lines))
+    return []
+
+
+def register(
+    *,
+    to: Annotated[Path | None, Parameter(help="folder it is written in: register/ of the state unless said")] = None,
+    is_json: Json = False,
+) -> list[str]:
+    """Write the register of processing (GDPR, art. 30), in French, a page by brick with personal columns; say what it lacks."""
+    from flows.dbt_process import written_by_dbt
+    from ingestion.census import read_bricks
+    from ingestion.territory import read_territory
+    from redistribution.mart import read_marts
+    from redistribution.register import write_register
+
+    lake, bricks = Lake(), read_bricks()
+    manifest = written_by_dbt(lake, "manifest.json")
+    marts = read_marts(manifest, {name: brick.meta.access_class for name, brick in bricks.items()}) if manifest else []
+    to = to or lake.state_path("register")
+    told, files = write_register(to, bricks.values(), read_territory(), Journal(lake), marts)
+    lacks = {each.brick: each.unsaid for each in told if each.unsaid}
+    lines = [f"{len(told)} processing of personal data, of {len(bricks)} bricks: {to / 'index.html'}, {to / 'registre.csv'}"]
+    lines += [f"to be said of {brick}: {', '.join(unsaid)}" for brick, unsaid in lacks.items()]
+    lines += [] if manifest else ["who reads the marts is not told, for nothing was built here. Mend: orchestra run, then again"]
+    show(is_json, {"processings": [each.brick for each in told], "files": [str(file) for file in files], "lacks": lacks}, "\n".join(lines))
+    return []
+
+
+def _is_masked(brick: Any, name: str) -> bool:
+    return any((column := table.named(name)) and column.meta.mask for table in brick.tables)
+
+
+def _value(name: str, told: str, *, is_masked: bool) -> str | None:
+    """Give the value of a column of a key; one of a masked column stands in no line of a shell, which keeps its history."""
+    if told and is_masked:
+        raise Misuse(f"--key {name}=... would leave the value in the history of the shell: --key {name} asks for it")
+    return told or _asked(f"value of {name} (none for rows without one)") or None
+
+
+def _asked(what: str) -> str:
+    """Ask for a value, which is not shown as it is typed; from a pipe, read its first line."""
+    return getpass.getpass(f"{what}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")

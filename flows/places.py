@@ -1,0 +1,105 @@
+"""Where the house writes what it read: one list, which is walked when something is taken back."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from expectations import docs
+from ingestion.lake import Lake
+from ingestion.masking import throw_warehouses
+
+log = logging.getLogger("orchestra")
+
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")  # of Prefect's states
+BY_STEP = "the step that takes back"  # knows which rows go
+BY_READERS = "readers follow the journal"
+NO_VALUE = "it holds no value"
+
+
+class Place(NamedTuple):
+    """A place: what stands there, where (below the lake or its state), and how what was read goes from it.
+
+    By the step that takes back or by those who follow the journal; else by `clean`, which keeps nothing that may hold a value.
+    """
+
+    what: str
+    where: tuple[str, ...]
+    how: str | Callable[[Lake], None]
+
+
+def _clean_warehouses(lake: Lake) -> None:
+    throw_warehouses(lake)
+    for name in ("built.json", "published.json"):  # messages of dbt; without them all is built and judged again
+        lake.state.joinpath(name).unlink(missing_ok=True)
+
+
+def _clean_dbt(lake: Lake) -> None:
+    target = lake.state / "target"
+    target.joinpath("run_results.json").unlink(missing_ok=True)
+    shutil.rmtree(target / "run", ignore_errors=True)
+
+
+def _clean_logs(lake: Lake) -> None:
+    for path in lake.state.joinpath("logs").glob("*"):
+        with path.open("r+b") as file:  # who writes to one goes on at its end
+            file.truncate()
+
+
+def _clean_docs(lake: Lake) -> None:
+    for folder in (docs.NOTED, docs.PAGES):
+        shutil.rmtree(lake.state / folder, ignore_errors=True)
+
+
+def _clean_prefect(lake: Lake) -> None:
+    """Empty what Prefect keeps of runs that have ended, and the messages of their states, in the database of `orchestra up`.
+
+    The runs themselves, their names and their states stay. Another database than the one of the state is its steward's to clean.
+    """
+    path = lake.state / "prefect" / "prefect.db"
+    if not path.exists():
+        return
+    with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+        connection.execute("pragma secure_delete = on")  # what is deleted is written over
+        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+        for name in tables & {"log", "artifact", "artifact_collection", "event_resources", "events"}:
+            connection.execute(f"delete from {name}")
+        for name in tables & {"flow_run_state", "task_run_state"}:
+            connection.execute(f"update {name} set message = '', data = 'null' where type in {ENDED}")
+        for _ in range(50):
+            is_busy, *_ = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+            if not is_busy:
+                return
+            time.sleep(0.2)
+        log.warning("%s: somebody reads it: its log is cut when they end. Mend: run again, or stop `orchestra up` and start it", path)
+
+
+PLACES = (
+    Place("landed files, and the particulars of loads", ("landed",), BY_STEP),
+    Place("the journal: names, counts and digests; the secret of the digests", ("journal", "keys"), NO_VALUE),
+    Place("the files of marts, and the particulars of what was published", ("marts", "particulars"), BY_READERS),
+    Place("the files of marts under their lasting names", ("files",), BY_READERS),
+    Place("the catalogues: snapshots, statistics of columns, `publications`", ("catalogues",), BY_READERS),
+    Place("the pages and the downloads of sites", ("site",), BY_READERS),
+    Place("the warehouse, its free pages too, and what was built", ("warehouse.duckdb", "built.json", "published.json"), _clean_warehouses),
+    Place("what dbt leaves of a build", ("target",), _clean_dbt),
+    Place("logs of dbt and of what `orchestra up` runs", ("logs",), _clean_logs),
+    Place("Data Docs, and what is noted for them", (docs.NOTED, docs.PAGES), _clean_docs),
+    Place("Prefect's logs, artifacts, events and states", ("prefect",), _clean_prefect),
+    Place("what a step works with, and what a kill left of it", ("work", "spill"), BY_STEP),
+    Place("names of locks, and of what a run has begun", ("locks", "begun", "lake_id", "upgrade", "probe"), NO_VALUE),
+    Place("the register of processing, made of the bricks alone", ("register",), NO_VALUE),
+    Place("the local copy of a journal on S3", ("journal.ndjson",), NO_VALUE),
+)
+
+
+def clean(lake: Lake) -> None:
+    """Have nothing of what was read stay in the places of the state; readers, and the step that takes back, see to the others."""
+    for place in PLACES:
+        if callable(place.how):
+            place.how(lake)

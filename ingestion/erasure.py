@@ -1,0 +1,130 @@
+"""Rows that are erased for good: gone from every load, and left out of each that lands later, by keyed digests of their key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from ingestion.brick import Brick, Table
+from ingestion.casting import Notation, cast, landed_under, mapped, notation_of
+from ingestion.column import Column
+from ingestion.declaration import BrickError
+from ingestion.entries import Entry
+from ingestion.journal import Journal
+from ingestion.keyed import LENGTH, hmac_sql, let_know, secret_of
+from ingestion.lake import Lake, LakeError, listed, literal
+from ingestion.privacy import masked
+
+if TYPE_CHECKING:
+    import duckdb
+
+KNOWN = "erased"  # the name by which a connection knows the secret of what was erased
+
+# Of a key, by column as it was called then: the digests of its value, as text and as each type; None for a row without one.
+Digests = Mapping[str, list[str] | None]
+
+
+class Erasure(NamedTuple):
+    """A key whose rows are erased: the entry that says it, and its digests by column."""
+
+    seq: int
+    digests: Digests
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, brick: Brick) -> None:
+    """Have a connection know the secret of what was erased, where something was."""
+    if any(True for _ in journal.of("erase", brick.name)):
+        let_know(connection, KNOWN, secret_of(lake, KNOWN))
+
+
+def erasures(journal: Journal, brick: Brick, table: str) -> list[Erasure]:
+    """Give what was erased of a table; of one that the brick has no more, it is sought in every table that has its columns."""
+    asked = [entry for entry in journal.of("erase", brick.name) if "keys" in entry]
+    return [each for entry in asked if entry["table"] == table or _is_moved(brick, entry, table) for each in erasures_of(entry)]
+
+
+def erasures_of(entry: Entry) -> list[Erasure]:
+    """Give what an entry erases, by key."""
+    return [Erasure(entry.get("seq", 0), digests) for digests in entry["keys"]]
+
+
+def digests_of(connection: duckdb.DuckDBPyConnection, brick: Brick, name: str, value: str | None, texts: list[str]) -> list[str] | None:
+    """Give the digests of a value of a column: of its text, and of each SQL of it (`texts`) that gives one."""
+    if value is None:
+        return None
+    digests = ", ".join(f"left({_digest_sql(brick, name, text)}, {LENGTH})" for text in dict.fromkeys([literal(value), *texts]))
+    [found] = connection.execute(f"select {digests}").fetchall()
+    return sorted({each for each in found if each is not None})
+
+
+def forms_of(column: Column, value: str, kinds: set[str]) -> list[str]:
+    """Write, as SQL, the forms under which a value of a column may stand: of each type that it landed or is declared as."""
+    text = literal(value)
+    if column.meta.mask:
+        return [masked(column, {column.name: text})]
+    return [_as_text(cast(kind, text, Notation()), kind) for kind in sorted({*kinds, column.data_type} - {"json"})]
+
+
+def is_erased_when_landed(brick: Brick, name: str, erasure: Erasure, landed: Mapping[str, str]) -> str:
+    """Write whether a row of files of a table that hold the columns `landed` (type by name) is of an erased key.
+
+    Raises LakeError for a key of a column that the files do not hold: without it too much would go, or too little.
+    """
+    table = next((each for each in brick.tables if each.name == name), None)
+    tests = []
+    for called, digests in erasure.digests.items():
+        column = table.named(called) if table else None
+        held = landed_under((column.name, *column.meta.formerly) if column else (called,), dict(landed))
+        if not held and column and column.meta.optional:
+            return "false"
+        if not held:
+            raise LakeError(
+                f"{brick.name}.{name}: rows are erased by their column '{called}', which some files do not hold ({', '.join(landed)}). "
+                "Mend: tell the other name of the column by `formerly`, or `optional: true` where those loads never held it."
+            )
+        values = [_as_text(value, kind) for value, kind in held]
+        if column and table and not column.meta.mask:
+            values.append(_as_text(mapped(column, dict(landed), notation_of(brick, table)), column.data_type))
+        tests.append(_is_of(brick, called, digests, values))
+    return " and ".join(tests)
+
+
+def is_erased_when_read(brick: Brick, table: Table, erasure: Erasure, values: Mapping[str, tuple[str, str]]) -> str:
+    """Write whether a row that is landing is of an erased key; `values` are, by column of today, the SQL of its text and of its value.
+
+    Raises BrickError for a key of a column that the brick declares no more: its rows would land again.
+    """
+    tests = []
+    for name, digests in erasure.digests.items():
+        column = table.named(name)
+        if column is None or column.name not in values:
+            raise BrickError(
+                f"{brick.name}.{table.name}: rows were erased by column '{name}' (entry {erasure.seq} of the journal), which it "
+                "does not declare any more: they would land again. Mend: declare it, or tell its new name by `formerly`."
+            )
+        text, value = values[column.name]
+        tests.append(_is_of(brick, name, digests, [f"({text})::varchar", _as_text(value, column.data_type)]))
+    return " and ".join(tests)
+
+
+def _is_of(brick: Brick, name: str, digests: list[str] | None, values: list[str]) -> str:
+    if digests is None:
+        return " and ".join(f"{text} is null" for text in dict.fromkeys(values))
+    tests = (f"list_contains({listed(digests)}, left({_digest_sql(brick, name, text)}, {LENGTH}))" for text in dict.fromkeys(values))
+    return f"coalesce({' or '.join(f'coalesce({test}, false)' for test in tests)}, false)"
+
+
+def _as_text(value: str, kind: str) -> str:
+    """Write a value as a text that is the same in whatever time zone it is read."""
+    return f"epoch_us({value})::varchar" if kind == "timestamptz" else f"({value})::varchar"
+
+
+def _digest_sql(brick: Brick, name: str, text: str) -> str:
+    return hmac_sql(KNOWN, f"{literal(f'{brick.name}.{name.casefold()}=')} || {text}")
+
+
+def _is_moved(brick: Brick, entry: Entry, table: str) -> bool:
+    """Say whether a table may hold rows that were erased of one that the brick has no more."""
+    of = next((each for each in brick.tables if each.name == table), None)
+    is_gone = all(each.name != entry["table"] for each in brick.tables)
+    return is_gone and of is not None and all(of.named(name) for key in entry["keys"] for name in key)
