@@ -315,6 +315,7 @@ def test_a_city_that_leaves_builds_the_same_marts_without_the_house(ran: tuple[P
     "marts",
     [
         pytest.param("energy_by_building_month network_energy_by_commune_sector_year", id="of two marts"),
+        pytest.param("public_buildings_energy_by_commune_month", id="of one that remembers"),
         pytest.param("*", id="of all marts", marks=pytest.mark.soak),
     ],
 )
