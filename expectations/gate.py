@@ -143,7 +143,7 @@ def _of_figures(
     columns = connection.execute(f"select column_name, column_type from (describe select * from {rows})").fetchall()
     names = [name for name, _ in columns]
     floats = " + ".join(f"count(*) filter (where not isfinite({quoted(name)}))" for name, kind in columns if kind in ("DOUBLE", "FLOAT"))
-    endless = connection.execute(f"select {floats or '0'} from {rows}").fetchall()[0][0]
+    endless = connection.execute(f"select {floats or 'count(*) filter (where false)'} from {rows}").fetchall()[0][0]
     figures = [_Figure(endless, None, 0, f"figures that are no number, or infinite: {endless}")]
     period = quoted(told.period) if told.period and told.period in names else "null"
     completeness = quoted(told.completeness) if told.completeness and told.completeness in names else None

@@ -16,6 +16,7 @@ from ingestion.masking import throw_warehouses
 
 log = logging.getLogger("orchestra")
 
+NOTES = ("built.json", "published.json")  # messages of dbt; without them all is built and judged again
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")  # of Prefect's states
 BY_STEP = "the step that takes back"  # knows which rows go
 BY_READERS = "readers follow the journal"
@@ -35,7 +36,7 @@ class Place(NamedTuple):
 
 def _clean_warehouses(lake: Lake) -> None:
     throw_warehouses(lake)
-    for name in ("built.json", "published.json"):  # messages of dbt; without them all is built and judged again
+    for name in NOTES:
         lake.state.joinpath(name).unlink(missing_ok=True)
 
 
@@ -86,7 +87,7 @@ PLACES = (
     Place("the files of marts under their lasting names", ("files",), BY_READERS),
     Place("the catalogues: snapshots, statistics of columns, `publications`", ("catalogues",), BY_READERS),
     Place("the pages and the downloads of sites", ("site",), BY_READERS),
-    Place("the warehouse, its free pages too, and what was built", ("warehouse.duckdb", "built.json", "published.json"), _clean_warehouses),
+    Place("the warehouse, its free pages too, and what was built", ("warehouse.duckdb", "warehouse.duckdb.wal", *NOTES), _clean_warehouses),
     Place("what dbt leaves of a build", ("target",), _clean_dbt),
     Place("logs of dbt and of what `orchestra up` runs", ("logs",), _clean_logs),
     Place("Data Docs, and what is noted for them", (docs.NOTED, docs.PAGES), _clean_docs),

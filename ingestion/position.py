@@ -91,8 +91,10 @@ def _note_files(position: Position, record: dict[str, Any], read_by: str | None,
     """Note which files of a settled load are held, which could not be read, and which of these a steward has given up."""
     failed = {name for name, _ in record.get("refused_files", ())}
     read = record["opened"].keys() - failed
-    position.failed = {name: by for name, by in position.failed.items() if name not in read} | dict.fromkeys(failed, read_by)
-    position.given_up = position.given_up - read | (failed if is_given_up else set())
+    # A member of an archive is read with it.
+    again = {name for name in position.failed if name in read or any(name.startswith(f"{each}/") for each in read)}
+    position.failed = {name: by for name, by in position.failed.items() if name not in again} | dict.fromkeys(failed, read_by)
+    position.given_up = position.given_up - read - again | (failed if is_given_up else set())
     if is_held:
         # Rows refused for their content may come back mended: their file is not held. Older loads do not say which.
         position.held = (position.held | read) - failed - set(record.get("refused_in", read if record.get("refused") else ()))

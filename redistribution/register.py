@@ -28,7 +28,7 @@ MARK = b'<meta name="generator" content="orchestra register">'  # what pages of 
 TO_SAY = "à compléter"
 SECURITY = (
     "Les colonnes personnelles sont masquées avant d'être écrites : aucune de leurs valeurs n'entre en clair dans le lac, ni dans une "
-    "ligne refusée, ni dans un journal. Les noms des fichiers lus, eux, sont gardés tels quels.",
+    "ligne refusée, ni dans un journal. Les noms des fichiers lus sont remplacés par des empreintes à clé.",
     "La clé des pseudonymes vient de l'environnement, n'est écrite nulle part, et diffère par domaine : deux domaines ne se croisent pas.",
     "Chaque lecteur voit la classe d'accès qui lui est ouverte, et aucune au-dessus ; une classe relevée retire ce qui était publié.",
     "Chaque lecture, chaque refus et chaque décision d'un gestionnaire est une entrée du journal, que rien ne modifie.",
@@ -130,9 +130,7 @@ def _readers(mart: Mart) -> str:
 
 def _duration(count: int, period: str) -> str:
     word = PERIODS[period]
-    return (
-        f"{count} {word if count == 1 or word.endswith('s') else f'{word}s'} après la lecture (déclarée : rien n'efface encore de lui-même)"
-    )
+    return f"{count} {word if count == 1 or word.endswith('s') else f'{word}s'} après la lecture, puis effacé (chaque semaine)"
 
 
 def _sentence(text: str) -> str:

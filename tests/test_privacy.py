@@ -549,7 +549,7 @@ land_brick(lake, Journal(lake), read_brick(Path(sys.argv[2])), "run", lambda *_:
 
 def test_what_a_killed_masking_left_of_a_brick_that_is_unplugged_is_swept(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import steps
-    from ingestion import masking
+    from ingestion.erasing import take_back_of
 
     brick, _ = becoming_personal(private, "pseudonym")
     monkeypatch.setenv("ORCHESTRA_BRICKS", str(private.folder / "bricks"))
@@ -558,8 +558,10 @@ def test_what_a_killed_masking_left_of_a_brick_that_is_unplugged_is_swept(privat
         patch.setattr(Lake, "delete", lambda *_: os._exit(9))
         child = os.fork()
         if child == 0:
-            masking.mask_brick(private.lake, private.journal, brick)
-            os._exit(0)
+            try:
+                take_back_of(private.lake, private.journal, brick)
+            finally:
+                os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert found_in_clear(Path(private.lake.root)), "the old files stand, and no entry names them"
     step = steps.mask(private.lake, private.journal, "r")
@@ -594,6 +596,74 @@ def test_headers_that_are_not_declared_are_counted_and_not_named(private: House,
     monkeypatch.setenv("ORCHESTRA_LAKE", private.lake.root)
     assert cli.main(["loads", "show", entry["load_id"]]) == 0
     assert "columns that the brick does not declare: 2 (the brick has personal columns: not named)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "json", "zip"])
+def test_a_file_that_is_called_after_a_person_is_told_by_digests_of_its_name(
+    private: House, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    import zipfile
+
+    def lay(name: str, rows: str) -> None:
+        path = private.drops / "2025-01-01" / (f"{name}.zip" if form == "zip" else f"{name}.{form}")
+        path.parent.mkdir(exist_ok=True)
+        if form == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr(f"{name} 2.csv", rows)
+        else:
+            path.write_text(rows)
+
+    def rows_of(*ids: str) -> str:
+        if form in ("ndjson", "json"):
+            return "".join(json.dumps({"id": i, "n": 1, "phone": PHONES[0]}) + ("\n" if form == "ndjson" else "") for i in ids)
+        return "id,n,phone\n" + "".join(f"{i},1,{PHONES[0]}\n" for i in ids)
+
+    path = {"zip": "%Y-%m-%d/*.zip/*.csv"}.get(form, f"%Y-%m-%d/*.{form}")
+    options = {"format": "csv" if form == "zip" else form, "path": path}
+    columns = [column("id"), column("n", "bigint"), column("phone", **PHONE)]
+    brick = private.brick("homes", [table("people", columns, ["id"], options, cursor="folder_date")], **PERSONAL)
+    lay(NAMES[0], rows_of("a"))
+    lay(NAMES[1], "id;phone\nx;y\n" if form in ("csv", "zip") else "[1, 2")  # cannot be read, or lacks a column
+    entry = private.land(brick)
+    assert entry and entry["verdict"] == "accepted", entry["reasons"]
+    assert private.rows(brick, "people", "id") == [("a",)]
+    [(name,)] = set(private.rows(brick, "people", "_file"))
+    assert re.fullmatch(r"[0-9a-f]{16}/[0-9a-f]{16}" + ("/[0-9a-f]{16}" if form == "zip" else ""), name)
+    root = Path(private.lake.root)
+    for told in (NAMES[0], NAMES[1]):
+        assert not [path for path in root.rglob("*") if path.is_file() and told.encode() in path.read_bytes()], "no file holds the name"
+        assert told not in json.dumps(entry, ensure_ascii=False) and told not in caplog.text
+    # Known again: what has not changed is not read again, what has is, and a file that failed is asked for however old.
+    assert private.land(brick) is None
+    lay(NAMES[0], rows_of("b"))
+    (private.drops / "2025-06-01").mkdir()
+    assert private.land(brick) and private.rows(brick, "people", "id") == [("a",), ("b",)]
+    lay(NAMES[1], rows_of("c"))
+    assert private.land(brick) and ("c",) in private.rows(brick, "people", "id")
+    assert not private.journal.unread("homes")
+
+
+def test_the_names_of_files_of_older_loads_are_told_by_digests_too_and_known_again(private: House) -> None:
+    options = {"format": "csv", "path": "*.csv"}
+    private.drop(f"{NAMES[0]}.csv", f"id,n,phone\na,1,{PHONES[0]}\nb,x,{PHONES[0]}\n")
+    private.drop(f"{NAMES[1]}.csv", "id\n")
+    columns = [column("id"), column("n", "bigint"), column("phone")]
+    assert private.land(private.brick("homes", [table("people", columns, ["id"], options)]))
+    dropped = private.drop(f"{NAMES[2]}.csv", f"id,n,phone\nd,4,{PHONES[1]}\n") and private.land(
+        private.brick("homes", [table("people", columns, ["id"], options)])
+    )
+    assert dropped
+    from ingestion.steward import drop_load
+
+    drop_load(private.lake, private.journal, dropped, refetch=False)
+    brick = private.brick("homes", [table("people", [*columns[:2], column("phone", **PHONE)], ["id"], options)], **PERSONAL)
+    again = private.land(brick)
+    assert again and again["tables"]["people"]["opened"].keys() == {name for name, _ in again["tables"]["people"]["refused_files"]}
+    assert len(again["tables"]["people"]["opened"]) == 1, "but for the one that could not be read, all its files are known"
+    root = Path(private.lake.root)
+    held = [path for path in root.rglob("*") if path.is_file() and any(name.encode() in path.read_bytes() for name in NAMES)]
+    assert not held and private.rows(brick, "people", "id") == [("a",)]
+    assert set(private.journal.unread("homes")) == {again["load_id"]} or again["verdict"] == "refused"
 
 
 def test_masking_old_loads_keeps_out_what_was_erased(private: House) -> None:
@@ -727,7 +797,7 @@ def test_what_is_personal_today_and_landed_in_clear_is_hidden_until_it_is_masked
 
 
 def test_a_load_that_was_masked_shows_its_pseudonyms_beside_one_in_clear(private: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ingestion import landing
+    from ingestion import erasing
 
     options = {"format": "csv", "path": "homes*.csv"}
     private.drop("homes1.csv", f"id,phone\na,{PHONES[0]}\n")
@@ -735,9 +805,10 @@ def test_a_load_that_was_masked_shows_its_pseudonyms_beside_one_in_clear(private
     brick = private.brick("homes", [table("people", [column("id"), column("phone", **PHONE)], ["id"], options)], **PERSONAL)
     private.drop("homes2.csv", f"id,phone\nb,{PHONES[1]}\n")
     with monkeypatch.context() as patch:
-        patch.setattr(landing, "mask_history", lambda *_: None)
+        patch.setattr(erasing, "mask_history", lambda *_: [])
         private.land(brick)
-    assert private.rows(brick, "people", "id, phone") == [("a", None), ("b", pseudonym(PHONES[1]))]
+    # Its name was told in clear: it is read again where nothing has told it otherwise.
+    assert private.rows(brick, "people", "id, phone") == [("a", pseudonym(PHONES[0])), ("a", None), ("b", pseudonym(PHONES[1]))]
 
 
 # What older loads hold beside the columns of today ------------------------------------------------------------------------
@@ -747,7 +818,7 @@ def test_a_load_that_was_masked_shows_its_pseudonyms_beside_one_in_clear(private
 def test_what_no_source_shows_of_older_loads_is_cleaned_too(private: House, form: str) -> None:
     """Refused rows, lines that could not be read, undeclared columns: of a brick that had no personal column, nor that column."""
     from flows.steps import is_to_mask
-    from ingestion.masking import mask_brick
+    from ingestion.erasing import take_back_of
     from ingestion.steward import refused_rows
 
     options = {"format": form, "path": f"homes.{form}"}
@@ -763,17 +834,17 @@ def test_what_no_source_shows_of_older_loads_is_cleaned_too(private: House, form
     # The column that is personal has never landed.
     phone = column("phone", personal=True, mask="drop", optional=True)
     brick = private.brick("homes", [table("people", [*declared, phone], ["id"], options)], **PERSONAL)
-    assert mask_brick(private.lake, private.journal, brick) == [first["load_id"]]
+    assert take_back_of(private.lake, private.journal, brick) == [first["load_id"]]
     assert found_in_clear(Path(private.lake.root, "landed")) == []
     amended = private.journal.loads("homes")[first["load_id"]]
     assert amended["is_private"] and amended["masked"] == {"people": []}
     assert "n is not a whole number" in {row["reason"] for row in refused_rows(private.lake, amended, 9)["people"]}
     assert private.rows(brick, "people", "id, n") == [("a", 1)]
-    assert mask_brick(private.lake, private.journal, brick) == [] and not is_to_mask(private.lake, private.journal)
+    assert take_back_of(private.lake, private.journal, brick) == [] and not is_to_mask(private.lake, private.journal)
 
 
 def test_a_table_that_is_renamed_as_its_column_becomes_personal_is_cleaned(private: House) -> None:
-    from ingestion.masking import mask_brick
+    from ingestion.erasing import take_back_of
 
     private.drop("homes.csv", f"id,phone,lon,lat,note\na,{PHONES[0]},-1.65432101,48.15009870,{NAMES[0]}\n")
     options = {"format": "csv", "path": "homes.csv"}
@@ -782,11 +853,11 @@ def test_a_table_that_is_renamed_as_its_column_becomes_personal_is_cleaned(priva
     assert first
     zone = column("zone", personal=True, mask="zone", position=["lon", "lat"])
     brick = private.brick("homes", [table("persons", [column("id"), column("phone", **PHONE), zone], ["id"], options)], **PERSONAL)
-    assert mask_brick(private.lake, private.journal, brick) == [first["load_id"]]
+    assert take_back_of(private.lake, private.journal, brick) == [first["load_id"]]
     assert found_in_clear(*places(private)[:2]) == []
     amended = private.journal.loads("homes")[first["load_id"]]
     assert amended["tables"]["people"]["columns"] == {"id": "string"} and amended["masked"] == {"people": ["Phone", "lat", "lon"]}
-    assert mask_brick(private.lake, private.journal, brick) == []
+    assert take_back_of(private.lake, private.journal, brick) == []
     assert private.land(brick) and private.rows(brick, "persons", "phone, zone") == [(pseudonym(PHONES[0]), "352380101")]
 
 
