@@ -18,6 +18,7 @@ from ingestion.declaration import BrickError
 from ingestion.journal import Journal, standing
 from ingestion.lake import Lake, LakeError, configure
 from ingestion.plan import plan
+from ingestion.published import say_published
 from ingestion.territory import read_territory
 from ingestion.warehouse import catch_up, say_territory
 
@@ -57,6 +58,7 @@ class Plugin(BasePlugin):
         with _in_words():
             configure(conn, self.lake)
             catch_up(conn, self.lake, self.journal, read_bricks())
+            say_published(conn, self.lake, self.journal)
             say_territory(conn, self.territory)
         self.connection = conn
 

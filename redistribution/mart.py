@@ -13,7 +13,7 @@ from expectations.gate import MartFigures
 from ingestion.lake import quoted
 from ingestion.territory import read_territory
 from redistribution.labels import labels_of
-from redistribution.meta import NUMBERS, asked, is_mart, read_meta, summed_of
+from redistribution.meta import NUMBERS, asked, is_mart, is_memory, read_meta, summed_of
 
 # From what anybody may see to what few may.
 CLASSES = ("open", "partner", "internal", "restricted")
@@ -33,7 +33,8 @@ class Mart:
     `sources` are the bricks that it is made of, with their class; `files_by` the column of which each value has a file of its
     own, its unit: only units whose rows differ are written and replaced; `lineage` are the nodes of dbt that it is made of,
     itself included; `figures` what it says of them, by which its gate judges; `labels` is what readers are told of it, in each
-    language (`redistribution.labels.labels_of`). `broken` says what its YAML lacks: it cannot be published then.
+    language (`redistribution.labels.labels_of`). `memories` are the other marts that it is made of and that remember what readers
+    were given: it is never published ahead of one. `broken` says what its YAML lacks: it cannot be published then.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Mart:
     files_by: str | None = None
     figures: MartFigures = field(default_factory=MartFigures)
     lineage: frozenset[str] = frozenset()
+    memories: frozenset[str] = frozenset()
     broken: str | None = None
 
     @property
@@ -133,6 +135,7 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
                 files_by=said.get("files_by"),
                 figures=MartFigures(node["config"].get("partition"), said.get("completeness"), tuple(summed_of(node))),
                 lineage=frozenset(made_of),
+                memories=frozenset(nodes[each]["name"] for each in made_of - {node["unique_id"]} if is_memory(nodes.get(each, {}))),
                 broken="; ".join(broken) or None,
             )
         )

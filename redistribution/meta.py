@@ -17,7 +17,7 @@ from ingestion.declaration import said
 NUMBERS = re.compile(r"(tiny|small|big|huge|u)?int(eger)?\b|double|float|real|decimal|numeric|long|short", re.IGNORECASE)
 TEXTS = {"mart": ("label", "description", "decision"), "column": ("label", "description")}  # said in each language
 # Said in English, and by `<field>_<language>`.
-ENGLISH = ("audience", "department", "reasons_not_open", "completeness_why", "declassified_because")
+ENGLISH = ("audience", "department", "reasons_not_open", "completeness_why", "declassified_because", "disclosure_why")
 Words = dict[str, str]  # by language
 
 
@@ -80,6 +80,7 @@ class MartMeta(Strict):
     target_value: str | None = None
     estimated: str | tuple[str, ...] = ()
     disclosure: str | None = None
+    disclosure_why: str | None = None
     questions: tuple[Question, ...] = ()
     display: dict[str, Any] = Field(default={})
 
@@ -87,6 +88,11 @@ class MartMeta(Strict):
 def is_mart(node: Mapping[str, Any]) -> bool:
     """Say whether a node of dbt's manifest is a mart."""
     return node["resource_type"] == "model" and len(node["fqn"]) > 1 and node["fqn"][1] == "marts"
+
+
+def is_memory(node: Mapping[str, Any]) -> bool:
+    """Say whether a mart reads itself as it stands published: the macro `published`."""
+    return any(macro.endswith(".published") for macro in node.get("depends_on", {}).get("macros", ()))
 
 
 def is_measure(name: str, data_type: str | None, grain: Iterable[str], position: Iterable[str] | None) -> bool:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from ingestion import published
 from ingestion.entries import Entry
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from redistribution.mart import CLASSES
 
 RETRACTED = "is_retracted"  # marks a mart taken away from a class that may not see it any more, with all that it was there
+standing = published.standing  # models are shown the same
 
 
 def last_published(journal: Journal) -> dict[str, Any]:
     """Give, by mart, what the last publication that holds it says; those withdrawn left out."""
     return {name: journal.whole_mart(record) for name, (_, record) in standing(journal.of("publication")).items()}
-
-
-def standing(publications: Iterable[Entry]) -> dict[str, tuple[Entry, dict[str, Any]]]:
-    """Give, by mart, the last of some publications that holds it, and what it says of it; those withdrawn left out."""
-    last: dict[str, tuple[Entry, dict[str, Any]]] = {}
-    for entry in publications:
-        last |= {name: (entry, record) for name, record in entry["marts"].items()}
-        for name, record in entry["withdrawn"].items():
-            if name in last and last[name][1]["class"] == record["class"]:
-                del last[name]
-    return last
 
 
 def by_class(journal: Journal) -> dict[str, list[Entry]]:

@@ -60,12 +60,13 @@ def publish_marts(
         connection = _attached(lake)
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
-        for mart in marts:
+        for mart in sorted(marts, key=lambda mart: len(mart.memories)):  # what remembers first
             secret = secret_of(lake, DIGESTS) if mart.sources.keys() & set(private) else None
             candidate = _Candidate(mart, last.get(mart.name), connection, work, run_id, mart.name in already, secret)
             record: dict[str, Any] = {"class": mart.own_class, "digests": {}, "row_count": 0, "labels": mart.labels_digest}
             try:
-                reasons = _unready(mart, unreached or {}, hidden or {}) or _prepare(lake, journal, candidate, record, judge, expectations)
+                reasons = _unready(mart, unreached or {}, hidden or {}, withheld)
+                reasons = reasons or _prepare(lake, journal, candidate, record, judge, expectations)
             except duckdb.Error as error:
                 reasons = [_why_unreadable(error)]
             if reasons:
@@ -158,11 +159,15 @@ def _prepare(
     return []
 
 
-def _unready(mart: Mart, unreached: dict[str, str], hidden: Mapping[str, str]) -> list[str]:
-    """Say why a mart is not even looked at: what it is made of was not built, or is hidden, or its YAML is not whole."""
+def _unready(mart: Mart, unreached: dict[str, str], hidden: Mapping[str, str], withheld: Collection[str]) -> list[str]:
+    """Say why a mart is not even looked at: what it is made of was not built, is hidden or withheld, or its YAML is not whole.
+
+    Of what is withheld, what remembers: a publication that it does not know of would be compared with nothing.
+    """
     if told := [hidden[brick] for brick in sorted(mart.sources.keys() & hidden.keys())]:
         return told
     faults = [f"not built: {unreached[node]}" for node in sorted(mart.lineage & unreached.keys())]
+    faults += [f"{name}, by which what stands published is remembered, is withheld" for name in sorted(mart.memories & set(withheld))]
     faults += [f"its YAML, under config.meta: {mart.broken}"] if mart.broken else []
     return [f"{fault}. Mend: mend it, then orchestra run" for fault in faults]
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from redistribution.mart import CLASSES
 from redistribution.meta import column_meta, is_mart, is_measure, listed_of
 from tests.check_meta import Fault
 
@@ -142,32 +143,51 @@ def _of_disclosure(node: Node, manifest: Mapping[str, Any], domains: Collection[
     if ("is_suppressed" in node["columns"]) != bool(told):
         told_of = "says `disclosure`, and has no column is_suppressed" if told else "has a column is_suppressed, and says no `disclosure`"
         yield Fault(node["name"], None, told_of, "a domain of disclosure_thresholds, or `producer`")
+    yield from _of_declassified(node, manifest)
     if told in (None, "producer"):
         return
     if told not in domains:
         told_of = f"`disclosure: {told}` is no domain of disclosure_thresholds"
         yield Fault(node["name"], None, told_of, f"one of {', '.join(sorted(domains))}")
     elif not any(_discloses(COMMENT.sub("", code), str(told)) for code in _codes_above(node["unique_id"], manifest)):
-        mend = "`{{ disclosed(...) }}` in a model that it is made of: one macro hides small cells"
+        mend = "`{{ disclosed(...) }}` or `{{ disclosed_over_time(...) }}` in a model that it is made of: one macro hides small cells"
         yield Fault(node["name"], None, f"hides its cells by no macro `disclosed` of domain {told}", mend)
 
 
+def _of_declassified(node: Node, manifest: Mapping[str, Any]) -> Iterator[Fault]:
+    """Name a mart that sums what fewer may see, or what is of persons, and neither hides small cells nor says why it need not."""
+    meta = node["config"]["meta"]
+    summed = [name for name, of in measures_of(node).items() if of.get("aggregate") == "sum"]
+    if not summed or meta.get("disclosure") or meta.get("disclosure_why") or meta.get("access_class") not in CLASSES:
+        return
+    sources = [manifest["sources"][each] for each in _above(node["unique_id"], manifest) if each in manifest.get("sources", {})]
+    higher = {s["source_name"] for s in sources if CLASSES.index(s["source_meta"]["access_class"]) > CLASSES.index(meta["access_class"])}
+    personal = {s["source_name"] for s in sources if any(column_meta(c).get("personal") for c in s["columns"].values())}
+    if told := sorted(higher | personal):
+        why = "is below the class of" if higher else "is made of persons, by"
+        mend = "`disclosure`: the domain by which macro `disclosed` (or `disclosed_over_time`) hides cells; or `disclosure_why` it need not"
+        yield Fault(node["name"], summed[0], f"is summed, and the mart {why} {', '.join(told)}: a sum of few tells of one", mend)
+
+
 def _discloses(code: str, domain: str) -> bool:
-    """Say whether a code calls the macro `disclosed` of a domain: its second argument, or the one that is named so."""
+    """Say whether a code calls `disclosed` or `disclosed_over_time` of a domain: its second argument, or the one that is named so."""
     argument, quoted = r"(?:[^(),]|\([^()]*\))", rf"['\"]{re.escape(domain)}['\"]"
     told = rf"(?:{argument}+,\s*{quoted}|(?:{argument}|,)*?\bdomain\s*=\s*{quoted})"
-    return bool(re.search(rf"\bdisclosed\(\s*{told}\s*[,)]", code))
+    return bool(re.search(rf"\bdisclosed(?:_over_time)?\(\s*{told}\s*[,)]", code))
 
 
 def _codes_above(node_id: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+    yield from (manifest["nodes"][each].get("raw_code") or "" for each in _above(node_id, manifest) if each in manifest["nodes"])
+
+
+def _above(node_id: str, manifest: Mapping[str, Any]) -> set[str]:
+    """Name what a node is made of, itself included."""
     waiting, seen = [node_id], set[str]()
     while waiting:
-        each = waiting.pop()
-        if each in seen or each not in manifest["nodes"]:
-            continue
-        seen.add(each)
-        yield manifest["nodes"][each].get("raw_code") or ""
-        waiting += manifest["nodes"][each].get("depends_on", {}).get("nodes", [])
+        if (each := waiting.pop()) not in seen:
+            seen.add(each)
+            waiting += manifest["nodes"].get(each, {}).get("depends_on", {}).get("nodes", [])
+    return seen
 
 
 def _of_reconciled(marts: list[Node], manifest: Mapping[str, Any]) -> Iterator[Fault]:

@@ -119,6 +119,42 @@ def test_the_macro_of_a_domain_is_a_call_of_it(code: str, is_held: bool) -> None
     assert bool(faults) != is_held
 
 
+def test_the_macro_that_compares_with_what_stands_is_one_as_well() -> None:
+    whole = project(node("int_months", [], "{{ disclosed_over_time('figures', 'enterprises', ['x']) }}", "intermediate"))
+    add(whole, "is_suppressed", "boolean")
+    meta(whole).update(disclosure="enterprises")
+    assert faults_of_marts(whole, CODES, DOMAINS) == []
+
+
+@pytest.mark.parametrize(
+    ("access_class", "source_class", "is_personal", "told"),
+    [
+        ("open", "internal", False, "column kwh: is summed, and the mart is below the class of homes: a sum of few tells of one"),
+        ("internal", "internal", True, "column kwh: is summed, and the mart is made of persons, by homes: a sum of few tells of one"),
+        ("internal", "internal", False, None),
+        ("open", "open", False, None),
+    ],
+)
+def test_a_mart_that_sums_what_fewer_may_see_hides_small_cells_or_says_why_not(
+    access_class: str, source_class: str, is_personal: bool, told: str | None
+) -> None:
+    """A source is found through any number of models."""
+    whole = project(node("int_months", ["stg_homes__homes"], "select 1", "intermediate"))
+    whole["nodes"]["stg_homes__homes"] = node("stg_homes__homes", ["source.homes.homes"], "select 1", "staging")
+    columns = {"name": {"name": "name", "config": {"meta": {"personal": is_personal}}}}
+    whole["sources"]["source.homes.homes"] = {"source_name": "homes", "source_meta": {"access_class": source_class}, "columns": columns}
+    meta(whole).update(access_class=access_class)
+    faults = [fault for fault in faults_of_marts(whole, CODES, DOMAINS) if "a sum of few" in fault]
+    assert len(faults) == bool(told) and all(told in fault and "Mend: `disclosure`: the domain" in fault for fault in faults)
+    for said in ({"disclosure_why": "Of towers, which are no persons."}, {"disclosure": "producer"}):
+        whole["nodes"]["energy_by_month"]["config"]["meta"] = {**meta(project()), "access_class": access_class, **said}
+        assert not [fault for fault in faults_of_marts(whole, CODES, DOMAINS) if "a sum of few" in fault]
+    whole["nodes"]["energy_by_month"]["config"]["meta"] = {**meta(project()), "access_class": access_class}
+    for name in whole["nodes"]["energy_by_month"]["columns"]:
+        of(whole, name).update(aggregate="none")
+    assert not [fault for fault in faults_of_marts(whole, CODES, DOMAINS) if "a sum of few" in fault], "what nobody sums has no cell"
+
+
 def test_a_comment_of_several_lines_computes_nothing() -> None:
     whole = project()
     whole["unit_tests"].clear()

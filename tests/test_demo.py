@@ -86,6 +86,8 @@ def test_a_first_run_tells_all_a_second_finds_nothing_new_and_one_more_day_is_a_
     for access_class in ("open", "internal"):
         reached = json.loads((folder / "site" / access_class / ".seq").read_text())["seq"]
         assert reached == len(list((folder / "journal").glob("*.json"))), "a run brings the sites with it"
+    memory = folder / "state/target/compiled/city_orchestra/dbt_project/models/marts/energy/open_figures_by_building_month.sql"
+    assert "from published.open_figures_by_building_month" in memory.read_text(), "open sums are compared with what stands published"
     left = subprocess.run(["pgrep", "-af", str(folder)], capture_output=True, text=True, check=False).stdout
     assert left == "", "something is left running"
 
@@ -313,6 +315,7 @@ def test_a_city_that_leaves_builds_the_same_marts_without_the_house(ran: tuple[P
     "marts",
     [
         pytest.param("energy_by_building_month network_energy_by_commune_sector_year", id="of two marts"),
+        pytest.param("public_buildings_energy_by_commune_month", id="of one that remembers"),
         pytest.param("*", id="of all marts", marks=pytest.mark.soak),
     ],
 )

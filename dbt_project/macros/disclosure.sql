@@ -212,3 +212,116 @@ select
 from rows_with_cut
 group by {{ zone }}
 {%- endmacro %}
+
+{% macro disclosed_over_time(figures, domain, cell, contributor, figure, standing, thresholds=none) -%}
+{%- set key = cell + [contributor] -%}
+with thresholds as (
+
+    select minimum_count, coalesce(dominance_share, 1) as dominance_share
+    from {{ thresholds or ref('disclosure_thresholds') }}
+    where domain = '{{ domain }}' and valid_to is null
+
+),
+
+present as (
+
+    select * from {{ figures }}
+
+),
+
+past as (
+
+    select
+        {% for name in key %}{{ name }}, {% endfor %}
+        counted_{{ figure }},
+        has_counted
+    from {{ standing }} as standing
+    where has_counted
+
+),
+
+compared as (
+
+    select
+        {% for name in key %}coalesce(present.{{ name }}, past.{{ name }}) as {{ name }}, {% endfor %}
+        present.{{ contributor }} is not null as is_present,
+        present.{{ figure }} as figure,
+        past.counted_{{ figure }} as counted,
+        past.{{ contributor }} is not null as has_counted,
+        {# One that came back after its figure was forgotten brings nothing new: readers may have had it. -#}
+        coalesce(
+            present.{{ figure }} is not null
+            and (past.{{ contributor }} is null or present.{{ figure }} != past.counted_{{ figure }}),
+            false
+        ) as is_news,
+        abs(coalesce(present.{{ figure }}, 0) - coalesce(past.counted_{{ figure }}, 0)) as change
+    from present
+    full outer join past
+        on {% for name in key %}present.{{ name }} = past.{{ name }}{{ ' and ' if not loop.last }}{% endfor %}
+
+),
+
+weighed as (
+
+    select
+        {{ cell | join(', ') }},
+        count(case when is_news then 1 end) as news_count,
+        sum(change) as change_value,
+        max(change) as largest_change,
+        sum(abs(figure)) as present_value,
+        max(abs(figure)) as largest_present,
+        count(figure) + count(counted) as figure_count,
+        count(counted) as counted_count,
+        sum(abs(counted)) as counted_value,
+        max(abs(counted)) as largest_counted,
+        count(case when counted is not null and figure is null then 1 end) as left_count
+    from compared
+    group by {{ cell | join(', ') }}
+
+),
+
+decided as (
+
+    select
+        {{ cell | join(', ') }},
+        figure_count,
+        coalesce(
+            news_count >= minimum_count
+            and largest_change <= dominance_share * change_value
+            and largest_present <= dominance_share * present_value,
+            false
+        ) as is_anew,
+        coalesce(
+            left_count = 0
+            and counted_count >= minimum_count
+            and largest_counted <= dominance_share * counted_value,
+            false
+        ) as may_stand
+    from weighed
+    cross join thresholds
+
+),
+
+counted_anew as (
+
+    select
+        compared.*,
+        decided.figure_count > 0 and not decided.is_anew and not decided.may_stand as is_suppressed,
+        compared.has_counted or (decided.is_anew and compared.figure is not null) as has_counted_anew,
+        case when decided.is_anew then compared.figure else compared.counted end as counted_anew
+    from compared
+    inner join decided
+        on {% for name in cell %}compared.{{ name }} = decided.{{ name }}{{ ' and ' if not loop.last }}{% endfor %}
+
+)
+
+select
+    {% for name in key %}{{ name }},
+    {% endfor -%}
+    is_present,
+    is_suppressed,
+    has_counted_anew as has_counted,
+    figure is distinct from counted_anew as is_waiting,
+    counted_anew as counted_{{ figure }}
+from counted_anew
+{%- endmacro %}

@@ -48,7 +48,10 @@ _FAULTS = {"night_leak": "2025-02-10", "meter_swap": "2024-10-08T07:30", "drift"
 
 
 class Archetype(NamedTuple):
-    """One of the twelve buildings of a block; powers in W/m2, `kind` says how its meter speaks."""
+    """One of the twelve buildings of a block; powers in W/m2, `kind` says how its meter speaks.
+
+    They stand in three communes: a town has several buildings, and open figures count three at least.
+    """
 
     use: str
     label: str
@@ -64,16 +67,16 @@ class Archetype(NamedTuple):
 ARCHETYPES = (
     Archetype("school", "École", 2400, 2.0, 9, "gas", "base", "frozen_index", "35238"),
     Archetype("school", "École", 3100, 2.2, 9, "heat_network", "base", "night_leak", "35238"),
-    Archetype("gymnasium", "Gymnase", 1900, 1.8, 14, "gas", "base", "meter_swap", "35047"),
+    Archetype("gymnasium", "Gymnase", 1900, 1.8, 14, "gas", "base", "meter_swap", "35051"),
     Archetype("pool", "Piscine", 3600, 22.0, 16, "gas", "two", "frozen_index", "35051"),
     Archetype("offices", "Bureaux", 5200, 3.5, 12, "heat_network", "two", "photovoltaic", "35238"),
-    Archetype("library", "Bibliothèque", 1500, 2.5, 12, "electricity", "base", None, "35024"),
-    Archetype("nursery", "Crèche", 900, 2.5, 10, "electricity", "base", None, "35281"),
-    Archetype("cultural", "Centre culturel", 2700, 3.0, 11, "gas", "base", "drift", "35210"),
-    Archetype("technical", "Centre technique", 1400, 3.0, 8, "fuel_oil", "base", "meter_reset", "35240"),
-    Archetype("school", "École", 1300, 2.0, 9, "wood", "base_scalar", "gap", "35208"),
-    Archetype("offices", "Mairie", 1700, 3.0, 11, "gas", "scalar", None, "35278"),
-    Archetype("gymnasium", "Gymnase", 1600, 1.8, 13, "electricity", "base", "comma_decimals", "35334"),
+    Archetype("library", "Bibliothèque", 1500, 2.5, 12, "electricity", "base", None, "35278"),
+    Archetype("nursery", "Crèche", 900, 2.5, 10, "electricity", "base", None, "35278"),
+    Archetype("cultural", "Centre culturel", 2700, 3.0, 11, "gas", "base", "drift", "35051"),
+    Archetype("technical", "Centre technique", 1400, 3.0, 8, "fuel_oil", "base", "meter_reset", "35278"),
+    Archetype("school", "École", 1300, 2.0, 9, "wood", "base_scalar", "gap", "35278"),
+    Archetype("offices", "Mairie", 1700, 3.0, 11, "gas", "scalar", None, "35051"),
+    Archetype("gymnasium", "Gymnase", 1600, 1.8, 13, "electricity", "base", "comma_decimals", "35278"),
 )
 
 

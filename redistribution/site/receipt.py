@@ -20,6 +20,8 @@ from ingestion.journal import Journal
 from ingestion.lake import PROJECT, Lake, LakeError, listed, literal, load_extension, quoted
 from ingestion.warehouse import source_sql
 from redistribution.mart import CLASSES
+from redistribution.meta import is_memory
+from redistribution.publications import last_published
 
 if TYPE_CHECKING:
     pass
@@ -70,6 +72,11 @@ def receipt_of(
             if compiled is None:
                 return None
             models.append({"relation": f"{parent['schema']}.{parent['alias']}", "sql": compiled})
+            if is_memory(parent) and (stands := last_published(journal).get(parent["name"])):
+                remembered = sorted(stands["files"].values())
+                sql = f"from read_parquet({listed(f'{HERE}/{file}' for file in remembered)})"
+                sources.append({"relation": f"published.{parent['name']}", "sql": sql, "loads": []})
+                files |= set(remembered)
     known |= {file: sha_of(lake, file) for file in sorted(files) if not known.get(file)}
     return {
         "mart": name, "grain": node["config"]["meta"]["grain"], "class": record["class"], "published": record["files"],
@@ -89,8 +96,10 @@ def made_of(journal: Journal, manifest: Mapping[str, Any], name: str, record: Ma
     node = next((n for n in manifest["nodes"].values() if n["resource_type"] == "model" and n["name"] == name), None)
     lineage = _in_order(manifest, node["unique_id"]) if node else []
     loads = [(load["load_id"], load["seq"]) for brick in _bricks(manifest, name) for load in journal.accepted(brick)]
+    published = last_published(journal)
+    remembered = [published.get(node["name"], {}).get("files") for each in lineage if is_memory(node := manifest["nodes"].get(each, {}))]
     checks = [(manifest["nodes"][each].get("checksum") or {}).get("checksum") for each in lineage if each in manifest["nodes"]]
-    return [loads, record["files"], checks]
+    return [loads, record["files"], remembered, checks]
 
 
 def compiled_sql(lake: Lake, node: Mapping[str, Any]) -> str | None:

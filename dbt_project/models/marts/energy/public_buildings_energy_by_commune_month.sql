@@ -1,13 +1,6 @@
-with energy_by_building_month as (
+with open_sums as (
 
-    select * from {{ ref('energy_by_building_month') }}
-
-),
-
-operators as (
-
-    select * from {{ ref('building_operators') }}
-    where valid_to is null
+    select * from {{ ref('int_open_sums_by_commune_month') }}
 
 ),
 
@@ -19,51 +12,38 @@ epci_members as (
 
 select
     -- keys
-    energy_by_building_month.commune_code,
-    energy_by_building_month.month_date,
-    energy_by_building_month.energy,
+    open_sums.commune_code,
+    open_sums.month_date,
+    open_sums.energy,
 
     -- attributes
     epci_members.commune_name,
-    bool_and(energy_by_building_month.is_energy_known) as is_energy_known,
-    bool_and(energy_by_building_month.is_factor_verified) as is_factor_verified,
-    bool_and(energy_by_building_month.is_conversion_verified) as is_conversion_verified,
+    open_sums.is_energy_known,
+    open_sums.is_factor_verified,
+    open_sums.is_conversion_verified,
+    open_sums.is_suppressed,
+    open_sums.is_injection_suppressed,
 
     -- measures
-    count(*) as expected_building_count,
-    count(energy_by_building_month.consumption_kwh) as building_count,
+    open_sums.expected_building_count,
+    open_sums.building_count,
+    open_sums.counted_building_count,
+    open_sums.waiting_building_count,
     round(
-        count(energy_by_building_month.consumption_kwh)
-        / nullif(cast(count(*) as double), 0), 4
+        open_sums.building_count
+        / nullif(cast(open_sums.expected_building_count as double), 0), 4
     ) as covered_building_share,
-    round(avg(energy_by_building_month.completeness_share), 4) as completeness_share,
-    round(sum(energy_by_building_month.consumption_kwh), 1) as consumption_kwh,
-    round(sum(energy_by_building_month.consumption_kwh_pci), 1) as consumption_kwh_pci,
-    -- Of the buildings whose consumption and area are both known.
-    sum(energy_by_building_month.floor_area_m2) filter (
-        where energy_by_building_month.consumption_kwh_pci_per_m2 is not null
-    ) as floor_area_m2,
-    round(
-        sum(energy_by_building_month.consumption_kwh_pci) filter (
-            where energy_by_building_month.consumption_kwh_pci_per_m2 is not null
-        ) / nullif(sum(energy_by_building_month.floor_area_m2) filter (
-            where energy_by_building_month.consumption_kwh_pci_per_m2 is not null
-        ), 0), 2
-    ) as consumption_kwh_pci_per_m2,
-    round(sum(energy_by_building_month.produced_kwh), 1) as produced_kwh,
-    round(sum(energy_by_building_month.emissions_kgco2e), 1) as emissions_kgco2e
+    round(open_sums.completeness_share, 4) as completeness_share,
+    round(open_sums.consumption_kwh, 1) as consumption_kwh,
+    round(open_sums.consumption_kwh_pci, 1) as consumption_kwh_pci,
+    open_sums.floor_area_m2,
+    round(open_sums.consumption_kwh_pci / nullif(open_sums.floor_area_m2, 0), 2)
+        as consumption_kwh_pci_per_m2,
+    round(open_sums.produced_kwh, 1) as produced_kwh,
+    round(open_sums.emissions_kgco2e, 1) as emissions_kgco2e
 
-from energy_by_building_month
--- No enterprise and no household: public bodies, of which the steward lets be shown.
-inner join operators
-    on energy_by_building_month.operator = operators.operator and operators.is_public
+from open_sums
 inner join epci_members
     on
-        energy_by_building_month.commune_code = epci_members.commune_code
+        open_sums.commune_code = epci_members.commune_code
         and epci_members.epci_code = {{ epci_code() }}
-where energy_by_building_month.is_publishable
-group by
-    energy_by_building_month.commune_code,
-    energy_by_building_month.month_date,
-    energy_by_building_month.energy,
-    epci_members.commune_name
