@@ -30,7 +30,7 @@ from ingestion.territory import read_territory
 from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault
 from redistribution.catalogue import followed
-from redistribution.followers import follow, is_followed
+from redistribution.followers import follow, is_followed, is_past_due
 from redistribution.mart import CLASSES, read_marts
 from redistribution.publish import publish_marts
 from redistribution.retraction import retract
@@ -265,11 +265,17 @@ def _cost(lake: Lake, step: BuildStep, footprint: dict[str, float], untold: dict
 
 
 def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent) -> PublishStep:
-    """Publish the marts whose content changed; what an earlier run left undone is done first."""
+    """Publish the marts whose content changed; what an earlier run left undone is done first, and what readers kept long enough goes.
+
+    So it does of a class that publishes nothing any more.
+    """
     step, meter = PublishStep(), Footprint()
     # A warehouse that is written to cannot be read.
     with lake.lock("build", wait=WAIT):
         journal.refresh()
+        if is_past_due(journal):
+            with lake.lock("publish", wait=WAIT):
+                follow(lake, journal)
         seq, project, unreached = reached(lake, journal)
         accepted = max((entry["seq"] for entry in journal.of("accept")), default=0)
         classes, hidden = _of_today(journal)
