@@ -86,11 +86,13 @@ def followed(lake: Lake, access_class: str) -> Followed:
         )
         rows = [(json.loads(info or "{}"), number, date) for info, number, date in connection.execute(sql).fetchall()]
         place = connection.execute("select value from catalogue.ducklake_metadata where key = 'data_path'").fetchall()
-        # Relative to the folder of its table, where it is DuckLake's: none is but those that list publications.
-        name = f"if(path_is_relative, {literal(lake.path('marts', access_class, 'main', LIST))} || '/', '') || path"
+        # DuckLake says where its own lie, relative to their table, or to its place once they leave it.
+        own, place_of = lake.path("marts", access_class, "main", LIST), lake.path("marts", access_class)
         files = connection.execute(
-            f"select {name}, null from catalogue.ducklake_data_file where end_snapshot is null "
-            f"union all select {name}, schedule_start::timestamptz from catalogue.ducklake_files_scheduled_for_deletion"
+            f"select if(path_is_relative, {literal(own + '/')}, '') || path, null from catalogue.ducklake_data_file "
+            "where end_snapshot is null union all "
+            f"select if(path_is_relative, {literal(place_of + '/')}, '') || path, schedule_start::timestamptz "
+            "from catalogue.ducklake_files_scheduled_for_deletion"
         ).fetchall()
     except Exception:  # killed while it was being made, or broken: attaching it tells
         return NOTHING
@@ -124,7 +126,7 @@ def is_behind(entries: list[Entry], standing: Followed) -> bool:
 def is_expiring(entries: list[Entry], standing: Followed, now: dt.datetime) -> bool:
     """Say whether a catalogue holds snapshots that readers may not go back to any more, or lets files go that nobody reads by now."""
     return min(standing.snapshots, default=entries[-1]["seq"]) < oldest_kept(entries, now) or any(
-        began < now - GRACE for began in standing.leaving.values()
+        began <= now - GRACE for began in standing.leaving.values()
     )
 
 
@@ -312,7 +314,9 @@ def _expire(connection: duckdb.DuckDBPyConnection, kept: set[int], now: dt.datet
         f"select snapshot_id, commit_extra_info from {metadata}.ducklake_snapshot left join {metadata}.ducklake_snapshot_changes "
         "using (snapshot_id) order by snapshot_id"
     ).fetchall()
+    leaving, begun = f"{metadata}.ducklake_files_scheduled_for_deletion", dt.datetime.now(dt.UTC)
     if left := [str(number) for number, info in rows[:-1] if not info or json.loads(info)["seq"] not in kept]:
         connection.execute(f"call ducklake_expire_snapshots('lake', versions => [{', '.join(left)}])")
+        connection.execute(f"update {leaving} set schedule_start = ? where schedule_start::timestamptz >= ?", [now, begun])
     # DuckLake would delete them, and publications that stand may name them still: the journal says which go.
-    connection.execute(f"delete from {metadata}.ducklake_files_scheduled_for_deletion where schedule_start::timestamptz < ?", [now - GRACE])
+    connection.execute(f"delete from {leaving} where schedule_start::timestamptz <= ?", [now - GRACE])
