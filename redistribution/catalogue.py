@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import logging
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
-from redistribution.history import GRACE, Records, Retracted, Shown, kept, lists, oldest_kept, shown, taken_away
+from redistribution.history import GRACE, Records, Shown, kept, lists, oldest_kept, shown, taken_away
 from redistribution.labels import comments_of, metadata_of
 from redistribution.mart import FILE_NAME
 from redistribution.publications import labels_by_digest, labels_told, retractions
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("orchestra")
 
 VERDICTS = ("published", "withheld", "withdrawn")
-LIST = "publications"  # the table that lists them, with its columns
-COLUMNS = {
-    "seq": "bigint", "mart": "varchar", "verdict": "varchar", "row_count": "bigint", "reasons": "varchar", "run_id": "varchar",
-    "published_at": "timestamptz",
-}  # fmt: skip
+LIST = "publications"  # the table that lists them
 
 
 def catalogue(lake: Lake, access_class: str) -> Path:
@@ -161,7 +158,8 @@ def follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access_
                 # What readers may not go back to is told with the first publication to which they may.
                 untold = [entry for entry in entries if reached < entry["seq"] <= seq]
                 for entry in untold:
-                    _list(lake, connection, entry, access_class, listed_in[entry["seq"]], existing, retracted, labels)
+                    if (file := listed_in[entry["seq"]]) not in existing:
+                        _list(lake, file, entry, access_class, taken_away(entry, access_class, retracted), labels)
                 files = [lake.path(listed_in[entry["seq"]]) for entry in untold]
                 _commit(connection, lake, each, before, files, existing, journal.digests[seq], labels)
                 reached, before = seq, each.marts
@@ -184,39 +182,28 @@ def _lost(standing: Followed, existing: set[str], lists: set[str]) -> str | None
     return None
 
 
-def _list(
-    lake: Lake,
-    connection: duckdb.DuckDBPyConnection,
-    entry: Entry,
-    access_class: str,
-    file: str,
-    existing: set[str],
-    retracted: Retracted,
-    labels: Mapping[str, dict[str, Any]],
-) -> None:
-    """Write the file that lists what a publication says of a class, unless it stands."""
-    if file in existing:
-        return
-    gone = taken_away(entry, access_class, retracted)
+def _list(lake: Lake, file: str, entry: Entry, access_class: str, gone: set[str], labels: Mapping[str, dict[str, Any]]) -> None:
+    """Write the file that lists what a publication says of a class."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     rows = [
         # Why a mart was withheld may tell values of it.
         {
             "seq": entry["seq"], "mart": name, "verdict": verdict, "row_count": record["row_count"],
-            "reasons": "; ".join([] if name in gone else record.get("reasons", [])), "run_id": entry["run_id"], "published_at": entry["at"],
-            **metadata_of(labels_told(record, labels)),
+            "reasons": "; ".join([] if name in gone else record.get("reasons", [])), "run_id": entry["run_id"],
+            "published_at": dt.datetime.fromisoformat(entry["at"]), **metadata_of(labels_told(record, labels)),
         }
         for verdict in VERDICTS
         for name, record in entry["marts" if verdict == "published" else verdict].items()
         if record["class"] == access_class
     ]  # fmt: skip
-    columns = {**COLUMNS, **{name: "varchar" for row in rows for name in row if name not in COLUMNS}}
-    connection.execute(f"create or replace temp table told ({', '.join(f'{quoted(name)} {kind}' for name, kind in columns.items())})")
-    if rows:
-        values = ", ".join([f"({', '.join('?' for _ in columns)})"] * len(rows))
-        connection.execute(f"insert into told values {values}", [row.get(name) for row in rows for name in columns])
-    with lake.workspace("catalogue") as work:
-        connection.execute(f"copy told to {literal(str(work / 'told.parquet'))} (format parquet, compression zstd)")
-        lake.upload(work / "told.parquet", file)
+    kinds = {"seq": pa.int64(), "mart": pa.string(), "verdict": pa.string(), "row_count": pa.int64(), "reasons": pa.string()}
+    kinds |= {"run_id": pa.string(), "published_at": pa.timestamp("us", "UTC")}
+    kinds |= {name: pa.string() for row in rows for name in row if name not in kinds}
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema(kinds)), content, compression="zstd")
+    lake.replace(file, content.getvalue())
 
 
 def _commit(
@@ -251,13 +238,14 @@ def _show(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], ro
     """Have the table of a mart hold the columns and the rows of its files, and of no other."""
     table, relation = f"lake.main.{quoted(name)}", f"read_parquet({listed(files)})"
     wanted = connection.execute(f"select column_name, column_type from (describe from {relation})").fetchall()
-    columns = [] if is_new else connection.execute(f"select column_name, column_type from (describe {table})").fetchall()
-    # A column more keeps the files that stand; at any other schema the table is another, and readers travel to the one that was.
-    if is_new or wanted[: len(columns)] != columns:
-        connection.execute(f"{'' if is_new else f'drop table {table}; '}create table {table} as select * from {relation} limit 0")
-    else:
-        for column, kind in wanted[len(columns) :]:
-            connection.execute(f"alter table {table} add column {quoted(column)} {kind}")
+    columns = wanted if is_new else connection.execute(f"select column_name, column_type from (describe {table})").fetchall()
+    if wanted[: len(columns)] != columns:  # another table: readers travel back to the one that was
+        connection.execute(f"drop table {table}")
+        is_new, columns = True, wanted
+    if is_new:
+        connection.execute(f"create table {table} as select * from {relation} limit 0")
+    for column, kind in wanted[len(columns) :]:
+        connection.execute(f"alter table {table} add column {quoted(column)} {kind}")
     sql = f"select data_file from ducklake_list_files('lake', {literal(name)})"
     standing = {row[0] for row in connection.execute(sql).fetchall()}
     shown = set(files) if row_count else set()  # a file without rows could not be taken away by its rows

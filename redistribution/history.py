@@ -51,8 +51,9 @@ def kept(entries: list[Entry], access_class: str, retracted: Retracted, now: dt.
     """
     found: list[Shown] = []
     for each in shown(entries, access_class, retracted):
-        is_broken = bool(found) and held is not None and not files_of(found[-1].marts) <= held
-        found = [each] if is_broken or _is_past(each.entry, now) else [*found, each]
+        if _is_past(each.entry, now) or (found and held is not None and not files_of(found[-1].marts) <= held):
+            found.clear()
+        found.append(each)
     return found
 
 
