@@ -283,16 +283,15 @@ def _date_snapshots(connection: duckdb.DuckDBPyConnection, entries: list[Entry])
     """Date each snapshot as its publication, so that time travel by date is true after a rebuild too."""
     snapshots = "__ducklake_metadata_lake.ducklake_snapshot"
     rows = connection.execute(
-        f"select snapshot_id, commit_extra_info from {snapshots} inner join {snapshots}_changes using (snapshot_id) "
-        "where commit_extra_info is not null"
+        f"select snapshot_id, snapshot_time::timestamptz, commit_extra_info from {snapshots} "
+        f"inner join {snapshots}_changes using (snapshot_id) where commit_extra_info is not null"
     ).fetchall()
-    dates = {entry["seq"]: entry["at"] for entry in entries}
-    for number, info in rows:
-        if date := dates.get(json.loads(info)["seq"]):
-            connection.execute(
-                f"update {snapshots} set snapshot_time = ?::timestamptz where snapshot_id = ? and snapshot_time != ?::timestamptz",
-                [date, number, date],
-            )
+    dates = {entry["seq"]: dt.datetime.fromisoformat(entry["at"]) for entry in entries}
+    connection.execute("begin")
+    for number, date, info in rows:
+        if (told := dates.get(json.loads(info)["seq"], date)) != date:
+            connection.execute(f"update {snapshots} set snapshot_time = ? where snapshot_id = ?", [told, number])
+    connection.execute("commit")
 
 
 def _expire(connection: duckdb.DuckDBPyConnection, kept: set[int], now: dt.datetime) -> None:

@@ -31,8 +31,8 @@ DAY = dt.timedelta(days=1)
 class Town:
     """A lake whose publications are dated by hand: `day` is today, in days since START; `state` is that of one machine."""
 
-    def __init__(self, folder: Path) -> None:
-        self.lake = Lake(str(folder / "lake"), str(folder / "state"))
+    def __init__(self, folder: Path, root: str | None = None) -> None:
+        self.lake = Lake(root or str(folder / "lake"), str(folder / "state"))
         self.journal = Journal(self.lake)
         self.journal.found_lake("Rennes Métropole", is_synthetic=True)
         self.other = Lake(self.lake.root, str(folder / "other"))
@@ -101,10 +101,10 @@ class Town:
         files, is_empty = {}, None in columns.values()
         for unit in units:
             files[unit] = f"marts/{of}/{name}/{run_id}-{unit}.parquet"
-            path = Path(self.lake.path(files[unit]))
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = self.lake.state_path("told.parquet")
             told = ", ".join(f"{'null' if value is None else value}::bigint as {column}" for column, value in columns.items())
             duckdb.execute(f"copy (select {told} {'limit 0' if is_empty else ''}) to {literal(str(path))} (format parquet)")
+            self.lake.upload(path, files[unit])
         return {"class": of, "files": files, "row_count": 0 if is_empty else len(units), "digests": {}, "labels": {}}
 
 
@@ -209,6 +209,25 @@ def test_a_rebuild_brings_back_no_publication_that_is_past_and_none_of_which_a_f
     assert [fault.mend for fault in published_faults(town.lake, town.journal)] == ["orchestra rebuild"]
     town.rebuild()
     assert [values(town.at(day)) for day in (35, 55, 65)] == [None, None, {"g": 4, "h": 53}]
+
+
+def test_on_s3_as_on_disk(tmp_path: Path, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    town = Town(tmp_path, "s3://city/travel/lake")
+    for number, day in enumerate((0, 10, 35, 60), 1):
+        town.day = day
+        town.publish({"g": number, "h": number // 2})
+    town.withdraw("h", is_retracted=True)
+    for town.day in (66, 67):
+        town.follow()
+    names = town.lake.names("marts")
+    assert [name for name in names if "/main/" not in name] == [f"marts/open/g/r{number}-whole.parquet" for number in (4, 5)]
+    for _ in range(2):
+        assert [values(town.at(day)) for day in (34, 38, 67)] == [None, {"g": 3}, {"g": 4}]
+        assert not list(published_faults(town.lake, town.journal, is_deep=True))
+        town.rebuild()
+    assert town.lake.names("marts") == names
 
 
 def test_a_mart_without_rows_keeps_no_file_that_is_swept(town: Town) -> None:
