@@ -137,9 +137,7 @@ def test_a_first_publication_is_read_as_of_its_own_date(town: Town) -> None:
     assert values(town.at(0)) == {"g": 1} == values(town.at(400))
 
 
-def test_a_class_that_publishes_nothing_expires_at_a_step_that_finds_nothing_to_publish(
-    town: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_that_publishes_nothing_any_more_expires_too(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its snapshots go the day they are past, the files a day later at the soonest; in between, nothing is even opened."""
     for number, day in enumerate((0, 10, 20), 1):
         town.day = day
@@ -186,6 +184,7 @@ def test_a_mart_taken_away_is_in_no_snapshot_and_the_others_are_where_they_were(
         assert [values(town.at(day, lake)) for day in (6, 12, 22, 30)] == [{"g": 1}, {"g": 2}, {"g": 3}, {"g": 3}]
         assert values(town.at(36, lake)) == {"g": 3, "h": 60}
     assert town.lake.names("marts/open/h") == ["marts/open/h/r6-whole.parquet"], "at once, whoever reads it"
+    assert len(town.lake.names("marts/open/main")) == 5, "a list that says why it was withheld goes as well"
     assert not list(published_faults(town.lake, town.journal, is_deep=True))
 
 
