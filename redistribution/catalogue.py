@@ -225,7 +225,7 @@ def _commit(
     for name, record in whole.items():
         if name in tables and before.get(name) is record:
             continue
-        _show(connection, name, [lake.path(file) for file in record["files"].values()], record["row_count"], is_new=name not in tables)
+        _show(connection, name, [lake.path(file) for file in record["files"].values()], is_new=name not in tables)
         _comment(connection, name, labels_told(record, labels))
     _tell(connection, lists, is_new=LIST not in tables)
     run_id = each.entry["run_id"]
@@ -234,7 +234,7 @@ def _commit(
     connection.execute("commit")
 
 
-def _show(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], row_count: int, *, is_new: bool) -> None:
+def _show(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *, is_new: bool) -> None:
     """Have the table of a mart hold the columns and the rows of its files, and of no other."""
     table, relation = f"lake.main.{quoted(name)}", f"read_parquet({listed(files)})"
     wanted = connection.execute(f"select column_name, column_type from (describe from {relation})").fetchall()
@@ -248,10 +248,9 @@ def _show(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], ro
         connection.execute(f"alter table {table} add column {quoted(column)} {kind}")
     sql = f"select data_file from ducklake_list_files('lake', {literal(name)})"
     standing = {row[0] for row in connection.execute(sql).fetchall()}
-    shown = set(files) if row_count else set()  # a file without rows could not be taken away by its rows
-    if left := sorted(standing - shown):
+    if left := sorted(standing - set(files)):
         connection.execute(f"delete from {table} where {FILE_NAME} in ({', '.join(map(literal, left))})")
-    if added := sorted(shown - standing):
+    if added := sorted(set(files) - standing):
         connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {listed(added)})")
 
 

@@ -64,6 +64,7 @@ def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int,
                 if record["class"] != access_class:
                     continue
                 sql = f"select data_file from ducklake_list_files('lake', {literal(name)})"
+                # DuckLake takes no file without rows.
                 files = {lake.path(file) for file in record["files"].values()} if record["row_count"] else set()
                 if {row[0] for row in connection.execute(sql).fetchall()} != files:
                     yield Fault(f"{path}: mart {name} is not made of the files that were last published", REBUILD)

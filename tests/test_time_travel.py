@@ -229,10 +229,11 @@ def test_on_s3_as_on_disk(tmp_path: Path, s3: dict[str, str], monkeypatch: pytes
     assert town.lake.names("marts") == names
 
 
-def test_a_mart_without_rows_keeps_no_file_that_is_swept(town: Town) -> None:
+def test_a_mart_without_rows_is_read_as_such_and_is_no_fault(town: Town) -> None:
     for number, value in enumerate((1, None, 2)):
         town.day = 10.0 * number
         town.publish({"g": value, "h": 1})
+        assert not list(published_faults(town.lake, town.journal))
     assert [len(town.at(day)["g"]) for day in (5, 15, 25)] == [2, 1, 2]
     town.day = 100
     town.follow()
