@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ingestion.journal import Entry, Journal
-from redistribution.publications import by_class, last_published, retractions
+from redistribution.publications import by_class, retractions
 
 KEPT = dt.timedelta(days=30)  # how far back readers can travel: to what was current then
 GRACE = dt.timedelta(days=1)  # files go that much later, so that no open reader loses one
@@ -70,8 +70,8 @@ def files_of(marts: Records) -> set[str]:
 
 
 def kept_files(journal: Journal, now: dt.datetime) -> set[str]:
-    """Name the files under `marts/` that are still needed: those that were last published, and those of what readers may go back to."""
-    retracted, needed = retractions(journal), files_of(last_published(journal)) | journal.kept_files()
+    """Name the files under `marts/` that are still needed: those of what readers may go back to, or see now."""
+    retracted, needed = retractions(journal), journal.kept_files()
     for access_class, entries in by_class(journal).items():
         for each in kept(entries, access_class, retracted, now - GRACE):
             needed |= files_of(each.marts)

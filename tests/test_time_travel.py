@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +81,28 @@ class Town:
 
     def at(self, day: float, lake: Lake | None = None, of: str = "open") -> dict[str, Any] | None:
         """Give each mart that readers saw that day, its rows in the order of its columns; None where they may not go back so far."""
-        connection = (lake or self.lake).connect()
-        date, found = literal((START + day * DAY).isoformat()), {}
-        try:
-            attach(connection, lake or self.lake, of)
-            connection.execute("detach lake")
-            attach_at = f"ducklake:sqlite:{catalogue(lake or self.lake, of)}"
-            connection.execute(f"attach {literal(attach_at)} as lake (read_only, snapshot_time {date})")
+        return self.seen([day], lake or self.lake, of)[day]
+
+    def seen(self, days: Iterable[float], lake: Lake, of: str) -> dict[float, dict[str, Any] | None]:
+        """Give, by day, what readers saw then."""
+        connection, found = lake.connect(), dict[float, Any]()
+        attach(connection, lake, of)
+        for day in days:
+            connection.execute("use memory; detach lake")
+            date, place = literal((START + day * DAY).isoformat()), literal(f"ducklake:sqlite:{catalogue(lake, of)}")
+            try:
+                connection.execute(f"attach {place} as lake (read_only, snapshot_time {date})")
+            except duckdb.InvalidInputException as error:
+                assert "No snapshot found" in str(error), error
+                connection.execute("attach ':memory:' as lake")
+                found[day] = None
+                continue
+            found[day] = {}
             for (name,) in connection.execute("select table_name from duckdb_tables() where database_name = 'lake'").fetchall():
-                cursor = connection.execute(f"from lake.{name} order by all")
-                found[name] = [[column for column, *_ in cursor.description or ()], *cursor.fetchall()]
-        except duckdb.InvalidInputException as error:
-            assert "No snapshot found" in str(error), error
-            return None
-        finally:
-            connection.close()
+                if name != "publications":
+                    cursor = connection.execute(f"from lake.{name} order by all")
+                    found[day][name] = [[column for column, *_ in cursor.description or ()], *cursor.fetchall()]
+        connection.close()
         return found
 
     def _record(self, name: str, run_id: str, columns: dict[str, Any], of: str = "open", units: tuple[str, ...] = ("whole",)) -> Entry:
@@ -115,7 +123,7 @@ def town(tmp_path: Path) -> Town:
 
 def values(shown: dict[str, Any] | None) -> dict[str, Any] | None:
     """Give the first value of each mart."""
-    return shown and {name: rows[1][0] for name, rows in shown.items() if name != "publications"}
+    return shown and {name: rows[1][0] for name, rows in shown.items()}
 
 
 def test_what_was_current_30_days_ago_is_read_of_a_class_published_once_a_month(town: Town) -> None:
@@ -208,6 +216,14 @@ def test_a_rebuild_brings_back_no_publication_that_is_past_and_none_of_which_a_f
     assert [fault.mend for fault in published_faults(town.lake, town.journal)] == ["orchestra rebuild"]
     town.rebuild()
     assert [values(town.at(day)) for day in (35, 55, 65)] == [None, None, {"g": 4, "h": 53}]
+    # Lost before it was followed; and a list that a failing disk has cut short.
+    town.publish({"g": 5}, is_followed=False)
+    Path(town.lake.path("marts/open/g/r6-whole.parquet")).unlink()
+    town.follow()
+    assert values(town.at(65)) == {"h": 53}, "what was published before is not what is current"
+    os.truncate(town.lake.path(town.lake.names("marts/open/main")[-1]), 100)
+    town.rebuild()
+    assert town.read("select count(distinct seq) from lake.publications") == [(5,)]
 
 
 def test_on_s3_as_on_disk(tmp_path: Path, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +312,7 @@ NEWS = st.one_of(
     st.tuples(st.just("retract"), st.sampled_from(NAMES)),
     st.tuples(st.just("rebuild"), st.none()),
 )
-STORY = st.lists(st.tuples(NEWS, st.sampled_from([0.5, 3, 11, 29, 31, 45]), st.booleans()), min_size=1, max_size=9)
+STORY = st.lists(st.tuples(NEWS, st.sampled_from([0.5, 3, 11, 29, 31, 45]), st.booleans()), min_size=1, max_size=7)
 
 
 class Told:
@@ -354,7 +370,7 @@ def tell(town: Town, told: Told, news: tuple[str, Any], is_followed: bool) -> No
 
 
 @settings(
-    max_examples=int(os.environ.get("STORIES", "6")), deadline=None, derandomize="STORIES" not in os.environ, phases=[Phase.generate]
+    max_examples=int(os.environ.get("STORIES", "5")), deadline=None, derandomize="STORIES" not in os.environ, phases=[Phase.generate]
 )  # a story takes seconds: none is made shorter
 @given(STORY)
 def test_any_history_reads_as_it_was_for_30_days_live_and_rebuilt(story: list[tuple[tuple[str, Any], float, bool]]) -> None:
@@ -370,9 +386,8 @@ def test_any_history_reads_as_it_was_for_30_days_live_and_rebuilt(story: list[tu
         town.day += 1.1
         town.follow()
         names = town.lake.names("")
-        for _ in range(2):
-            town.rebuild()
-            assert held(town, told, town.lake) == listed
+        town.rebuild()
+        assert held(town, told, town.lake) == listed
         assert town.lake.names("") == names
         assert not list(published_faults(town.lake, town.journal, is_deep=True))
         needed = {(of, name) for of in CLASSES for _, marts in [*told.kept(of, town.day - 1), *told.states[of][-1:]] for name in marts}
@@ -385,11 +400,9 @@ def held(town: Town, told: Told, lake: Lake) -> list[Any]:
         if not told.states[of]:
             assert not catalogue(lake, of).exists()
             continue
-        days = {since + delta for since, _ in told.states[of] for delta in (-0.01, 0, 0.01)} | {town.day, town.day - 30, town.day + 9}
-        for day in sorted(days):
-            seen = town.at(day, lake, of)
-            shown = seen and {name: rows for name, rows in seen.items() if name != "publications"}
-            assert shown == told.at(of, day, town.day), (of, day, town.day)
+        days = {since + delta for since, _ in told.states[of] for delta in (-0.01, 0)} | {town.day, town.day - 30, town.day + 9}
+        seen = town.seen(days, lake, of)
+        assert seen == {day: told.at(of, day, town.day) for day in days}, (of, town.day)
         dates = [date for number, date in followed(lake, of).snapshots.values()]
         assert dates == [START + since * DAY for since, _ in told.kept(of, town.day)]
     return [town.read("from lake.publications order by all", lake, of) for of in CLASSES if told.states[of]]
