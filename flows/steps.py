@@ -84,7 +84,7 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Outcome:
     meter = Footprint()
     with lake.lock("build", wait=WAIT), lake.lock("publish", wait=WAIT):
         journal = Journal(lake)  # nothing is thrown away when it cannot be read
-        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "built.json", "published.json"):
+        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "built.json", "published.json", "past.json"):
             (lake.state / name).unlink(missing_ok=True)
         for name in ("catalogues", "target"):
             shutil.rmtree(lake.state / name, ignore_errors=True)

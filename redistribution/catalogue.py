@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("orchestra")
 
 VERDICTS = ("published", "withheld", "withdrawn")
-LIST = "publications"  # the table that lists them
+LIST = "publications"  # the table that lists them, with its columns
+COLUMNS = {
+    "seq": "bigint", "mart": "varchar", "verdict": "varchar", "row_count": "bigint", "reasons": "varchar", "run_id": "varchar",
+    "published_at": "timestamptz",
+}  # fmt: skip
 
 
 def catalogue(lake: Lake, access_class: str) -> Path:
@@ -159,7 +163,7 @@ def follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access_
                 untold = [entry for entry in entries if reached < entry["seq"] <= seq]
                 for entry in untold:
                     if (file := listed_in[entry["seq"]]) not in existing:
-                        _list(lake, file, entry, access_class, taken_away(entry, access_class, retracted), labels)
+                        _list(lake, connection, file, entry, access_class, taken_away(entry, access_class, retracted), labels)
                 files = [lake.path(listed_in[entry["seq"]]) for entry in untold]
                 _commit(connection, lake, each, before, files, existing, journal.digests[seq], labels)
                 reached, before = seq, each.marts
@@ -182,27 +186,35 @@ def _lost(standing: Followed, existing: set[str], lists: set[str]) -> str | None
     return None
 
 
-def _list(lake: Lake, file: str, entry: Entry, access_class: str, gone: set[str], labels: Mapping[str, dict[str, Any]]) -> None:
+def _list(
+    lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    file: str,
+    entry: Entry,
+    access_class: str,
+    gone: set[str],
+    labels: Mapping[str, dict[str, Any]],
+) -> None:
     """Write the file that lists what a publication says of a class."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from pyarrow import parquet
 
     rows = [
         # Why a mart was withheld may tell values of it.
         {
             "seq": entry["seq"], "mart": name, "verdict": verdict, "row_count": record["row_count"],
-            "reasons": "; ".join([] if name in gone else record.get("reasons", [])), "run_id": entry["run_id"],
-            "published_at": dt.datetime.fromisoformat(entry["at"]), **metadata_of(labels_told(record, labels)),
+            "reasons": "; ".join([] if name in gone else record.get("reasons", [])), "run_id": entry["run_id"], "published_at": entry["at"],
+            **metadata_of(labels_told(record, labels)),
         }
         for verdict in VERDICTS
         for name, record in entry["marts" if verdict == "published" else verdict].items()
         if record["class"] == access_class
     ]  # fmt: skip
-    kinds = {"seq": pa.int64(), "mart": pa.string(), "verdict": pa.string(), "row_count": pa.int64(), "reasons": pa.string()}
-    kinds |= {"run_id": pa.string(), "published_at": pa.timestamp("us", "UTC")}
-    kinds |= {name: pa.string() for row in rows for name in row if name not in kinds}
+    columns = {**COLUMNS, **{name: "varchar" for row in rows for name in row if name not in COLUMNS}}
+    connection.execute(f"create or replace temp table told ({', '.join(f'{quoted(name)} {kind}' for name, kind in columns.items())})")
+    for row in rows:
+        connection.execute(f"insert into told values ({', '.join('?' for _ in columns)})", [row.get(name) for name in columns])
     content = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, pa.schema(kinds)), content, compression="zstd")
+    parquet.write_table(connection.execute("from told").to_arrow_table(), content, compression="zstd")
     lake.replace(file, content.getvalue())
 
 
