@@ -33,7 +33,7 @@ from ingestion.territory import read_territory
 from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault
 from redistribution.catalogue import followed
-from redistribution.followers import follow, is_followed
+from redistribution.followers import follow, is_followed, is_past_due
 from redistribution.mart import CLASSES, read_marts
 from redistribution.publish import publish_marts
 from redistribution.retraction import retract
@@ -87,7 +87,7 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Outcome:
     meter = Footprint()
     with lake.lock("build", wait=WAIT), lake.lock("publish", wait=WAIT):
         journal = Journal(lake)  # nothing is thrown away when it cannot be read
-        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "built.json", "published.json"):
+        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "built.json", "published.json", "past.json"):
             (lake.state / name).unlink(missing_ok=True)
         for name in ("catalogues", "target"):
             shutil.rmtree(lake.state / name, ignore_errors=True)
@@ -326,11 +326,17 @@ def _cost(lake: Lake, step: BuildStep, footprint: dict[str, float], untold: dict
 
 
 def publish(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent) -> PublishStep:
-    """Publish the marts whose content changed; what an earlier run left undone is done first."""
+    """Publish the marts whose content changed; what an earlier run left undone is done first, and what readers kept long enough goes.
+
+    So it does of a class that publishes nothing any more.
+    """
     step, meter = PublishStep(), Footprint()
     # A warehouse that is written to cannot be read.
     with lake.lock("build", wait=WAIT):
         journal.refresh()
+        if is_past_due(journal):
+            with lake.lock("publish", wait=WAIT):
+                follow(lake, journal)
         seq, project, unreached = reached(lake, journal)
         accepted = max((entry["seq"] for entry in journal.of("accept")), default=0)
         classes, hidden, private = _of_today(journal)

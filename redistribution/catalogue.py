@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import logging
 from collections.abc import Mapping
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ingestion.entries import Entry
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, listed, literal, load_extension, quoted
+from redistribution.history import GRACE, Records, Shown, kept, lists, oldest_kept, shown, taken_away
 from redistribution.labels import comments_of, metadata_of
 from redistribution.mart import FILE_NAME
-from redistribution.publications import labels_by_digest, labels_told, retractions, whole_files
-from redistribution.stable_files import stable_names
+from redistribution.publications import labels_by_digest, labels_told, retractions
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("orchestra")
 
 VERDICTS = ("published", "withheld", "withdrawn")
-KEPT_DAYS = 30  # how long readers can travel back; files go a day later, so that no open reader loses one
-COLUMNS = "seq bigint, mart varchar, verdict varchar, row_count bigint, reasons varchar, run_id varchar, published_at timestamptz"
+LIST = "publications"  # the table that lists them, with its columns
+COLUMNS = {
+    "seq": "bigint", "mart": "varchar", "verdict": "varchar", "row_count": "bigint", "reasons": "varchar", "run_id": "varchar",
+    "published_at": "timestamptz",
+}  # fmt: skip
 
 
 def catalogue(lake: Lake, access_class: str) -> Path:
@@ -54,21 +58,25 @@ def throw_catalogue(lake: Lake, access_class: str) -> None:
 class Followed(NamedTuple):
     """What a catalogue has followed: the number and the date of its snapshots, and the digests of the history, by seq; its place.
 
-    `own` are the files of its list of publications, which no entry names; `files` all that it holds of its own, past ones included.
+    Seq 0 is what no publication made: DuckLake's own first snapshot. `files` are those that readers see now, `leaving` those that
+    no snapshot holds any more, with when that began.
     """
 
     snapshots: dict[int, tuple[int, dt.datetime]]
     digests: dict[int, str | None]
     data_path: str | None
-    own: frozenset[str] = frozenset()
-    files: frozenset[str] = frozenset()
+    files: frozenset[str]
+    leaving: dict[str, dt.datetime]
+
+
+NOTHING = Followed({}, {}, None, frozenset(), {})
 
 
 def followed(lake: Lake, access_class: str) -> Followed:
     """Read what the catalogue of a class has followed: nothing for one that is not there, or is broken."""
     path = catalogue(lake, access_class)
     if not path.exists():
-        return Followed({}, {}, None)
+        return NOTHING
     connection = lake.connect()
     # Always DuckDB's own SQLite: two copies of SQLite in one process undo each other's locks.
     load_extension(connection, "sqlite_scanner")
@@ -76,22 +84,29 @@ def followed(lake: Lake, access_class: str) -> Followed:
         connection.execute(f"attach {literal(str(path))} as catalogue (type sqlite, read_only)")
         sql = (
             "select commit_extra_info, snapshot_id, snapshot_time::timestamptz from catalogue.ducklake_snapshot "
-            "inner join catalogue.ducklake_snapshot_changes using (snapshot_id) where commit_extra_info is not null"
+            "left join catalogue.ducklake_snapshot_changes using (snapshot_id)"
         )
-        rows = [(json.loads(info), number, date) for info, number, date in connection.execute(sql).fetchall()]
-        own = connection.execute(
-            "select file.path, file.end_snapshot is null and t.end_snapshot is null from catalogue.ducklake_data_file as file "
-            "inner join catalogue.ducklake_table as t using (table_id) where t.table_name = 'publications'"
-        ).fetchall()
+        rows = [(json.loads(info or "{}"), number, date) for info, number, date in connection.execute(sql).fetchall()]
         place = connection.execute("select value from catalogue.ducklake_metadata where key = 'data_path'").fetchall()
+        # DuckLake says where its own lie, relative to their table, or to its place once they leave it.
+        own, place_of = lake.path("marts", access_class, "main", LIST), lake.path("marts", access_class)
+        files = connection.execute(
+            f"select if(path_is_relative, {literal(own + '/')}, '') || path, null from catalogue.ducklake_data_file "
+            "where end_snapshot is null union all "
+            f"select if(path_is_relative, {literal(place_of + '/')}, '') || path, schedule_start::timestamptz "
+            "from catalogue.ducklake_files_scheduled_for_deletion"
+        ).fetchall()
     except Exception:  # killed while it was being made, or broken: attaching it tells
-        return Followed({}, {}, None)
+        return NOTHING
     finally:
         connection.close()
-    dates = {info["seq"]: (number, date) for info, number, date in rows}
-    folder, digests = f"marts/{access_class}/main/publications", {info["seq"]: info.get("digest") for info, *_ in rows}
-    files = {f"{folder}/{path}": is_seen for path, is_seen in own}
-    return Followed(dates, digests, place[0][0] if place else None, frozenset(f for f, seen in files.items() if seen), frozenset(files))
+    return Followed(
+        {info.get("seq", 0): (number, date) for info, number, date in rows},
+        {info["seq"]: info.get("digest") for info, *_ in rows if info},
+        place[0][0] if place else None,
+        frozenset(path.removeprefix(f"{lake.root}/") for path, leaves_at in files if leaves_at is None),
+        {path.removeprefix(f"{lake.root}/"): leaves_at for path, leaves_at in files if leaves_at is not None},
+    )
 
 
 def stray(lake: Lake, journal: Journal, access_class: str, standing: Followed) -> str | None:
@@ -110,75 +125,80 @@ def is_behind(entries: list[Entry], standing: Followed) -> bool:
     return entries[-1]["seq"] > reached or any(dates.get(seq, date) != date for seq, (_, date) in standing.snapshots.items())
 
 
-def follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access_class: str, *, is_rebuild: bool) -> None:
-    """Bring the catalogue of a class to the last of its publications; made again from zero where it stands elsewhere, or lacks a file."""
+def is_expiring(entries: list[Entry], standing: Followed, now: dt.datetime) -> bool:
+    """Say whether a catalogue holds snapshots that readers may not go back to any more, or lets files go that nobody reads by now."""
+    return min(standing.snapshots, default=entries[-1]["seq"]) < oldest_kept(entries, now) or any(
+        began <= now - GRACE for began in standing.leaving.values()
+    )
+
+
+def follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access_class: str, existing: set[str], now: dt.datetime) -> None:
+    """Bring the catalogue of a class to the last of its publications, and have it forget those that readers may not go back to.
+
+    It is made again from zero where it stands elsewhere, or lacks a file. `existing` are the mart files that stand.
+    """
     import duckdb
 
-    standing, retracted, labels = followed(lake, access_class), retractions(journal), labels_by_digest(journal)
-    existing = whole_files(lake, journal)
+    standing, retracted = followed(lake, access_class), retractions(journal)
+    listed_in = lists(journal, entries, access_class, retracted)
     is_retracting = max((seq for (_, of), seq in retracted.items() if of == access_class), default=0) > max(standing.snapshots, default=0)
     why = "holds marts that its class may not see any more" if is_retracting and standing.snapshots else None
-    if why := why or stray(lake, journal, access_class, standing) or _lost(entries, access_class, standing, existing):
+    if why := why or stray(lake, journal, access_class, standing) or _lost(standing, existing, set(listed_in.values())):
         log.warning("%s %s: it is made again from zero", catalogue(lake, access_class), why)
         throw_catalogue(lake, access_class)
-        if is_retracting:
-            lake.delete(lake.names(f"marts/{access_class}/main"))  # DuckLake's own, which only that catalogue knew
-        standing = Followed({}, {}, None)
-    if not is_behind(entries, standing):
+        standing = NOTHING
+    if not is_behind(entries, standing) and not is_expiring(entries, standing, now):
         return
+    reached = max(standing.snapshots, default=0)
+    held = kept(entries, access_class, retracted, now, existing)
+    before: Records = {}
+    for each in shown((entry for entry in entries if entry["seq"] <= reached), access_class, retracted):
+        before = each.marts
+    labels = labels_by_digest(journal)
     connection = lake.connect()
     try:
         attach(connection, lake, access_class, is_reader=False)
-        for entry in (entry for entry in entries if entry["seq"] > max(standing.snapshots, default=0)):
-            gone = {name for (name, of), seq in retracted.items() if of == access_class and seq > entry["seq"]}
-            _commit(connection, lake, entry, access_class, existing, journal.digests[entry["seq"]], gone, labels)
+        for each in held:
+            if (seq := each.entry["seq"]) > reached:
+                # What readers may not go back to is told with the first publication to which they may.
+                untold = [entry for entry in entries if reached < entry["seq"] <= seq]
+                for entry in untold:
+                    if (file := listed_in[entry["seq"]]) not in existing:
+                        _list(lake, connection, file, entry, access_class, taken_away(entry, access_class, retracted), labels)
+                files = [lake.path(listed_in[entry["seq"]]) for entry in untold]
+                _commit(connection, lake, each, before, files, existing, journal.digests[seq], labels)
+                reached, before = seq, each.marts
         _date_snapshots(connection, entries)
-        if not is_rebuild:
-            _expire(connection)
+        _expire(connection, {each.entry["seq"] for each in held}, now)
     except duckdb.Error as error:
         mend = "run again when nobody else writes to it" if "locked" in str(error) else "orchestra rebuild"
         raise LakeError(f"{catalogue(lake, access_class)} cannot be read ({error}). Mend: {mend}") from error
     finally:
         connection.close()
-    _sweep_own(lake, access_class)
 
 
-def _lost(entries: list[Entry], access_class: str, standing: Followed, existing: set[str]) -> str | None:
-    """Say which file that readers see is gone: DuckLake cannot take such a file away, nor read its own without it."""
-    reached = max(standing.snapshots, default=0)
-    seen = [*stable_names([entry for entry in entries if entry["seq"] <= reached], access_class).values(), *standing.own]
-    return next((f"names {file}, which is gone" for file in seen if file not in existing), None)
+def _lost(standing: Followed, existing: set[str], lists: set[str]) -> str | None:
+    """Say which file that readers see is gone, which DuckLake could not even take away, or lists publications otherwise than they stand."""
+    for file in sorted(standing.files):
+        if file not in existing:
+            return f"names {file}, which is gone"
+        if "/main/" in file and file not in lists:
+            return f"names {file}, which lists what does not stand"
+    return None
 
 
-def _commit(
-    connection: duckdb.DuckDBPyConnection,
+def _list(
     lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    file: str,
     entry: Entry,
     access_class: str,
-    existing: set[str],
-    digest: str,
     gone: set[str],
     labels: Mapping[str, dict[str, Any]],
 ) -> None:
-    """Make one publication one snapshot of a class: readers see all of it or none, and nothing of the marts that are gone from it."""
-    tables = {row[0] for row in connection.execute("select table_name from duckdb_tables() where database_name = 'lake'").fetchall()}
-    connection.execute("begin")
-    if "publications" not in tables:
-        connection.execute(f"create table lake.main.publications ({COLUMNS})")
-    for name, record in {**entry["marts"], **entry["withdrawn"]}.items():
-        if record["class"] != access_class or name in entry["withdrawn"]:
-            if name in tables:  # it has gone, or moved to another class
-                connection.execute(f"drop table lake.main.{quoted(name)}")
-            continue
-        if name in gone or not set(record["files"].values()) <= existing:
-            continue  # expired since
-        files = [lake.path(file) for file in record["files"].values()]
-        standing = _shape(connection, name, files, is_new=name not in tables)
-        if left := sorted(standing - set(files)):
-            connection.execute(f"delete from lake.main.{quoted(name)} where {FILE_NAME} in ({', '.join(map(literal, left))})")
-        for file in sorted(set(files) - standing):
-            connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {literal(file)})")
-        _comment(connection, name, labels_told(record, labels))
+    """Write the file that lists what a publication says of a class."""
+    from pyarrow import parquet
+
     rows = [
         # Why a mart was withheld may tell values of it.
         {
@@ -190,30 +210,73 @@ def _commit(
         for name, record in entry["marts" if verdict == "published" else verdict].items()
         if record["class"] == access_class
     ]  # fmt: skip
-    _book(connection, rows)
-    info = json.dumps({"seq": entry["seq"], "run_id": entry["run_id"], "digest": digest})
-    connection.execute(
-        f"call lake.set_commit_message('city-orchestra', {literal('run ' + entry['run_id'])}, extra_info => {literal(info)})"
-    )
+    columns = {**COLUMNS, **{name: "varchar" for row in rows for name in row if name not in COLUMNS}}
+    connection.execute(f"create or replace temp table told ({', '.join(f'{quoted(name)} {kind}' for name, kind in columns.items())})")
+    for row in rows:
+        connection.execute(f"insert into told values ({', '.join('?' for _ in columns)})", [row.get(name) for name in columns])
+    content = io.BytesIO()
+    parquet.write_table(connection.execute("from told").to_arrow_table(), content, compression="zstd")
+    lake.replace(file, content.getvalue())
+
+
+def _commit(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    each: Shown,
+    before: Records,
+    lists: list[str],
+    existing: set[str],
+    digest: str,
+    labels: Mapping[str, dict[str, Any]],
+) -> None:
+    """Make what a class shows from a publication on one snapshot: readers see all of it or none, and no mart of which a file is gone."""
+    tables = {row[0] for row in connection.execute("select table_name from duckdb_tables() where database_name = 'lake'").fetchall()}
+    whole = {name: record for name, record in each.marts.items() if set(record["files"].values()) <= existing}
+    connection.execute("begin")
+    for name in sorted(tables - whole.keys() - {LIST}):
+        connection.execute(f"drop table lake.main.{quoted(name)}")
+    for name, record in whole.items():
+        if name in tables and before.get(name) is record:
+            continue
+        _show(connection, name, [lake.path(file) for file in record["files"].values()], is_new=name not in tables)
+        _comment(connection, name, labels_told(record, labels))
+    _tell(connection, lists, is_new=LIST not in tables)
+    run_id = each.entry["run_id"]
+    info = json.dumps({"seq": each.entry["seq"], "run_id": run_id, "digest": digest})
+    connection.execute(f"call lake.set_commit_message('city-orchestra', {literal('run ' + run_id)}, extra_info => {literal(info)})")
     connection.execute("commit")
 
 
-def _shape(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *, is_new: bool) -> set[str]:
-    """Have the table of a mart hold the columns that its files have; give the files that it holds."""
-    table = f"lake.main.{quoted(name)}"
-    relation = f"read_parquet({listed(files)})"
+def _show(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *, is_new: bool) -> None:
+    """Have the table of a mart hold the columns and the rows of its files, and of no other."""
+    table, relation = f"lake.main.{quoted(name)}", f"read_parquet({listed(files)})"
     wanted = connection.execute(f"select column_name, column_type from (describe from {relation})").fetchall()
-    if not is_new:
-        standing = connection.execute(f"select column_name, column_type from (describe {table})").fetchall()
-        added = [column for column in wanted if column not in standing]
-        is_grown = set(standing) <= set(wanted) and not {name for name, _ in added} & {name for name, _ in standing}
-        if is_grown:
-            for column, kind in added:
-                connection.execute(f"alter table {table} add column {quoted(column)} {kind}")
-            return {row[0] for row in connection.execute(f"select data_file from ducklake_list_files('lake', {literal(name)})").fetchall()}
-        connection.execute(f"drop table {table}")  # time travel starts anew at another schema
-    connection.execute(f"create table {table} as select * from {relation} limit 0")
-    return set()
+    columns = wanted if is_new else connection.execute(f"select column_name, column_type from (describe {table})").fetchall()
+    if wanted[: len(columns)] != columns:  # another table: readers travel back to the one that was
+        connection.execute(f"drop table {table}")
+        is_new, columns = True, wanted
+    if is_new:
+        connection.execute(f"create table {table} as select * from {relation} limit 0")
+    for column, kind in wanted[len(columns) :]:
+        connection.execute(f"alter table {table} add column {quoted(column)} {kind}")
+    sql = f"select data_file from ducklake_list_files('lake', {literal(name)})"
+    standing = {row[0] for row in connection.execute(sql).fetchall()}
+    if left := sorted(standing - set(files)):
+        connection.execute(f"delete from {table} where {FILE_NAME} in ({', '.join(map(literal, left))})")
+    if added := sorted(set(files) - standing):
+        connection.execute(f"call ducklake_add_data_files('lake', {literal(name)}, {listed(added)})")
+
+
+def _tell(connection: duckdb.DuckDBPyConnection, files: list[str], *, is_new: bool) -> None:
+    """Add files to the list of publications, and the columns that it lacks: labels, in the languages of today."""
+    table, relation = f"lake.main.{LIST}", f"read_parquet({listed(files)}, union_by_name => true)"
+    if is_new:
+        connection.execute(f"create table {table} as select * from {relation} limit 0")
+    standing = {name for name, *_ in connection.execute(f"describe {table}").fetchall()}
+    for name, kind in connection.execute(f"select column_name, column_type from (describe from {relation})").fetchall():
+        if name not in standing:
+            connection.execute(f"alter table {table} add column {quoted(name)} {kind}")
+    connection.execute(f"call ducklake_add_data_files('lake', {literal(LIST)}, {listed(files)}, allow_missing => true)")
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, name: str, told: dict[str, Any]) -> None:
@@ -228,48 +291,31 @@ def _comment(connection: duckdb.DuckDBPyConnection, name: str, told: dict[str, A
             connection.execute(f"comment on column lake.main.{quoted(name)}.{quoted(column)} is {literal(wanted) if wanted else 'null'}")
 
 
-def _book(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) -> None:
-    """Add rows to the list of publications, and the columns that it lacks: labels, in the languages of today."""
-    table = "lake.main.publications"
-    standing = [name for name, *_ in connection.execute(f"describe {table}").fetchall()]
-    for name in dict.fromkeys(name for row in rows for name in row if name not in standing):
-        connection.execute(f"alter table {table} add column {quoted(name)} varchar")
-    if rows:
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        values = ", ".join([f"({', '.join('?' for _ in names)})"] * len(rows))
-        told = [row.get(name) for row in rows for name in names]
-        connection.execute(f"insert into {table} ({', '.join(map(quoted, names))}) values {values}", told)
-
-
 def _date_snapshots(connection: duckdb.DuckDBPyConnection, entries: list[Entry]) -> None:
     """Date each snapshot as its publication, so that time travel by date is true after a rebuild too."""
     snapshots = "__ducklake_metadata_lake.ducklake_snapshot"
     rows = connection.execute(
-        f"select snapshot_id, commit_extra_info from {snapshots} inner join {snapshots}_changes using (snapshot_id) "
-        "where commit_extra_info is not null"
+        f"select snapshot_id, snapshot_time::timestamptz, commit_extra_info from {snapshots} "
+        f"inner join {snapshots}_changes using (snapshot_id) where commit_extra_info is not null"
     ).fetchall()
-    dates = {entry["seq"]: entry["at"] for entry in entries}
-    for number, info in rows:
-        if date := dates.get(json.loads(info)["seq"]):
-            connection.execute(
-                f"update {snapshots} set snapshot_time = ?::timestamptz where snapshot_id = ? and snapshot_time != ?::timestamptz",
-                [date, number, date],
-            )
+    dates = {entry["seq"]: dt.datetime.fromisoformat(entry["at"]) for entry in entries}
+    connection.execute("begin")
+    for number, date, info in rows:
+        if (told := dates.get(json.loads(info)["seq"], date)) != date:
+            connection.execute(f"update {snapshots} set snapshot_time = ? where snapshot_id = ?", [told, number])
+    connection.execute("commit")
 
 
-def _expire(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(f"call ducklake_expire_snapshots('lake', older_than => now() - interval {KEPT_DAYS} day)")
-    connection.execute("call ducklake_cleanup_old_files('lake', older_than => now() - interval 1 day)")
-
-
-def _sweep_own(lake: Lake, access_class: str) -> None:
-    """Delete DuckLake's own files that this state's earlier catalogues of a class wrote, and remember those of today's.
-
-    Another state has a catalogue of its own, whose files stand beside: what this one has not written is not its to delete.
-    """
-    task, held = f"catalogue-{access_class}", followed(lake, access_class).files
-    if not held:  # it cannot be read just now
-        return
-    lake.delete(sorted(lake.begun(task) - held))
-    lake.end(task)
-    lake.begin(task, "\n".join(sorted(held)))
+def _expire(connection: duckdb.DuckDBPyConnection, kept: set[int], now: dt.datetime) -> None:
+    """Forget the snapshots of other publications than those kept, and DuckLake's own first one, which is dated when it was made."""
+    metadata = "__ducklake_metadata_lake"
+    rows = connection.execute(
+        f"select snapshot_id, commit_extra_info from {metadata}.ducklake_snapshot left join {metadata}.ducklake_snapshot_changes "
+        "using (snapshot_id) order by snapshot_id"
+    ).fetchall()
+    leaving, begun = f"{metadata}.ducklake_files_scheduled_for_deletion", dt.datetime.now(dt.UTC)
+    if left := [str(number) for number, info in rows[:-1] if not info or json.loads(info)["seq"] not in kept]:
+        connection.execute(f"call ducklake_expire_snapshots('lake', versions => [{', '.join(left)}])")
+        connection.execute(f"update {leaving} set schedule_start = ? where schedule_start::timestamptz >= ?", [now, begun])
+    # DuckLake would delete them, and publications that stand may name them still: the journal says which go.
+    connection.execute(f"delete from {leaving} where schedule_start::timestamptz <= ?", [now - GRACE])

@@ -6,16 +6,16 @@ from ingestion.entries import Entry
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 from redistribution.mart import WHOLE
-from redistribution.publications import standing, whole_files
+from redistribution.publications import standing
 
 
-def follow_stable_files(lake: Lake, journal: Journal, access_class: str, seq: int, *, is_rebuild: bool = False) -> None:
-    """Make `files/<class>/<mart>.parquet`, or `<mart>/<unit>.parquet`, another name of the last good file of each unit."""
+def follow_stable_files(lake: Lake, journal: Journal, access_class: str, seq: int, held: set[str], *, is_rebuild: bool = False) -> None:
+    """Make `files/<class>/<mart>.parquet`, or `<mart>/<unit>.parquet`, another name of the last good file of each unit held."""
     entries, reached = list(journal.of("publication")), 0 if is_rebuild else stable_seq(lake, journal, access_class)
     if reached >= seq:
         return
     seq_name = f"files/{access_class}/.seq"
-    existing, held = set(lake.names(f"files/{access_class}")) - {seq_name}, whole_files(lake, journal)
+    existing = set(lake.names(f"files/{access_class}")) - {seq_name}
     # What a lost file was named by stays as it is until the mart is published again.
     wanted = stable_names(entries, access_class)
     linked = stable_names([entry for entry in entries if entry["seq"] <= reached], access_class)

@@ -54,8 +54,8 @@ def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int,
         yield Fault(f"{path} {why}", REBUILD)
     elif max(found.snapshots, default=0) < seq:
         yield Fault(f"{path} is not there, is broken, or has not followed the journal to {seq}", f"orchestra publish, or {REBUILD}")
-    elif lost := sorted(found.own - lake.listing(f"marts/{access_class}/main").keys()):
-        yield Fault(f"{path}: {lost[0]}, of its publications, is gone", REBUILD)
+    elif lost := sorted(found.files - lake.listing(f"marts/{access_class}").keys()):
+        yield Fault(f"{path}: {lost[0]}, which readers see, is gone", REBUILD)
     else:
         connection = lake.connect()
         try:
@@ -64,7 +64,9 @@ def _catalogue_faults(lake: Lake, journal: Journal, access_class: str, seq: int,
                 if record["class"] != access_class:
                     continue
                 sql = f"select data_file from ducklake_list_files('lake', {literal(name)})"
-                if {row[0] for row in connection.execute(sql).fetchall()} != {lake.path(file) for file in record["files"].values()}:
+                # DuckLake takes no file without rows.
+                files = {lake.path(file) for file in record["files"].values()} if record["row_count"] else set()
+                if {row[0] for row in connection.execute(sql).fetchall()} != files:
                     yield Fault(f"{path}: mart {name} is not made of the files that were last published", REBUILD)
                 elif is_deep and connection.execute(f"select count(*) from lake.{quoted(name)}").fetchall() != [(record["row_count"],)]:
                     yield Fault(f"{path}: mart {name} does not hold the {record['row_count']:,} rows that were published", REBUILD)
