@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ingestion.journal import Entry, Journal
+from ingestion.entries import Entry
+from ingestion.journal import Journal
 from redistribution.publications import by_class, retractions
 
 KEPT = dt.timedelta(days=30)  # how far back readers can travel: to what was current then
