@@ -98,10 +98,12 @@ def judge_mart(
     key: list[str],
     before: dict[str, Any] | None,
     told: MartFigures | None = None,
+    is_private: bool = False,
 ) -> tuple[list[str], dict[str, Any]]:
     """Judge the files of a mart before readers see them; give why it is withheld, and its profile, which holds the warnings.
 
-    `before` is the profile of the last publication, None for a first one; `told` what the mart says of its figures. Raises
+    `before` is the profile of the last publication, None for a first one; `told` what the mart says of its figures. Of what is made
+    of a brick with personal columns (`is_private`) no value is told. Raises
     LakeError for an expectations file that cannot be used.
     """
     suite = read_suite(Suite, f"marts/{mart}.yml")
@@ -124,7 +126,7 @@ def judge_mart(
         if before:
             figures += _filled(profile, [before], tolerated["filled"])
         figures += _of_figures(connection, rows, profile, before or {}, told or MartFigures(), tolerated)
-        return judge(lake, f"marts/{mart}", connection, _sets(mart, rows, profile, figures, suite), is_private=False), profile
+        return judge(lake, f"marts/{mart}", connection, _sets(mart, rows, profile, figures, suite), is_private=is_private), profile
 
 
 def _of_figures(

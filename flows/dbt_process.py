@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,41 @@ DBT_PROJECT = PROJECT / "dbt_project"
 FAILED_STATUSES = ("error", "fail", "runtime error")  # what dbt says of a node that did
 
 
-def dbt_build(lake: Lake, select: list[str], held: int) -> BuildStep:
+def dbt_build(lake: Lake, select: list[str], held: int, private: Collection[str] = ()) -> BuildStep:
     """Run `dbt build` in a process of its own, which gives its memory back; it inherits the lock of the build.
 
-    So when this process is killed, the next build waits for what dbt still writes.
+    So when this process is killed, the next build waits for what dbt still writes. Of what is made of `private` bricks no word of the
+    database is told, which may hold values.
     """
     results_file = lake.state_path("target", "run_results.json")
     results_file.unlink(missing_ok=True)
     # Unit tests are of the SQL, whatever the lake holds: they are run when it changes, not with each build.
     process = run_dbt(lake, ["build", "--exclude-resource-type", "unit_test", *(["--select", *select] if select else [])], held)
     results = (written_by_dbt(lake, results_file.name) or {"results": []})["results"]
-    nodes = []
+    nodes, manifest = [], written_by_dbt(lake, "manifest.json") or {}
+    hidden = made_of_private(manifest, private)
     for result in results:
         kind, _, name = result["unique_id"].split(".", 2)
-        seconds = round(result["execution_time"], 3)
-        node = {"status": result["status"], "seconds": seconds, "kind": kind, "name": name, "message": result["message"]}
+        seconds, message = round(result["execution_time"], 3), result["message"]
+        if result["unique_id"] in hidden and result["status"] == "error":
+            told = (re.match(r"\w+( \w+)? Error", message or "") or ["Error"])[0]
+            message = f"{told}, in words that may hold values of a brick with personal columns: {lake.state / 'logs' / 'dbt.log'}"
+        node = {"status": result["status"], "seconds": seconds, "kind": kind, "name": name, "message": message}
         nodes.append({**node, "id": result["unique_id"]})
     failures = [f"build: {n['kind']} {n['name']}: {n['message']}" for n in nodes if n["status"] in FAILED_STATUSES]
     if (process.returncode or not results_file.exists()) and not failures:
         told = (process.stdout + process.stderr).strip()[-2000:]
         failures = [f"build: dbt ended with status {process.returncode}: {told}"]
-    return BuildStep(nodes, failures, unreached=_unreached(nodes, written_by_dbt(lake, "manifest.json") or {}))
+    return BuildStep(nodes, failures, unreached=_unreached(nodes, manifest))
+
+
+def made_of_private(manifest: dict[str, Any], private: Collection[str]) -> set[str]:
+    """Name the nodes of dbt that are made of what lands of some bricks."""
+    found = {name for name, source in manifest.get("sources", {}).items() if source["source_name"] in private}
+    parents = {name: set(node.get("depends_on", {}).get("nodes", ())) for name, node in manifest.get("nodes", {}).items()}
+    while more := {name for name, of in parents.items() if name not in found and found & of}:
+        found |= more
+    return found
 
 
 def _unreached(nodes: list[dict[str, Any]], manifest: dict[str, Any]) -> dict[str, str]:

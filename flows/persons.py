@@ -19,7 +19,14 @@ Brick = Annotated[str, Parameter("--brick", help="the brick that holds the rows"
 Domain = Annotated[str, Parameter("--domain", help="pseudonym_domain of the bricks that are asked")]
 
 
-def erase(*, brick: Brick, key: Key, why: Why, is_json: Json = False) -> list[str]:
+def erase(
+    *,
+    brick: Brick,
+    key: Key,
+    why: Why,
+    forget_kept: Annotated[bool, Parameter("--forget-kept", help="marts may lose what they keep of expired loads")] = False,
+    is_json: Json = False,
+) -> list[str]:
     """Erase the rows of a key for good: from loads, models, marts and their past; what a source gives of it again does not land."""
     from flows import report, steps
 
@@ -28,7 +35,7 @@ def erase(*, brick: Brick, key: Key, why: Why, is_json: Json = False) -> list[st
     lake = Lake()
     standing(lake)
     with report.showing(is_quiet=is_json) as progress:
-        erased, outcome = steps.erase(lake, of, asked, why, progress)
+        erased, outcome = steps.erase(lake, of, asked, why, progress, forgets_kept=forget_kept)
     rows = [{"brick": of.name, "table": each.table, "rows": each.row_count, "loads": each.load_count, "entry": each.seq} for each in erased]
     told = "they are gone, and will not land again" if any(each.row_count for each in erased) else "no load held such a row; none will land"
     show(is_json, {"erased": rows, **report.as_json(outcome)}, f"{report.table(rows)}\n{told}\n\n{report.as_text(outcome)}")

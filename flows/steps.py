@@ -34,7 +34,8 @@ from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault
 from redistribution.catalogue import followed
 from redistribution.followers import follow, is_followed, is_past_due
-from redistribution.mart import CLASSES, read_marts
+from redistribution.kept import kept_until
+from redistribution.mart import CLASSES, Mart, read_marts
 from redistribution.publish import publish_marts
 from redistribution.retraction import retract
 from redistribution.site import Site, standing_sites
@@ -97,13 +98,19 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Outcome:
     return outcome
 
 
-def erase(lake: Lake, brick: Brick, key: Key, why: str, progress: Progress = silent) -> tuple[list[Erased], Outcome]:
+def erase(
+    lake: Lake, brick: Brick, key: Key, why: str, progress: Progress = silent, *, forgets_kept: bool = False
+) -> tuple[list[Erased], Outcome]:
     """Erase the rows of a key for good: readers lose what was made of the brick, with its past, then the loads lose the rows.
 
-    What remains is built and published. Killed, the next run goes on. Raises BrickError or LakeError where it cannot be done.
+    What remains is built and published. Killed, the next run goes on. Raises BrickError or LakeError where it cannot be done, and where
+    a mart would lose what it keeps of loads that have expired, unless it may.
     """
     with turn(lake, lambda told: progress(told, "")):
         journal = Journal(lake)
+        if (kept := [m.name for m in _keeping(lake) if brick.name in m.sources and kept_until(journal, m.sources)]) and not forgets_kept:
+            told = f"{', '.join(kept)} would lose the rows kept of loads that have expired, for nothing tells what they are made of"
+            raise LakeError(f"{brick.name}: {told}. Mend: save files/<class>/<mart>.parquet if need be, then --forget-kept")
         progress("erase", "")
         begin(lake)
         _take_from_readers(lake, journal, {brick.name: f"rows of {brick.name} are being erased"})
@@ -128,7 +135,7 @@ def expire(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent) ->
         progress("expire", "")
         begin(lake)
         if private := {brick.name: f"loads of {brick.name} have expired" for brick in old if brick.has_personal}:
-            _take_from_readers(lake, journal, private)
+            _take_from_readers(lake, journal, private, [mart.name for mart in _keeping(lake)])
         try:
             for brick in old:
                 if (found := expire_loads(lake, journal, brick, now, WAIT)) is not None:
@@ -138,10 +145,16 @@ def expire(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent) ->
     return expired, run_chain(lake, {}, progress, ("build", "publish"))
 
 
-def _take_from_readers(lake: Lake, journal: Journal, why: dict[str, str]) -> list[str]:
-    """Take away from readers, with its past, what was made of some bricks; `why` says it, by brick."""
+def _take_from_readers(lake: Lake, journal: Journal, why: dict[str, str], spares: Sequence[str] = ()) -> list[str]:
+    """Take away from readers, with its past, what was made of some bricks, but for spared marts; `why` says it, by brick."""
     with lake.lock("build", wait=WAIT) as held:
-        return _retract(lake, journal, new_run_id(), held, is_parsed=False, why=why)
+        return _retract(lake, journal, new_run_id(), held, is_parsed=False, why=why, spares=spares)
+
+
+def _keeping(lake: Lake) -> list[Mart]:
+    """Give the marts that keep rows of loads that have expired, as the project was last read."""
+    manifest = written_by_dbt(lake, "manifest.json")
+    return [mart for mart in read_marts(manifest, {}) if mart.keeps] if manifest else []
 
 
 @contextlib.contextmanager
@@ -261,7 +274,8 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
             _retract(lake, journal, new_run_id(), held)
         select = sorted({f"source:{brick}.{table}+" for brick, table in changed} | {selector(node) for node in unreached})
         lake.state_path("built.json").unlink(missing_ok=True)  # what a killed build leaves is not published
-        step = dbt_build(lake, select if built == project else [], held)
+        private = [name for name, brick in read_bricks().items() if brick.has_personal]
+        step = dbt_build(lake, select if built == project else [], held, private)
         ran = {node["id"] for node in step.nodes}
         step.unreached |= {node: why for node, why in unreached.items() if built == project and node not in ran and step.nodes}
         if step.nodes or not step.failures:
@@ -281,7 +295,14 @@ def _of_today(journal: Journal) -> tuple[dict[str, str], dict[str, str], list[st
 
 
 def _retract(
-    lake: Lake, journal: Journal, run_id: str, held: int, *, is_parsed: bool = True, why: dict[str, str] | None = None
+    lake: Lake,
+    journal: Journal,
+    run_id: str,
+    held: int,
+    *,
+    is_parsed: bool = True,
+    why: dict[str, str] | None = None,
+    spares: Sequence[str] = (),
 ) -> list[str]:
     """Take marts away from the classes that may not see them any more, by what the project says now, or said when it was last read.
 
@@ -296,7 +317,7 @@ def _retract(
         run_dbt(lake, ["parse"], held)
     # Where there is none (a rebuild throws it away), what was published is held to its sources alone.
     manifest = written_by_dbt(lake, "manifest.json")
-    gone = retract(lake, journal, read_marts(manifest, classes) if manifest else [], classes, run_id, hidden)
+    gone = retract(lake, journal, read_marts(manifest, classes) if manifest else [], classes, run_id, hidden, spares=spares)
     if gone and manifest:
         follow_sites(lake, journal)
     elif gone and (pages := lake.names("site")):

@@ -34,7 +34,8 @@ class Mart:
     own, its unit: only units whose rows differ are written and replaced; `lineage` are the nodes of dbt that it is made of,
     itself included; `figures` what it says of them, by which its gate judges; `labels` is what readers are told of it, in each
     language (`redistribution.labels.labels_of`). `memories` are the other marts that it is made of and that remember what readers
-    were given: it is never published ahead of one. `broken` says what its YAML lacks: it cannot be published then.
+    were given: it is never published ahead of one. `keeps` says that its rows outlive those of its sources, `broken` what its YAML
+    lacks: it cannot be published then.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Mart:
     figures: MartFigures = field(default_factory=MartFigures)
     lineage: frozenset[str] = frozenset()
     memories: frozenset[str] = frozenset()
+    keeps: bool = False
     broken: str | None = None
 
     @property
@@ -93,6 +95,8 @@ class Mart:
             return f"{', '.join(absent)} is no column of it. Mend: its `grain`, its `position` or its `completeness`"
         if others := [name for name in numbers if not NUMBERS.match(held[name.casefold()] or "double")]:
             return f"{', '.join(others)} is no number. Mend: its `position`, or its `completeness`"
+        if self.keeps and (self.figures.period or "").casefold() not in held:
+            return "`keeps` goes with a `partition` that is a column of it: by it the periods that have expired are known. Mend: its YAML"
         if FILE_NAME in held:  # by which the rows of a file are taken away: the mart's own would hide it, and old rows stay
             return f"a column is called {FILE_NAME}, as DuckDB's own. Mend: name it otherwise"
         if unnamed := [unit for unit in units if not re.fullmatch(r"[\w.-]+", unit)]:
@@ -135,6 +139,7 @@ def read_marts(manifest: dict[str, Any], classes: Mapping[str, str]) -> list[Mar
                 files_by=said.get("files_by"),
                 figures=MartFigures(node["config"].get("partition"), said.get("completeness"), tuple(summed_of(node))),
                 lineage=frozenset(made_of),
+                keeps=bool(said.get("keeps")),
                 memories=frozenset(nodes[each]["name"] for each in made_of - {node["unique_id"]} if is_memory(nodes.get(each, {}))),
                 broken="; ".join(broken) or None,
             )

@@ -76,6 +76,7 @@ class MartMeta(Strict):
     grain: tuple[str, ...] = Field(min_length=1)
     position: tuple[str, str] | None = None
     files_by: str | None = None
+    keeps: bool = False
     reference_value: str | None = None
     target_value: str | None = None
     estimated: str | tuple[str, ...] = ()

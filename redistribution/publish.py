@@ -13,6 +13,7 @@ from ingestion.journal import Journal
 from ingestion.keyed import keyed, secret_of
 from ingestion.lake import Lake, LakeError, literal, load_extension, quoted
 from redistribution.followers import follow
+from redistribution.kept import rows_of
 from redistribution.labels import metadata_of
 from redistribution.mart import WHOLE, Mart
 from redistribution.publications import labels_by_digest, last_published, whole_files
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("orchestra")
 DIGESTS = "digests"  # the use of the secret by which the content of marts made of what is personal is digested
 
-# (lake, mart, files, columns, key, profile of the last publication, what it says of its figures) -> (why it is withheld, its profile).
-MartJudge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None, MartFigures], tuple[list[str], dict[str, Any]]]
+Verdict = tuple[list[str], dict[str, Any]]  # why a mart is withheld, and its profile
+# (lake, mart, files, columns, key, profile of the last publication, what it says of its figures, whether it is of what is personal).
+MartJudge = Callable[[Lake, str, list[str], list[str], list[str], dict[str, Any] | None, MartFigures, bool], Verdict]
 
 
 def publish_marts(
@@ -132,8 +134,11 @@ def _prepare(
 ) -> list[str]:
     """Have the record say what is to be published of a mart, its files included, where something is; give why it is withheld."""
     mart, before, connection = candidate.mart, candidate.before, candidate.connection
-    shape = _columns(connection, mart)
-    record["digests"] = digests = _digests(connection, mart, shape, candidate.secret)
+    if mart.keeps and before and before["files"].keys() != last_published(journal)[mart.name]["files"].keys():
+        return ["a file that holds rows it keeps is gone. Mend: put it back from a backup; orchestra verify names it"]
+    rows = rows_of(lake, journal, connection, mart, before)
+    shape = _columns(connection, rows)
+    record["digests"] = digests = _digests(connection, mart, rows, shape, candidate.secret)
     record["row_count"] = sum(int(digest.partition(":")[0]) for digest in digests.values())
     record["judged_by"] = mart.judged_by(expectations(mart.name))
     is_awaited = not before and not record["row_count"]  # its bricks have not all landed yet, or nothing is to be told
@@ -144,9 +149,10 @@ def _prepare(
         return [fault]
     kept = _kept(mart, before, digests)
     written = {unit: candidate.work / f"{mart.name}-{unit}.parquet" for unit in digests if unit not in kept}
-    columns = [*(_write(connection, mart, unit, file) for unit, file in written.items()), before["columns"] if before else []][0]
+    columns = [*(_write(connection, mart, rows, unit, file) for unit, file in written.items()), before["columns"] if before else []][0]
     judged = [*map(str, written.values()), *map(lake.path, kept.values())]
-    reasons, profile = _verdict(judge, lake, mart, judged, columns, compared_with(journal, mart.name, mart.sources))
+    what = (mart.name, judged, columns, list(mart.key), compared_with(journal, mart.name, mart.sources), mart.figures)
+    reasons, profile = _verdict(judge, lake, *what, candidate.secret is not None)
     why = accepted_because(journal, mart.name, record) if reasons and profile else None
     if reasons and why is None:
         record |= {"is_judged": True} if profile else {}
@@ -172,12 +178,14 @@ def _unready(mart: Mart, unreached: dict[str, str], hidden: Mapping[str, str], w
     return [f"{fault}. Mend: mend it, then orchestra run" for fault in faults]
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, mart: Mart) -> list[tuple[str, str]]:
-    """Give the columns of a mart and their types."""
-    return connection.execute(f"select column_name, column_type from (describe warehouse.{mart.relation}) order by 1").fetchall()
+def _columns(connection: duckdb.DuckDBPyConnection, rows: str) -> list[tuple[str, str]]:
+    """Give the columns of a relation and their types."""
+    return connection.execute(f"select column_name, column_type from (describe {rows}) order by 1").fetchall()
 
 
-def _digests(connection: duckdb.DuckDBPyConnection, mart: Mart, columns: list[tuple[str, str]], secret: bytes | None) -> dict[str, str]:
+def _digests(
+    connection: duckdb.DuckDBPyConnection, mart: Mart, rows: str, columns: list[tuple[str, str]], secret: bytes | None
+) -> dict[str, str]:
     """Sum up the content of a mart by unit, whatever the order of its rows: the number of them, then a digest, keyed by a secret if any.
 
     An empty mart has one unit, without rows.
@@ -186,8 +194,7 @@ def _digests(connection: duckdb.DuckDBPyConnection, mart: Mart, columns: list[tu
     shape = literal(" ".join(name + kind for name, kind in columns) + " ".join(mart.position or ()))
     sql = (
         # By place: a mart may have a column of whatever name is given here.
-        f"select {_unit(mart)}, count(*) || ':' || sum(hash({names})::hugeint) || ':' || hash({shape}) "
-        f"from warehouse.{mart.relation} group by 1 order by 1"
+        f"select {_unit(mart)}, count(*) || ':' || sum(hash({names})::hugeint) || ':' || hash({shape}) from {rows} group by 1 order by 1"
     )
     empty = connection.execute(f"select '0:0:' || hash({shape})").fetchall()[0][0]
     found = dict(connection.execute(sql).fetchall()) or {WHOLE: empty}
@@ -206,7 +213,7 @@ def _kept(mart: Mart, before: dict[str, Any] | None, digests: dict[str, str]) ->
     return {unit: file for unit, file in before["files"].items() if before["digests"][unit] == digests.get(unit)}
 
 
-def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, unit: str, file: Path) -> list[str]:
+def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, rows: str, unit: str, file: Path) -> list[str]:
     """Write a unit of a mart as Parquet ordered by its key, with a point when it has a position; give its columns."""
     point = ""
     if mart.position:
@@ -216,19 +223,17 @@ def _write(connection: duckdb.DuckDBPyConnection, mart: Mart, unit: str, file: P
         point = f", st_point({longitude}, {latitude}) as geometry"
     order = ", ".join(quoted(name) for name in mart.key)
     version = ", geoparquet_version 'BOTH'" if point else ""
-    select = f"select *{point} from warehouse.{mart.relation} where {_unit(mart)} = {literal(unit)} order by {order}"
+    select = f"select *{point} from {rows} where {_unit(mart)} = {literal(unit)} order by {order}"
     told = {"mart": mart.name, "access_class": mart.access_class, **metadata_of(mart.labels)}
     metadata = ", ".join(f"{quoted(name)}: {literal(text)}" for name, text in told.items())
     connection.execute(f"copy ({select}) to {literal(str(file))} (format parquet, compression zstd, kv_metadata {{{metadata}}}{version})")
     return [row[0] for row in connection.execute(f"describe from read_parquet({literal(str(file))})").fetchall()]
 
 
-def _verdict(
-    judge: MartJudge, lake: Lake, mart: Mart, files: list[str], columns: list[str], before: dict[str, Any] | None
-) -> tuple[list[str], dict[str, Any]]:
+def _verdict(judge: MartJudge, lake: Lake, *what: Any) -> Verdict:
     """Give why the gate withholds a mart, and its profile; none where what is expected of it cannot be used."""
     try:
-        return judge(lake, mart.name, files, columns, list(mart.key), before, mart.figures)
+        return judge(lake, *what)
     except LakeError as error:
         return [f"{error}. Mend: mend it (make check tries it), then orchestra run"], {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ingestion.clear import taken_back_since
 from ingestion.journal import Journal
@@ -17,14 +17,21 @@ log = logging.getLogger("orchestra")
 
 
 def retract(
-    lake: Lake, journal: Journal, marts: list[Mart], classes: Mapping[str, str], run_id: str, hidden: Mapping[str, str] | None = None
+    lake: Lake,
+    journal: Journal,
+    marts: list[Mart],
+    classes: Mapping[str, str],
+    run_id: str,
+    hidden: Mapping[str, str] | None = None,
+    *,
+    spares: Collection[str] = (),
 ) -> list[str]:
     """Take each mart away from the classes that may not see it any more, with all that it ever was there; give their names.
 
     Its stable files, its files and its snapshots go: the catalogue is made again without it. A mart that has left the project
     is held to the classes of its sources today (`classes`, by brick), and of when it was published. What was published of a brick
-    before a column of it was masked, or rows were erased, goes as well, and all of what is made of a brick that is `hidden`. So do
-    the particulars of what is taken away.
+    before a column of it was masked, or rows were erased, goes as well, and all of what is made of a brick that is `hidden`, but
+    for the marts that are spared. So do the particulars of what is taken away.
     """
     of_project = {mart.name: mart for mart in marts}
     lowest = {name: mart.lowest_class for name, mart in of_project.items()}
@@ -47,7 +54,7 @@ def retract(
         for access_class, first in held.items():
             if CLASSES.index(access_class) < CLASSES.index(lowest[name]):
                 gone.setdefault(access_class, {})[name] = f"class {access_class} may not see it any more"
-            elif of := sorted(brick for brick in made_of[name] if brick in (hidden or {}) or first < masked.get(brick, 0)):
+            elif of := sorted(b for b in made_of[name] if (b in (hidden or {}) and name not in spares) or first < masked.get(b, 0)):
                 gone.setdefault(access_class, {})[name] = f"it was made of what is taken back ({', '.join(of)})"
     for access_class, names in sorted(gone.items()):
         withdrawn = {n: {"class": access_class, "row_count": 0, "reasons": [why], RETRACTED: True} for n, why in sorted(names.items())}

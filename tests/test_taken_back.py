@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import io
 import json
@@ -15,7 +16,9 @@ import pytest
 from conftest import House, column, table
 from test_masked_history import PSEUDONYM, Homes
 from test_privacy import KEY, MASTER, NAMES, PERSONAL, PHONES, found_in_clear, pseudonym
+from test_publish import fill
 
+from expectations.gate import MartFigures
 from flows import cli, steps
 from flows.places import PLACES
 from ingestion import expiry
@@ -24,8 +27,13 @@ from ingestion.erasing import erase_rows
 from ingestion.expiry import expire_loads, expired_tables
 from ingestion.journal import Journal
 from ingestion.lake import Lake
+from ingestion.territory import read_territory
 from ingestion.verify import landed_faults
+from redistribution.mart import Mart
+from redistribution.publications import last_published
+from redistribution.publish import publish_marts
 from redistribution.remains import compared_with, share_left
+from redistribution.withheld import still_withheld
 
 NOW = dt.datetime.now(dt.UTC)
 LATER = dt.timedelta(days=400)
@@ -81,6 +89,17 @@ def test_an_erasure_holds_once_the_column_is_a_pseudonym_and_of_one_that_was(hom
     house.drop("people3.csv", f"id,phone\nb,{PHONES[1]}\nc,{PHONES[2]}\nd,{PHONES[3]}\n")
     house.land(homes.brick)
     assert house.rows(homes.brick, "people", "id") == [("d",)]
+
+
+def test_what_dbt_says_of_what_is_made_of_a_private_brick_is_told_without_its_words(homes: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, MASTER)
+    homes.declare(column("phone", **PSEUDONYM), **PERSONAL)
+    staging = homes.house.folder / "dbt_project" / "models" / "staging" / "stg_people.sql"
+    staging.write_text("select id, phone from {{ source('homes', 'people') }} where cast(id as integer) > 0")
+    outcome = homes.run("land", "build", "publish")
+    [failure] = [each for each in outcome.failures if each.startswith("build: ")]
+    assert "in words that may hold values of a brick with personal columns" in failure and "'a'" not in failure
+    assert "Could not convert" in (homes.house.lake.state / "logs" / "dbt.log").read_text()
 
 
 class _Died(BaseException):
@@ -232,6 +251,44 @@ def test_a_mart_is_compared_with_what_remains(house: House) -> None:
     assert compared_with(house.journal, "m", []) is None, "it has left the project"
 
 
+def months(*kwh: int) -> str:
+    """Write a mart by month of 2025: a figure a month, 0 for a month without rows."""
+    rows = ", ".join(f"(date '2025-{n:02d}-01', {value})" for n, value in enumerate(kwh, 1) if value)
+    return f"select * from (values {rows}) as t (month_date, kwh)"
+
+
+def test_a_mart_that_keeps_outlives_its_sources_and_only_that_one(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    journal = Journal(lake)
+    journal.found_lake(read_territory().name, is_synthetic=False)
+    figures = MartFigures("month_date", None, ("kwh",))
+    keeping = Mart("kept", "marts.kept", "open", {"b": "open"}, ("month_date",), figures=figures, keeps=True)
+    other = dataclasses.replace(keeping, name="other", relation="marts.other", keeps=False)
+
+    def published(run_id: str, *kwh: int) -> list[list[Any]]:
+        for mart in ("kept", "other"):
+            fill(lake, months(*kwh), mart)
+        publish_marts(lake, Journal(lake), [keeping, other], run_id, lambda *_: ([], {}))
+        with lake.connect() as connection:
+            asked = "select kwh from read_parquet(?) order by month_date"
+            return [connection.execute(asked, [lake.path(f"files/open/{name}.parquet")]).fetchall() for name in ("kept", "other")]
+
+    assert published("r1", 1, 2, 3, 4) == [[(1,), (2,), (3,), (4,)]] * 2
+    assert published("r2", 1, 5, 3, 4)[0] == [(1,), (5,), (3,), (4,)], "while nothing has expired, it is what is built"
+    journal.append("expire", brick="b", loads={}, until="2025-03-15T00:00:00+00:00", rows=0)
+    # January and February have gone, of March a part is left.
+    assert published("r3", 0, 0, 2, 6) == [[(1,), (5,), (3,), (6,)], [(2,), (6,)]]
+    assert published("r4", 0, 0, 0, 6, 7) == [[(1,), (5,), (3,), (6,), (7,)], [(6,), (7,)]]
+    journal.append("expire", brick="b", loads={}, until="2025-05-02T00:00:00+00:00", rows=0)
+    assert published("r5", 0, 0, 0, 0, 0, 8) == [[(1,), (5,), (3,), (6,), (7,), (8,)], [(8,)]]
+    Path(lake.path(last_published(Journal(lake))["kept"]["files"]["whole"])).unlink()
+    published("r6", 0, 0, 0, 0, 0, 9)
+    [reason] = still_withheld(Journal(lake))["kept"]["reasons"]
+    assert "a file that holds rows it keeps is gone. Mend: put it back from a backup" in reason
+    undated = dataclasses.replace(keeping, figures=MartFigures())
+    assert "`keeps` goes with a `partition`" in str(undated.fault(["whole"], {"month_date": "DATE", "kwh": "INTEGER"}))
+
+
 def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
 
@@ -354,3 +411,65 @@ def test_under_prefect_nothing_personal_is_left_anywhere_after_masking_erasing_a
     assert run("expire")[:2] == ["COMPLETED", "Done"]
     assert {value: rooms for value in [*PHONES, *masks] if (rooms := holding(value))} == {}
     assert house.journal.accepted() == [] and list(landed_faults(house.lake, house.journal)) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from flows import dbt_process, steps
+from ingestion.census import read_bricks
+from ingestion.lake import Lake
+dbt_process.DBT_PROJECT = Path(sys.argv[1])
+count = 0
+def dying(method):
+    def call(self, *arguments, **named):
+        global count
+        count += 1
+        if count == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(self, *arguments, **named)
+    return call
+for name in ("create", "delete", "upload", "replace", "end", "begin", "link"):
+    setattr(Lake, name, dying(getattr(Lake, name)))
+lake = Lake()
+if sys.argv[2] == "erase":
+    steps.erase(lake, read_bricks()["homes"], {"phone": sys.argv[4]}, "asked for")
+elif sys.argv[2] == "expire":
+    import datetime as dt
+    now = steps.clock_of(None)
+    steps.clock_of = lambda journal: now + dt.timedelta(days=400)
+    steps.expire(lake, read_bricks())
+else:
+    steps.run_chain(lake, {}, steps=("build", "publish"))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("what", ["erase", "expire", "mask"])
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 26, 32, 40])
+def test_killed_at_any_step_and_run_again_nothing_is_left(homes: Homes, monkeypatch: pytest.MonkeyPatch, what: str, step: int) -> None:
+    house = homes.house
+    house.drop("people2.csv", f"id,phone\ne,{PHONES[0]}\nf,{PHONES[1]}\n")
+    house.land(homes.brick)
+    if what == "mask":
+        monkeypatch.setenv(KEY, MASTER)
+        homes.declare(column("phone", **PSEUDONYM), **PERSONAL)
+    environment = {**os.environ, "ORCHESTRA_LAKE": house.lake.root, "ORCHESTRA_BRICKS": str(house.folder / "bricks")}
+    code = KILLED.replace("steps.clock_of(None)", "dt.datetime.now(dt.UTC)")
+    command = [sys.executable, "-c", code, str(house.folder / "dbt_project"), what, str(step), PHONES[0]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (-9, 0), done.stderr[-2000:]
+    assert homes.run("build", "publish").failures == []
+    if what == "erase" and not any(True for _ in house.journal.of("erase")):
+        steps.erase(house.lake, homes.brick, {"phone": PHONES[0]}, "asked for")
+    if what == "expire":
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, "clock_of", aged)
+            steps.expire(house.lake, {"homes": homes.brick})
+        assert house.rows(homes.brick, "people") == [] and of(PHONES[0], homes) <= {"marts", "state"}
+    else:
+        assert of(PHONES[0], homes) == set()
+        kept = [("b",), ("f",)] if what == "erase" else [("a",), ("b",), ("e",), ("f",)]
+        assert house.rows(homes.brick, "people", "id") == kept
+    assert list(landed_faults(house.lake, house.journal, is_deep=True)) == []
+    assert not house.lake.begun("taking-back")

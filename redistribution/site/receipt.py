@@ -19,6 +19,7 @@ from ingestion.brick import Brick
 from ingestion.journal import Journal
 from ingestion.lake import PROJECT, Lake, LakeError, listed, literal, load_extension, quoted
 from ingestion.warehouse import source_sql
+from redistribution.kept import kept_until
 from redistribution.mart import CLASSES
 from redistribution.meta import is_memory
 from redistribution.publications import last_published
@@ -81,8 +82,15 @@ def receipt_of(
     return {
         "mart": name, "grain": node["config"]["meta"]["grain"], "class": record["class"], "published": record["files"],
         "journal": journal.digests, "sources": sources, "seeds": seeds, "models": models,
-        "files": {file: known[file] for file in sorted(files)},
+        "files": {file: known[file] for file in sorted(files)}, "kept_until": _kept_until(journal, node, sources),
     }  # fmt: skip
+
+
+def _kept_until(journal: Journal, node: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> str | None:
+    """Give the day before which a mart keeps rows of loads that have expired; None where it keeps none."""
+    if not node["config"]["meta"].get("keeps"):
+        return None
+    return kept_until(journal, {source["relation"].partition(".")[0] for source in sources})
 
 
 def _bricks(manifest: Mapping[str, Any], name: str) -> list[str]:
@@ -201,6 +209,10 @@ class Prover:
         except Exception as error:  # a file that is broken says so in DuckDB's words, when nothing else was said of it
             if not proof.faults:
                 proof.faults.append(f"cannot be computed again: {str(error).splitlines()[0]}")
+            return proof
+        if not proof.again and (until := receipt.get("kept_until")):
+            told = f"the loads that it was made of have expired ({until})"
+            proof.faults.append(f"{told}: it stays as it was published, and is not made again")
             return proof
         for column, value in proof.row.items():
             if column != "geometry" and not is_alike(value, proof.again.get(column)):
