@@ -111,7 +111,8 @@ def judge_mart(
     rows = f"(select * from read_parquet({listed(files)}, union_by_name = true))"
     with lake.connect() as connection:
         profile = profile_of(connection, Footers(connection, files), 0, rows, columns, key, {}, MART_SAMPLE)
-        figures = [_Figure(profile["key_share"], 1, None, f"two rows or more of one {', '.join(key)}")]
+        key_share = profile["key_share"] if profile["row_count"] else 1  # of no row, none is twice
+        figures = [_Figure(key_share, 1, None, f"two rows or more of one {', '.join(key)}")]
         if before and tolerated["volume"]:
             low, high = (times * before["row_count"] for times in tolerated["volume"])
             figures.append(
@@ -145,7 +146,7 @@ def _of_figures(
     columns = connection.execute(f"select column_name, column_type from (describe select * from {rows})").fetchall()
     names = [name for name, _ in columns]
     floats = " + ".join(f"count(*) filter (where not isfinite({quoted(name)}))" for name, kind in columns if kind in ("DOUBLE", "FLOAT"))
-    endless = connection.execute(f"select {floats or 'count(*) filter (where false)'} from {rows}").fetchall()[0][0]
+    endless = connection.execute(f"select {floats or '0 * count(*)'} from {rows}").fetchall()[0][0]
     figures = [_Figure(endless, None, 0, f"figures that are no number, or infinite: {endless}")]
     period = quoted(told.period) if told.period and told.period in names else "null"
     completeness = quoted(told.completeness) if told.completeness and told.completeness in names else None
@@ -156,7 +157,8 @@ def _of_figures(
 
     def of(until: str | None) -> tuple[float | None, dict[str, float]]:
         where = f"where {period}::varchar < {literal(until)}" if until else ""
-        share, totals = connection.execute(f"select {whole}, {f'{{{summed}}}' if sums else 'null'} from {rows} {where}").fetchall()[0]
+        asked = f"select {whole}, {f'{{{summed}}}' if sums else 'null'}, count(*) from {rows} {where}"
+        share, totals, _ = connection.execute(asked).fetchall()[0]  # a count: one row, of an empty mart too
         return share, {name: float(total) for name, total in (totals or {}).items()}
 
     until = connection.execute(f"select max({period})::varchar from {rows}").fetchall()[0][0]
