@@ -24,6 +24,7 @@ def erase(
     brick: Brick,
     key: Key,
     why: Why,
+    table: Annotated[str | None, Parameter(help="of this table alone; of every one that has the columns, unless said")] = None,
     forget_kept: Annotated[bool, Parameter("--forget-kept", help="marts may lose what they keep of expired loads")] = False,
     is_json: Json = False,
 ) -> list[str]:
@@ -31,11 +32,16 @@ def erase(
     from flows import report, steps
 
     (of,) = chosen_bricks([brick]).values()
-    asked = {name: _value(name, told, is_masked=_is_masked(of, name)) for name, _, told in (each.partition("=") for each in key)}
+    parts = [each.partition("=") for each in key]
+    if len({name.casefold() for name, *_ in parts}) < len(parts):
+        raise Misuse("a column is named twice by --key, which tells one key. Mend: erase one key at a time")
+    if not why.strip():
+        raise Misuse("--why is empty: say the reason, which the journal keeps")
+    asked = {name: _value(name, told, is_told=bool(mark), is_masked=_is_masked(of, name)) for name, mark, told in parts}
     lake = Lake()
     standing(lake)
     with report.showing(is_quiet=is_json) as progress:
-        erased, outcome = steps.erase(lake, of, asked, why, progress, forgets_kept=forget_kept)
+        erased, outcome = steps.erase(lake, of, asked, why, progress, table=table, forgets_kept=forget_kept)
     rows = [{"brick": of.name, "table": each.table, "rows": each.row_count, "loads": each.load_count, "entry": each.seq} for each in erased]
     told = "they are gone, and will not land again" if any(each.row_count for each in erased) else "no load held such a row; none will land"
     show(is_json, {"erased": rows, **report.as_json(outcome)}, f"{report.table(rows)}\n{told}\n\n{report.as_text(outcome)}")
@@ -106,11 +112,15 @@ def _is_masked(brick: Any, name: str) -> bool:
     return any((column := table.named(name)) and column.meta.mask for table in brick.tables)
 
 
-def _value(name: str, told: str, *, is_masked: bool) -> str | None:
-    """Give the value of a column of a key; one of a masked column stands in no line of a shell, which keeps its history."""
+def _value(name: str, told: str, *, is_told: bool, is_masked: bool) -> str | None:
+    """Give the value of a column of a key, None for `name=`; one of a masked column stands in no line of a shell, which keeps it."""
     if told and is_masked:
         raise Misuse(f"--key {name}=... would leave the value in the history of the shell: --key {name} asks for it")
-    return told or _asked(f"value of {name} (none for rows without one)") or None
+    if is_told:
+        return told or None
+    if value := _asked(f"value of {name}"):
+        return value
+    raise Misuse(f"no value of {name} was given. Mend: give one; for the rows without one, --key {name}=")
 
 
 def _asked(what: str) -> str:

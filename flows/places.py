@@ -13,7 +13,7 @@ from expectations import docs
 from ingestion.lake import Lake, LakeError
 from ingestion.masking import throw_warehouses
 
-NOTES = ("built.json", "published.json")  # messages of dbt; without them all is built and judged again
+NOTES = ("built.json", "published.json", "past.json")  # messages of dbt; without them all is built and judged again
 TASK = "taking-back"
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")  # of Prefect's states
 BY_STEP = "the step that takes back"  # knows which rows go

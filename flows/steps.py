@@ -8,6 +8,7 @@ import logging
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from expectations import docs, gate
 from expectations.suite import files_of_marts, judged_by
@@ -99,7 +100,14 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Outcome:
 
 
 def erase(
-    lake: Lake, brick: Brick, key: Key, why: str, progress: Progress = silent, *, forgets_kept: bool = False
+    lake: Lake,
+    brick: Brick,
+    key: Key,
+    why: str,
+    progress: Progress = silent,
+    *,
+    table: str | None = None,
+    forgets_kept: bool = False,
 ) -> tuple[list[Erased], Outcome]:
     """Erase the rows of a key for good: readers lose what was made of the brick, with its past, then the loads lose the rows.
 
@@ -127,7 +135,7 @@ def expire(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent) ->
     Of a brick with personal columns readers lose first what was made of it, with its past: but for marts that say `keeps`.
     """
     with turn(lake, lambda told: progress(told, "")):
-        journal, expired = Journal(lake), []
+        journal, expired, step = Journal(lake), [], MaskStep()
         now = clock_of(journal)
         old = [brick for brick in bricks.values() if expired_tables(journal, brick, kept_since(brick, now))]
         if not old:
@@ -138,11 +146,14 @@ def expire(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent) ->
             _take_from_readers(lake, journal, private, [mart.name for mart in _keeping(lake)])
         try:
             for brick in old:
-                if (found := expire_loads(lake, journal, brick, now, WAIT)) is not None:
-                    expired.append(found)
+                with _told_in(step, f"expiry of {brick.name}"):
+                    if (found := expire_loads(lake, journal, brick, now, WAIT)) is not None:
+                        expired.append(found)
         finally:
             clean(lake)
-    return expired, run_chain(lake, {}, progress, ("build", "publish"))
+    outcome = run_chain(lake, {}, progress, ("build", "publish"))
+    outcome.mask = replace(outcome.mask or step, errors={**(outcome.mask or step).errors, **step.errors}) if step.errors else outcome.mask
+    return expired, outcome
 
 
 def _take_from_readers(lake: Lake, journal: Journal, why: dict[str, str], spares: Sequence[str] = ()) -> list[str]:

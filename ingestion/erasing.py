@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingestion import privacy
 from ingestion.brick import Brick
+from ingestion.casting import Notation, notation_of
 from ingestion.clear import loads_to_clean
 from ingestion.declaration import BrickError
 from ingestion.entries import Entry
 from ingestion.erasure import KNOWN, digests_of, erasures_of, forms_of, is_erased_when_landed, prepare
 from ingestion.journal import Journal
 from ingestion.keyed import let_know, secret_of
-from ingestion.lake import Lake, quoted
+from ingestion.lake import Lake, literal, quoted
 from ingestion.masking import mask_history, throw_warehouses
 from ingestion.particulars import without_values
-from ingestion.rewriting import files_with, write_again
+from ingestion.rewriting import count_of, files_with, write_again
 from ingestion.sweep import sweep
 from ingestion.warehouse import shape_of
 
@@ -38,11 +39,22 @@ class Erased(NamedTuple):
     row_count: int
 
 
-def erase_rows(lake: Lake, journal: Journal, brick: Brick, keys: Sequence[Key], why: str, wait: float = 600) -> list[Erased]:
-    """Erase the rows of some keys of the same columns from every table of a brick that has these columns.
+def erase_rows(
+    lake: Lake,
+    journal: Journal,
+    brick: Brick,
+    keys: Sequence[Key],
+    why: str,
+    wait: float = 600,
+    *,
+    table: str | None = None,
+    first: Callable[[], Any] = list,
+) -> list[Erased]:
+    """Erase the rows of some keys of the same columns from a table, or from every table of a brick that has these columns.
 
     They are gone from all its loads, and do not land again. Values of refused rows, reasons and warnings of its loads go with
-    them, for they may tell of the same. Raises BrickError for columns that no table has, or that cannot be sought.
+    them, for they may tell of the same. `first` is called before anything is erased, where a row is. Raises BrickError for columns
+    that no table has, or that cannot be sought.
     """
     values = [value for key in keys for value in key.values() if value and len(value) > 2]  # a shorter one tells nobody apart
     if any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", why, re.IGNORECASE) for value in values):
@@ -55,10 +67,16 @@ def erase_rows(lake: Lake, journal: Journal, brick: Brick, keys: Sequence[Key], 
             let_know(connection, KNOWN, secret_of(lake, KNOWN))
             finish_erasures(connection, lake, journal, brick, work)
             mask_history(connection, lake, journal, brick, work, masks)
-            entries = [_told(connection, journal, brick, table, keys, why) for table in _tables_of(journal, brick, keys)]
-            for entry in entries:
-                for load in _loads_with(journal, brick, entry["table"]):
-                    _tests(journal, brick, load, entry)  # raises before anything is written
+            names = [name for name in _tables_of(journal, brick, keys) if table in (None, name)]
+            if not names:
+                raise BrickError(f"{brick.name}: '{table}' is no table of these columns. Mend: --table of the brick's own")
+            entries = [_told(connection, journal, brick, name, keys, why) for name in names]
+            loads = [(entry, load) for entry in entries for load in _loads_with(journal, brick, entry["table"])]
+            tests = [_tests(journal, brick, load, entry) for entry, load in loads]  # raises before anything is written
+            files = [load["tables"][entry["table"]]["files"] for entry, load in loads]
+            held = [count_of(connection, lake, of_load, test) for of_load, test in zip(files, tests, strict=True)]
+            if any(held):
+                first()
             seqs = [journal.append("erase", **entry) for entry in entries]
             found = finish_erasures(connection, lake, journal, brick, work)
         sweep(lake, journal, brick)
@@ -151,16 +169,28 @@ def _tests(journal: Journal, brick: Brick, load: Entry, entry: Entry) -> list[st
 
 def _told(connection: duckdb.DuckDBPyConnection, journal: Journal, brick: Brick, name: str, keys: Sequence[Key], why: str) -> Entry:
     """Give what the journal will say of an erasure: the digests of its keys by column, never a value."""
-    table = next((each for each in brick.tables if each.name == name), None)
+    own = next((each for each in brick.tables if each.name == name), None)
+    notation = notation_of(brick, own) if own else Notation()
+    # Of a table that the brick has no more, a column is what its others call so.
+    tables = [own] if own else list(brick.tables)
+    connection.execute(f"set TimeZone = {literal(own.meta.time_zone if own else 'UTC')}")
     shapes = [shape_of(journal, load, name) for load in _loads_with(journal, brick, name)]
 
     def digests(called: str, value: str | None) -> list[str] | None:
-        column = table.named(called) if table else None
+        column = next((column for table in tables if (column := table.named(called))), None)
+        if value is not None and value in notation.null_values:
+            raise BrickError(
+                f"{brick.name}.{name}: '{value}' is how its source writes no value. Mend: --key {called}= for rows without one"
+            )
         names = {each.casefold() for each in ((column.name, *column.meta.formerly) if column else (called,))}
         kinds = {kind for shape in shapes for each, kind in shape.items() if each.casefold() in names}
-        return digests_of(connection, brick, called, value, forms_of(column, value, kinds) if column and value is not None else [])
+        return digests_of(
+            connection, brick, called, value, forms_of(column, value, kinds, notation) if column and value is not None else []
+        )
 
-    return {"brick": brick.name, "table": name, "keys": [{c: digests(c, v) for c, v in key.items()} for key in keys], "why": why}
+    found = [{c: digests(c, v) for c, v in key.items()} for key in keys]
+    connection.execute("set TimeZone = 'UTC'")
+    return {"brick": brick.name, "table": name, "keys": found, "why": why}
 
 
 def _tables_of(journal: Journal, brick: Brick, keys: Sequence[Key]) -> list[str]:

@@ -40,7 +40,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal,
 def erasures(journal: Journal, brick: Brick, table: str) -> list[Erasure]:
     """Give what was erased of a table; of one that the brick has no more, it is sought in every table that has its columns."""
     asked = [entry for entry in journal.of("erase", brick.name) if "keys" in entry]
-    return [each for entry in asked if entry["table"] == table or _is_moved(brick, entry, table) for each in erasures_of(entry)]
+    return [each for entry in asked if entry["table"] == table or _is_moved(journal, brick, entry, table) for each in erasures_of(entry)]
 
 
 def erasures_of(entry: Entry) -> list[Erasure]:
@@ -57,12 +57,24 @@ def digests_of(connection: duckdb.DuckDBPyConnection, brick: Brick, name: str, v
     return sorted({each for each in found if each is not None})
 
 
-def forms_of(column: Column, value: str, kinds: set[str]) -> list[str]:
-    """Write, as SQL, the forms under which a value of a column may stand: of each type that it landed or is declared as."""
+def forms_of(column: Column, value: str, kinds: set[str], notation: Notation | None = None) -> list[str]:
+    """Write, as SQL, the forms under which a value of a column may stand: of each type that it landed or is declared as.
+
+    A value is told as ISO writes it or, with a `notation`, as the source does; an instant without offset is of the time zone that
+    the connection has.
+    """
     text = literal(value)
-    if column.meta.mask:
+    if column.meta.mask == "pseudonym":
         return [masked(column, {column.name: text})]
-    return [_as_text(cast(kind, text, Notation()), kind) for kind in sorted({*kinds, column.data_type} - {"json"})]
+    forms = []
+    for kind in sorted({*kinds, column.data_type} - {"json"}):
+        value_sql = cast(kind, text, Notation())
+        if notation and kind == column.data_type:  # of 1.500, one source means a thousand times what another does
+            told = column.meta
+            own = cast(kind, text, notation, told.format, told.years_from, is_bounded=bool(told.between))
+            value_sql = f"coalesce({own}, {value_sql})"
+        forms.append(_as_text(value_sql, kind))
+    return forms
 
 
 def is_erased_when_landed(brick: Brick, name: str, erasure: Erasure, landed: Mapping[str, str]) -> str:
@@ -90,7 +102,7 @@ def is_erased_when_landed(brick: Brick, name: str, erasure: Erasure, landed: Map
 
 
 def is_erased_when_read(brick: Brick, table: Table, erasure: Erasure, values: Mapping[str, tuple[str, str]]) -> str:
-    """Write whether a row that is landing is of an erased key; `values` are, by column of today, the SQL of its text and of its value.
+    """Write whether a row that is landing is of an erased key; `values` are, by column, the SQL of its text and of its value.
 
     Raises BrickError for a key of a column that the brick declares no more: its rows would land again.
     """
@@ -123,8 +135,9 @@ def _digest_sql(brick: Brick, name: str, text: str) -> str:
     return hmac_sql(KNOWN, f"{literal(f'{brick.name}.{name.casefold()}=')} || {text}")
 
 
-def _is_moved(brick: Brick, entry: Entry, table: str) -> bool:
-    """Say whether a table may hold rows that were erased of one that the brick has no more."""
+def _is_moved(journal: Journal, brick: Brick, entry: Entry, table: str) -> bool:
+    """Say whether a table may be another name of one that the brick has no more, of which rows were erased: none had it then."""
     of = next((each for each in brick.tables if each.name == table), None)
     is_gone = all(each.name != entry["table"] for each in brick.tables)
-    return is_gone and of is not None and all(of.named(name) for key in entry["keys"] for name in key)
+    is_new = all(table not in load["tables"] for load in journal.of("load", brick.name) if load["seq"] < entry["seq"])
+    return is_gone and is_new and of is not None and all(of.named(name) for key in entry["keys"] for name in key)

@@ -300,11 +300,26 @@ class Journal:
     def position(self, brick: str, table: str) -> Position:
         """Give where the next reading of a table starts."""
         last = self.said(brick)  # the particulars that earlier entries name may be gone
-        return position_of(self.of_brick(brick), table, lambda entry: self.whole(last[entry["load_id"]]))
+        again = {drop["load_id"] for drop in self.of("drop", brick) if drop["refetch"]}
+
+        def whole(entry: Entry) -> Entry:
+            try:
+                return self.whole(last[entry["load_id"]])
+            except LakeError:
+                if entry["load_id"] not in again:
+                    raise
+                return {"tables": {table: {"position": {}, "opened": {}, "refused_files": []}}}  # not known any more: it is read again
+
+        return position_of(self.of_brick(brick), table, whole)
 
     def of_brick(self, brick: str) -> Iterator[Entry]:
-        """Give the loads and the drops of a brick, oldest first."""
-        return (e for e in self.entries if e["kind"] in ("load", "drop") and e["brick"] == brick)
+        """Give the loads and the drops of a brick, oldest first; what has expired of a refused load is given up."""
+        refused = {load_id for load_id, load in self.said(brick).items() if load["verdict"] == "refused"}
+        for entry in self.entries:
+            if entry["kind"] in ("load", "drop") and entry["brick"] == brick:
+                yield entry
+            elif entry["kind"] == "expire" and entry["brick"] == brick:
+                yield from ({"kind": "drop", "load_id": load_id, "refetch": False} for load_id in entry["loads"] if load_id in refused)
 
     def as_of(self) -> str | None:
         """Give the greatest instant at which an accepted load was read (ISO, UTC); the house's only clock."""

@@ -118,6 +118,7 @@ class Select:
                 value = f"case when h{number} <> 0 then {local_hours.moment(value, str(local_hours.MARK))} else {value} end"
             value = f"case when _refused is null then {value} end" if self.is_private else value
             columns.append(f"{value} as {quoted(column.name)}")
+        casts += [f"{self.text[column.name]} as d{number}" for number, column in enumerate(self._dropped() if self.erasures else ())]
         for number, name in enumerate(self.extra):
             casts.append(f"{self._own(name)}::varchar as e{number}")
             columns.append(f"e{number} as {quoted(name)}")
@@ -142,8 +143,13 @@ class Select:
         rows = f"(select *, {', '.join(values)} from {rows})"
         return columns, f"select *, {self._refusal()} as _refused from {rows}"
 
+    def _dropped(self) -> list[Column]:
+        """Give the columns that do not land: by one of them, rows may have been erased before it was so."""
+        return [column for column in self.table.columns if not column.is_landed]
+
     def _is_erased(self) -> str:
         values = {column.name: (f"t{number}", f"c{number}") for number, column in enumerate(self.landed)}
+        values |= {column.name: (f"d{number}", "null") for number, column in enumerate(self._dropped())}
         return " or ".join(f"({is_erased_when_read(self.brick, self.table, each, values)})" for each in self.erasures)
 
     def skipped_sql(self) -> str:

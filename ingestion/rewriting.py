@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ingestion.entries import Entry
-from ingestion.lake import Lake, literal, quoted
+from ingestion.lake import Lake, LakeError, literal, quoted
 from ingestion.parquet import write
 from ingestion.refusal import without_value
 
@@ -73,5 +73,17 @@ def source_of(lake: Lake, file: str) -> str:
 
 def files_with(connection: duckdb.DuckDBPyConnection, lake: Lake, files: Iterable[str], tests: Sequence[str]) -> list[str]:
     """Give the files of which a row is of one of the tests, or is refused: it may tell what is sought in its place."""
-    found = " or ".join(f"coalesce({test}, false)" for test in [*tests, "_refused is not null"])
-    return [file for file in files if connection.execute(f"select count(*) from {source_of(lake, file)} where {found}").fetchall()[0][0]]
+    return [file for file in files if count_of(connection, lake, [file], [*tests, "_refused is not null"])]
+
+
+def count_of(connection: duckdb.DuckDBPyConnection, lake: Lake, files: Iterable[str], tests: Sequence[str]) -> int:
+    """Count the rows of landed files that are of one of some tests; raises LakeError for a file that cannot be read."""
+    import duckdb
+
+    found, count = " or ".join(f"coalesce({test}, false)" for test in tests) or "false", 0
+    for file in files:
+        try:
+            count += connection.execute(f"select count(*) from {source_of(lake, file)} where {found}").fetchall()[0][0]
+        except duckdb.IOException as error:
+            raise LakeError(f"{lake.path(file)} cannot be read. Mend: orchestra verify, which says how it comes back") from error
+    return count

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ingestion.entries import Entry
 from ingestion.journal import Journal
-from ingestion.lake import Lake, Stored, listed
+from ingestion.lake import Lake, LakeError, Stored, listed
+from ingestion.particulars import read_particulars
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,6 +26,10 @@ class Fault(NamedTuple):
 
 def landed_faults(lake: Lake, journal: Journal, *, is_deep: bool = False) -> Iterator[Fault]:
     """Give what is wrong with the landed files of the loads that stand, one fault a table of a load; `is_deep` reads every row."""
+    for entry in journal.of("erase"):
+        if "of" in entry and journal.entries[entry["of"] - 1]["kind"] == "lost":
+            what = f"{entry['brick']}.{entry['table']}: what entry {entry['of']} of the journal erased is not known any more"
+            yield Fault(f"{what}, and may land again", f"orchestra erase --brick {entry['brick']}, of what was asked for")
     connection = lake.connect() if is_deep else None
     loads = list(journal.loads().values())
     for brick in sorted({load["brick"] for load in loads}):
@@ -47,6 +52,11 @@ def _fault(lake: Lake, standing: dict[str, Stored], connection: duckdb.DuckDBPyC
         return f"{told['name']} is gone"
     if (held := standing[told["name"]].size) != told["size"]:
         return f"{told['name']} is of {held:,} bytes, and was written with {told['size']:,}"
+    if connection:
+        try:
+            read_particulars(lake, load)
+        except LakeError as error:
+            return str(error).partition(". Mend: ")[0]
     for file, size in zip(files, record["sizes"], strict=True):
         if standing[file].size != size:
             return f"{file} is of {standing[file].size:,} bytes, and landed with {size:,}"

@@ -72,7 +72,7 @@ def publish_marts(
             except duckdb.Error as error:
                 reasons = [_why_unreadable(error)]
             if reasons:
-                withheld[mart.name] = {**record, "reasons": reasons}
+                withheld[mart.name] = {**record, "reasons": reasons, "sources": mart.sources}
             elif "files" in record:
                 published[mart.name] = record
         connection.close()

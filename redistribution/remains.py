@@ -24,7 +24,8 @@ def compared_with(journal: Journal, name: str, sources: Iterable[str]) -> dict[s
         if name in entry["marts"]:
             record = journal.whole_mart(entry["marts"][name])
             profile = record.get("profile") or {"row_count": record["row_count"], "filled": {}}
-            return _less(profile, share_left(journal, sources, entry["seq"]))
+            share = share_left(journal, sources, entry["seq"])
+            return _less(profile, share) if share else None  # nothing of it is left
     return None
 
 
@@ -35,14 +36,24 @@ def share_left(journal: Journal, sources: Iterable[str], since: int) -> float:
     shares = [1.0]
     for brick in sources:
         if any(entry["seq"] > since for kind in TAKEN_BACK for entry in journal.of(kind, brick)):
-            then, now = _rows(past.accepted(brick)), _rows(journal.accepted(brick))
+            then, now = _rows(past, brick), _rows(journal, brick)
+            for load_id in {drop["load_id"] for drop in journal.of("drop", brick)}:
+                for rows in (then, now):
+                    rows.pop(load_id, None)  # a steward's drop is none of what is taken back
             total = sum(then.values())
             shares.append(sum(min(count, now.get(load_id, 0)) for load_id, count in then.items()) / total if total else 1.0)
     return min(shares)
 
 
-def _rows(loads: Iterable[Entry]) -> dict[str, int]:
-    return {load["load_id"]: sum(record["kept"] for record in load["tables"].values()) for load in loads}
+def _rows(journal: Journal, brick: str) -> dict[str, int]:
+    """Count, by accepted load, the rows that readers see: of a table delivered whole, those of its last photo."""
+    loads = sorted(journal.accepted(brick), key=lambda load: load["read_at"])
+    last = {name: load["load_id"] for load in loads for name in load["tables"]}
+
+    def is_seen(load: Entry, name: str) -> bool:
+        return last[name] == load["load_id"] or journal.declaration(load, name)["delivers"] != "whole"
+
+    return {load["load_id"]: sum(r["kept"] for name, r in load["tables"].items() if is_seen(load, name)) for load in loads}
 
 
 def _less(profile: Mapping[str, Any], share: float) -> dict[str, Any]:

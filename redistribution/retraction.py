@@ -33,22 +33,8 @@ def retract(
     before a column of it was masked, or rows were erased, goes as well, and all of what is made of a brick that is `hidden`, but
     for the marts that are spared. So do the particulars of what is taken away.
     """
-    of_project = {mart.name: mart for mart in marts}
-    lowest = {name: mart.lowest_class for name, mart in of_project.items()}
-    masked, seen = taken_back_since(journal), dict[str, dict[str, int]]()  # by mart and class, the first publication that stands
-    made_of = {name: set(mart.sources) for name, mart in of_project.items()}
-    for entry in journal.of("publication"):
-        for name, record in entry["marts"].items():
-            seen.setdefault(name, {}).setdefault(record["class"], entry["seq"])
-            # One of before its sources were told, whatever its class, may be made of any of them.
-            is_told = "is_declassified" in record or name in of_project
-            made_of.setdefault(name, set()).update(record.get("sources") or (() if is_told else classes))
-            if name not in of_project:
-                told = {} if record.get("is_declassified") else record.get("sources", {})
-                lowest[name] = max(["open", *(classes.get(brick, said) for brick, said in told.items())], key=CLASSES.index)
-        for name, record in entry["withdrawn"].items():
-            if RETRACTED in record:
-                seen.get(name, {}).pop(record["class"], None)
+    lowest, made_of, seen = _told_of(journal, marts, classes)
+    masked = taken_back_since(journal)
     gone: dict[str, dict[str, str]] = {}
     for name, held in seen.items():
         for access_class, first in held.items():
@@ -64,8 +50,39 @@ def retract(
     if gone:
         with lake.lock("publish", wait=60):
             follow(lake, journal)
-            lake.delete(_particulars(journal, {name for names in gone.values() for name in names}))
+            objects = _particulars(journal, {name for names in gone.values() for name in names})
+            lake.delete(objects)
+            for name in objects:  # of a lake on S3, their local copies
+                (lake.state / "particulars" / name.rpartition("/")[2]).unlink(missing_ok=True)
     return sorted({name for names in gone.values() for name in names})
+
+
+def _told_of(
+    journal: Journal, marts: list[Mart], classes: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, set[str]], dict[str, dict[str, int]]]:
+    """Give, by mart, the lowest class that may see it, the bricks that it was made of, and by class the first entry of it that stands."""
+    of_project = {mart.name: mart for mart in marts}
+    lowest = {name: mart.lowest_class for name, mart in of_project.items()}
+    seen: dict[str, dict[str, int]] = {}
+    made_of = {name: set(mart.sources) for name, mart in of_project.items()}
+    for entry in journal.of("publication"):
+        for name, record in entry["marts"].items():
+            seen.setdefault(name, {}).setdefault(record["class"], entry["seq"])
+            # One of before its sources were told, whatever its class, may be made of any of them.
+            is_told = "is_declassified" in record or name in of_project
+            made_of.setdefault(name, set()).update(record.get("sources") or (() if is_told else classes))
+            if name not in of_project:
+                told = {} if record.get("is_declassified") else record.get("sources", {})
+                lowest[name] = max(["open", *(classes.get(brick, said) for brick, said in told.items())], key=CLASSES.index)
+        for name, record in entry["withheld"].items():
+            # What was withheld since tells why, which may be by a value.
+            seen.setdefault(name, {}).setdefault(record["class"], entry["seq"])
+            made_of.setdefault(name, set()).update(record.get("sources", ()))
+            lowest.setdefault(name, "open")
+        for name, record in entry["withdrawn"].items():
+            if RETRACTED in record:
+                seen.get(name, {}).pop(record["class"], None)
+    return lowest, made_of, seen
 
 
 def _particulars(journal: Journal, names: set[str]) -> list[str]:

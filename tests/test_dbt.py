@@ -77,7 +77,7 @@ def test_a_mart_built_by_hand_is_not_held_against_tables_that_were_never_built_a
     [
         ("unset", "ORCHESTRA_LAKE is not set, and .* holds no lake. Mend: export ORCHESTRA_LAKE="),
         ("relative", r"not/here \(ORCHESTRA_LAKE=not/here, from where you stand\) holds no lake"),
-        ("version", "has format 9, this version reads 1: upgrade"),
+        ("version", "has format 9, and this version reads 2. Mend: read it with the version that wrote it"),
         ("s3", "the lake s3://b/p is on S3: set ORCHESTRA_STATE to a local folder"),
         (
             "other",

@@ -189,11 +189,13 @@ def test_an_erased_row_is_gone_and_a_rebuild_equals_what_changes_have_built(chai
         chain.run(is_tested=False)
     # A building, with all that names it: erasing it alone would leave meters of no building, which dbt's tests refuse.
     journal = Journal(chain.lake)
-    for table, key in (("meters", "meter_id"), ("contracts", "contract_id"), ("bills", "bill_id"), ("buildings", "building_id")):
-        found = chain.read(f"select {key} from staging.stg_patrimoine_bati__{table} where building_id = 'BAT-00002'")
-        assert found
+    of_building = {
+        key: chain.read(f"select {key} from staging.stg_patrimoine_bati__{table} where building_id = 'BAT-00002'")
+        for table, key in (("meters", "meter_id"), ("contracts", "contract_id"), ("bills", "bill_id"), ("buildings", "building_id"))
+    }
+    for key, found in of_building.items():
         keys = [{key: value} for (value,) in found]
-        assert sum(each.row_count for each in erase_rows(chain.lake, journal, read_bricks()["patrimoine_bati"], keys, "asked for")) >= 1
+        assert keys and sum(each.row_count for each in erase_rows(chain.lake, journal, read_bricks()["patrimoine_bati"], keys, "asked for"))
     asked = [
         "select count(*) from staging.stg_patrimoine_bati__buildings where building_id = 'BAT-00002'",
         f"select count(*) from {MART} where building_id = 'BAT-00002'",

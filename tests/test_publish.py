@@ -817,7 +817,16 @@ def test_what_was_published_before_a_column_of_its_brick_was_masked_leaves_its_c
     fill(lake, rows(3), "other")
     fill(lake, rows(5))
     judged(lake, "r1", [declassified, other])
-    told = {"brick": "b", "load_id": "l", "verdict": "accepted", "read_at": "", "contract": {}, "declarations": {}, "tables": {}}
+    told = {
+        "brick": "b",
+        "load_id": "l",
+        "verdict": "accepted",
+        "read_at": "",
+        "contract": {},
+        "declarations": {},
+        "tables": {},
+        "reasons": [],
+    }
     Journal(lake).append("load", **told, masked={"t": []})
     marts = [declassified, other] if of_project else [other]
     assert retract(lake, Journal(lake), marts, {"b": "open"}, "r2") == [], "nothing that a source shows was masked"

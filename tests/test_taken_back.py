@@ -158,15 +158,15 @@ def aged(journal: Journal) -> dt.datetime:
 def test_what_has_expired_is_nowhere_and_is_not_read_again(homes: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
     house = homes.house
     assert steps.expire(house.lake, {"homes": homes.brick})[0] == [], "its retention is of a year"
-    monkeypatch.setattr(steps, "clock_of", aged)
-    expired, outcome = steps.expire(house.lake, {"homes": homes.brick})
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "clock_of", aged)
+        expired, outcome = steps.expire(house.lake, {"homes": homes.brick})
     assert [(each.load_count, each.row_count) for each in expired] == [(1, 2)] and outcome.failures == []
     assert house.journal.accepted() == [] and house.rows(homes.brick, "people") == []
     rooms = of(PHONES[0], homes)
     assert rooms <= {"marts", "state"}, "snapshots alone hold it, for thirty days"
     assert house.land(homes.brick) is None, "what the source still gives of it is not read again"
     house.drop("people2.csv", f"id,phone\nc,{PHONES[2]}\n")
-    monkeypatch.undo()
     assert house.land(homes.brick) and house.rows(homes.brick, "people", "id") == [("c",)]
 
 
@@ -212,7 +212,9 @@ def test_the_newest_photo_never_expires_nor_do_the_places_that_were_read(house: 
     expired = expire_loads(house.lake, house.journal, brick, NOW + LATER)
     assert expired and (expired.load_count, expired.row_count) == (3, 3)
     assert house.rows(brick, "events") == [] and house.rows(brick, "places", "id") == [("p0",), ("p1",)]
-    assert {name: house.journal.position("town", name) for name in position} == position
+    position["events"].known |= house.journal.position("town", "events").known
+    after = {name: house.journal.position("town", name) for name in position}
+    assert after["places"] == position["places"] and after["events"].known.keys() == {"events1.csv", "events2.csv", "events3.csv"}
     assert expire_loads(house.lake, house.journal, brick, NOW + LATER) is None
     assert house.landed_files("town") == house.journal.named_files("town")
     assert list(landed_faults(house.lake, house.journal, is_deep=True)) == []
@@ -399,8 +401,14 @@ def test_under_prefect_nothing_personal_is_left_anywhere_after_masking_erasing_a
     # It becomes personal: masked by the run that begins with it, everywhere.
     declare(column("phone", **PSEUDONYM), **PERSONAL)
     environment |= {KEY: MASTER}
-    house.drop("more.csv", f"id,phone,n,d\nx1,{PHONES[4]},1,1700-01-01\nx2,{PHONES[5]},{PHONES[5]},\n,{PHONES[5]},3,\n")
-    assert run("run")[1] == "Load refused"
+    house.drop(
+        "more.csv",
+        "id,phone,n,d\n"
+        + "".join(f"x{i},{PHONES[4]},1,1700-01-01\n" for i in range(20))
+        + f"y,{PHONES[5]},{PHONES[5]},\n,{PHONES[5]},3,\n",
+    )
+    told = run("run")
+    assert told[1] == "Load refused", told[2]
     assert {value: rooms for value in PHONES if (rooms := holding(value))} == {}
     masks = [pseudonym(value) for value in PHONES]
     assert holding(masks[1]) >= {"landed", "marts", "files", "warehouse.duckdb"}
