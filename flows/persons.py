@@ -66,19 +66,23 @@ def person(*, domain: Domain, is_json: Json = False) -> list[str]:
     """Tell what the lake holds of a person (GDPR, art. 15), by the name or number of whom, asked for and never typed on the line."""
     from flows import report
     from ingestion.census import read_bricks
-    from ingestion.person import rows_of_person
+    from ingestion.person import gone_bricks, rows_of_person
 
     bricks = [brick for brick in read_bricks().values() if brick.meta.pseudonym_domain == domain]
     if not bricks:
         known = sorted({str(brick.meta.pseudonym_domain) for brick in read_bricks().values() if brick.meta.pseudonym_domain})
         raise Misuse(f"no brick has the pseudonym_domain '{domain}': {', '.join(known) or 'none says one'}")
     lake = Lake()
-    found = rows_of_person(lake, standing(lake), bricks, _asked(f"what the person is called in domain {domain}"))
+    journal = standing(lake)
+    if not (called := _asked(f"what the person is called in domain {domain}").strip()):
+        raise Misuse("nobody was named")
+    found, gone = rows_of_person(lake, journal, bricks, called), gone_bricks(journal, domain, bricks)
     told = [f"{len(each.rows)} rows of {each.brick}.{each.table}, by {each.column}:\n{report.table(each.rows)}" for each in found]
     mends = [f'orchestra erase --brick {each.brick} --key {each.column} --why "..."' for each in found]
     content = [{"brick": each.brick, "table": each.table, "column": each.column, "rows": each.rows} for each in found]
     none = f"the lake holds nothing of that person in domain {domain}: {', '.join(brick.name for brick in bricks)} were asked"
     lines = [*told, "to erase it, with what is made of it:\n  " + "\n  ".join(dict.fromkeys(mends))] if found else [none]
+    lines += [f"not sought in {', '.join(gone)}, whose YAML has left: put it back to ask there too"] if gone else []
     show(is_json, content, "\n\n".join(lines))
     return []
 

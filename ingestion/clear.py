@@ -23,7 +23,7 @@ def clear_columns(journal: Journal, load: Entry, table: Table) -> list[Column]:
     record, personal = load["tables"].get(table.name, {}), [column for column in table.columns if column.masked_by]
     if not personal or not record.get("files"):
         return []
-    names = {*record["columns"]}
+    names = {*landed_columns(journal, load, table.name)}
     if "_extra" in names and record["new_column_count"]:
         names |= set(journal.whole(load)["tables"][table.name]["new_columns"])
     landed = {name.casefold() for name in names}
@@ -46,7 +46,9 @@ def clear_names(journal: Journal, brick: Brick, load: Entry, name: str) -> list[
     masks, today = landed_masks(journal, load, name), dict[str, Mask]()
     for column in (column for table in brick.tables for column in table.columns if column.masked_by):
         today |= dict.fromkeys((*names_of(column), *map(str.casefold, column.meta.position or ())), column.masked_by)
-    return sorted(c for c in load["tables"][name]["columns"] if (key := c.casefold()) in today and not _hides(masks.get(key), today[key]))
+    return sorted(
+        c for c in landed_columns(journal, load, name) if (key := c.casefold()) in today and not _hides(masks.get(key), today[key])
+    )
 
 
 def tables_to_clean(journal: Journal, brick: Brick, load: Entry) -> dict[str, list[str]]:
@@ -108,6 +110,15 @@ def taken_back_since(journal: Journal) -> dict[str, int]:
     """Give, by brick, the last entry that masked a column of a load that had landed in clear, or that erased rows."""
     masked = [entry for entry in journal.of("load") if any(entry.get("masked", {}).values())]
     return {entry["brick"]: entry["seq"] for entry in sorted([*masked, *journal.of("erase")], key=lambda entry: entry["seq"])}
+
+
+def landed_columns(journal: Journal, load: Entry, name: str) -> dict[str, str]:
+    """Give the types, by name, of the columns of a table in the files of a load; those that its brick did not declare included."""
+    record = load["tables"][name]
+    if record.get("new_column_count") and "new_columns" not in record:
+        record = journal.whole(load)["tables"][name]
+    columns: dict[str, str] = record["columns"]
+    return columns
 
 
 def landed_masks(journal: Journal, load: Entry, name: str) -> dict[str, Mask]:

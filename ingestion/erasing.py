@@ -143,7 +143,7 @@ def _erase_of_load(
     if not touched and told == {part: whole[part] for part in told}:
         return None
     before = told["tables"][name]
-    columns = {each: (quoted(each), kind) for each, kind in record["columns"].items()}
+    columns = {each: (quoted(each), kind) for each, kind in before["columns"].items()}
     places = [n for n, file in enumerate(record["files"]) if file in touched]
     part = write_again(connection, lake, load, {**before, "files": sorted(touched, key=record["files"].index)}, columns, tests, work)
     lists: dict[str, Any] = {}

@@ -43,9 +43,20 @@ def store_of_load(lake: Lake, load: Entry, told: Entry) -> Entry:
 def _particulars(load: Entry) -> Entry:
     """Give what is told of a load that its entry may not say."""
     held = _held(load, OF_LOAD)
-    if tables := {name: kept for name, record in load.get("tables", {}).items() if (kept := _held(record, OF_TABLE))}:
+    if tables := {name: kept for name, record in load.get("tables", {}).items() if (kept := _held_of_table(record))}:
         held["tables"] = tables
     return held
+
+
+def _held_of_table(record: Entry) -> Entry:
+    undeclared = _undeclared(record)
+    return {**_held(record, OF_TABLE), **({"columns": undeclared} if undeclared else {})}
+
+
+def _undeclared(record: Entry) -> Entry:
+    """Give the columns that landed and that the brick does not declare, by their type: a header may be a row of somebody."""
+    names = {name.casefold() for name in record.get("new_columns", ())}
+    return {name: kind for name, kind in record.get("columns", {}).items() if name.casefold() in names}
 
 
 def bare(load: Entry) -> Entry:
@@ -58,7 +69,11 @@ def joined(entry: Entry, read: Callable[[Entry], Entry]) -> Entry:
     """Give an entry with its particulars, as `read` gives those of an entry or of a mart: as it was before they were put aside."""
     if "particulars" in entry:
         held = read(entry)
-        tables = {name: {**record, **held.get("tables", {}).get(name, {})} for name, record in entry["tables"].items()}
+        told = held.get("tables", {})
+        tables = {name: {**record, **told.get(name, {})} for name, record in entry["tables"].items()}
+        for name, record in tables.items():
+            if "columns" in told.get(name, {}):
+                record["columns"] = {**entry["tables"][name]["columns"], **told[name]["columns"]}
         return {**entry, **held, "tables": tables}
     if entry["kind"] == "publication":
         groups = {group: {name: joined_mart(record, read) for name, record in entry[group].items()} for group in OF_MART if group in entry}
@@ -178,5 +193,7 @@ def _held(record: Entry, names: tuple[str, ...]) -> Entry:
 
 
 def _counted(record: Entry) -> Entry:
-    counts = {count: len(record[name]) for name, count in COUNTED.items() if name in record}
+    counts: Entry = {count: len(record[name]) for name, count in COUNTED.items() if name in record}
+    if undeclared := _undeclared(record):
+        counts["columns"] = {name: kind for name, kind in record["columns"].items() if name not in undeclared}
     return {**{name: value for name, value in record.items() if name not in OF_TABLE}, **counts}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion.brick import Brick, Table
 from ingestion.casting import landed_under, mapped, notation_of
-from ingestion.clear import clear_columns
+from ingestion.clear import clear_columns, landed_columns
 from ingestion.entries import Entry
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
@@ -200,7 +200,7 @@ def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
     for load in loads:
         landed = load["tables"].get(table.name)
         if landed and landed["files"]:
-            shape = json.dumps([landed["columns"], landed.get("refused_as")], sort_keys=True)
+            shape = json.dumps([landed_columns(journal, load, table.name), landed.get("refused_as")], sort_keys=True)
             clear = tuple(column.name for column in clear_columns(journal, load, table))
             groups.setdefault((load["contract"][table.name], shape, clear), []).append(load)
     notation = notation_of(brick, table)
@@ -219,7 +219,7 @@ def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
 def shape_of(journal: Journal, load: Entry, table: str) -> dict[str, str]:
     """Give the type, by name, of what a load landed of a table; JSON, which lands as text, is told by its declaration."""
     declared = {column["name"]: column["data_type"] for column in journal.declaration(load, table)["columns"]}
-    landed = load["tables"][table]["columns"]
+    landed = landed_columns(journal, load, table)
     return {name: "json" if (kind, declared.get(name)) == ("string", "json") else kind for name, kind in landed.items()}
 
 
