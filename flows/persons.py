@@ -29,7 +29,7 @@ def erase(
     is_json: Json = False,
 ) -> list[str]:
     """Erase the rows of a key for good: from loads, models, marts and their past; what a source gives of it again does not land."""
-    from flows import report, steps
+    from flows import report, taking_back
 
     (of,) = chosen_bricks([brick]).values()
     parts = [each.partition("=") for each in key]
@@ -41,7 +41,7 @@ def erase(
     lake = Lake()
     standing(lake)
     with report.showing(is_quiet=is_json) as progress:
-        erased, outcome = steps.erase(lake, of, asked, why, progress, table=table, forgets_kept=forget_kept)
+        erased, outcome = taking_back.erase(lake, of, asked, why, progress, table=table, forgets_kept=forget_kept)
     rows = [{"brick": of.name, "table": each.table, "rows": each.row_count, "loads": each.load_count, "entry": each.seq} for each in erased]
     told = "they are gone, and will not land again" if any(each.row_count for each in erased) else "no load held such a row; none will land"
     show(is_json, {"erased": rows, **report.as_json(outcome)}, f"{report.table(rows)}\n{told}\n\n{report.as_text(outcome)}")
@@ -50,12 +50,12 @@ def erase(
 
 def expire(*, brick: Bricks = (), is_json: Json = False) -> list[str]:
     """Let the loads go that are older than the retention of their brick; build and publish what remains."""
-    from flows import report, steps
+    from flows import report, taking_back
 
     lake = Lake()
     standing(lake)
     with report.showing(is_quiet=is_json) as progress:
-        expired, outcome = steps.expire(lake, chosen_bricks(brick), progress)
+        expired, outcome = taking_back.expire(lake, chosen_bricks(brick), progress)
     rows = [{"brick": each.brick, "loads": each.load_count, "rows": each.row_count, "entry": each.seq} for each in expired]
     told = report.table(rows) if rows else "no load is older than the retention of its brick"
     show(is_json, {"expired": rows, **report.as_json(outcome)}, f"{told}\n\n{report.as_text(outcome)}" if rows else told)

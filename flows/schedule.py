@@ -18,7 +18,7 @@ from prefect.schedules import Cron
 from prefect.states import Completed, Failed, Running
 
 from expectations import docs
-from flows import desk, report, steps
+from flows import desk, report, steps, taking_back
 from flows.cadence import CRONS, next_run, scheduled
 from flows.outcome import BuildStep, LandStep, MaskStep, PublishStep
 from flows.reached import is_built
@@ -158,7 +158,7 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
 def expire() -> Any:
     """Let the loads go that are older than the retention of their brick, build and publish what remains."""
     lake = Lake()
-    expired, outcome = steps.expire(lake, read_bricks())
+    expired, outcome = taking_back.expire(lake, read_bricks())
     told = [f"{each.load_count} loads of {each.brick}" for each in expired]
     verdict = report.overall(map(report.verdict_of, outcome.steps()))
     return (Failed if verdict.is_failed else Completed)(name=verdict.name, message=", ".join([*told, verdict.told]) if told else "nothing")

@@ -8,7 +8,6 @@ import logging
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from expectations import docs, gate
 from expectations.suite import files_of_marts, judged_by
@@ -22,8 +21,7 @@ from ingestion.census import read_bricks
 from ingestion.clear import hidden_because
 from ingestion.connectors import SourceError
 from ingestion.declaration import BrickError
-from ingestion.erasing import Erased, Key, erase_rows, is_behind, take_back_of
-from ingestion.expiry import Expired, clock_of, expire_loads, expired_tables, kept_since
+from ingestion.erasing import is_behind, take_back_of
 from ingestion.footprint import Footprint
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
@@ -35,8 +33,7 @@ from ingestion.verify import landed_faults
 from ingestion.warehouse import warehouse_fault
 from redistribution.catalogue import followed
 from redistribution.followers import follow, is_followed, is_past_due
-from redistribution.kept import kept_until
-from redistribution.mart import CLASSES, Mart, read_marts
+from redistribution.mart import CLASSES, read_marts
 from redistribution.publish import publish_marts
 from redistribution.retraction import retract
 from redistribution.site import Site, standing_sites
@@ -99,75 +96,6 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Outcome:
     return outcome
 
 
-def erase(
-    lake: Lake,
-    brick: Brick,
-    key: Key,
-    why: str,
-    progress: Progress = silent,
-    *,
-    table: str | None = None,
-    forgets_kept: bool = False,
-) -> tuple[list[Erased], Outcome]:
-    """Erase the rows of a key for good: readers lose what was made of the brick, with its past, then the loads lose the rows.
-
-    What remains is built and published. Killed, the next run goes on. Raises BrickError or LakeError where it cannot be done, and where
-    a mart would lose what it keeps of loads that have expired, unless it may.
-    """
-    with turn(lake, lambda told: progress(told, "")):
-        journal = Journal(lake)
-        if (kept := [m.name for m in _keeping(lake) if brick.name in m.sources and kept_until(journal, m.sources)]) and not forgets_kept:
-            told = f"{', '.join(kept)} would lose the rows kept of loads that have expired, for nothing tells what they are made of"
-            raise LakeError(f"{brick.name}: {told}. Mend: save files/<class>/<mart>.parquet if need be, then --forget-kept")
-        progress("erase", "")
-        begin(lake)
-        _take_from_readers(lake, journal, {brick.name: f"rows of {brick.name} are being erased"})
-        try:
-            erased = erase_rows(lake, journal, brick, [key], why, WAIT)
-        finally:
-            clean(lake)
-    return erased, run_chain(lake, {}, progress, ("build", "publish"))
-
-
-def expire(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent) -> tuple[list[Expired], Outcome]:
-    """Let what is older than the retention of each brick go; what remains is built and published.
-
-    Of a brick with personal columns readers lose first what was made of it, with its past: but for marts that say `keeps`.
-    """
-    with turn(lake, lambda told: progress(told, "")):
-        journal, expired, step = Journal(lake), [], MaskStep()
-        now = clock_of(journal)
-        old = [brick for brick in bricks.values() if expired_tables(journal, brick, kept_since(brick, now))]
-        if not old:
-            return [], Outcome(new_run_id())
-        progress("expire", "")
-        begin(lake)
-        if private := {brick.name: f"loads of {brick.name} have expired" for brick in old if brick.has_personal}:
-            _take_from_readers(lake, journal, private, [mart.name for mart in _keeping(lake)])
-        try:
-            for brick in old:
-                with _told_in(step, f"expiry of {brick.name}"):
-                    if (found := expire_loads(lake, journal, brick, now, WAIT)) is not None:
-                        expired.append(found)
-        finally:
-            clean(lake)
-    outcome = run_chain(lake, {}, progress, ("build", "publish"))
-    outcome.mask = replace(outcome.mask or step, errors={**(outcome.mask or step).errors, **step.errors}) if step.errors else outcome.mask
-    return expired, outcome
-
-
-def _take_from_readers(lake: Lake, journal: Journal, why: dict[str, str], spares: Sequence[str] = ()) -> list[str]:
-    """Take away from readers, with its past, what was made of some bricks, but for spared marts; `why` says it, by brick."""
-    with lake.lock("build", wait=WAIT) as held:
-        return _retract(lake, journal, new_run_id(), held, is_parsed=False, why=why, spares=spares)
-
-
-def _keeping(lake: Lake) -> list[Mart]:
-    """Give the marts that keep rows of loads that have expired, as the project was last read."""
-    manifest = written_by_dbt(lake, "manifest.json")
-    return [mart for mart in read_marts(manifest, {}) if mart.keeps] if manifest else []
-
-
 @contextlib.contextmanager
 def turn(lake: Lake, tell: Callable[[str], None]) -> Iterator[None]:
     """Hold the lake for one run; when another one holds it, `tell` says so and its end is waited for."""
@@ -197,21 +125,21 @@ def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent)
     journal.refresh()
     behind, is_erasing = [], any(journal.to_erase(name) for name in read_bricks())
     for brick in read_bricks().values():
-        with _told_in(step, f"masking {brick.name}"):
+        with told_in(step, f"masking {brick.name}"):
             behind += [brick] if is_behind(lake, journal, brick) else []
     if not behind and not step.errors and not is_begun(lake):
         return None
     progress("mask", "")
     if hidden_because(journal, behind):
-        with _told_in(step, "taking away what was published"), lake.lock("build", wait=WAIT) as held:
+        with told_in(step, "taking away what was published"), lake.lock("build", wait=WAIT) as held:
             if reached(lake, journal).project != project_digest():  # what today's bricks built shows none of it
                 throw_warehouses(lake)
-            step.taken_away = _retract(lake, journal, run_id, held, is_parsed=False)
+            step.taken_away = take_away(lake, journal, run_id, held, is_parsed=False)
     for brick in behind:
-        with _told_in(step, f"masking {brick.name}"):
+        with told_in(step, f"masking {brick.name}"):
             step.masked[brick.name] = take_back_of(lake, journal, brick, WAIT)
     if is_begun(lake) or is_erasing or any(step.masked.values()):
-        with _told_in(step, "emptying the places of what is taken back"):
+        with told_in(step, "emptying the places of what is taken back"):
             begin(lake)
             clean(lake)
     step.footprint = meter.read()
@@ -243,7 +171,7 @@ def land(lake: Lake, journal: Journal, brick: Brick, run_id: str, progress: Prog
 
 
 @contextlib.contextmanager
-def _told_in(step: MaskStep, what: str) -> Iterator[None]:
+def told_in(step: MaskStep, what: str) -> Iterator[None]:
     """Have a step tell what goes wrong, and go on; of what a library says, which may hold values, the kind alone."""
     try:
         yield
@@ -282,7 +210,7 @@ def build(lake: Lake, journal: Journal, progress: Progress = silent) -> BuildSte
             return BuildStep(footprint=meter.read())
         progress("build", "")
         if built != project:
-            _retract(lake, journal, new_run_id(), held)
+            take_away(lake, journal, new_run_id(), held)
         select = sorted({f"source:{brick}.{table}+" for brick, table in changed} | {selector(node) for node in unreached})
         lake.state_path("built.json").unlink(missing_ok=True)  # what a killed build leaves is not published
         private = [name for name, brick in read_bricks().items() if brick.has_personal]
@@ -305,7 +233,7 @@ def _of_today(journal: Journal) -> tuple[dict[str, str], dict[str, str], list[st
     return {name: brick.meta.access_class for name, brick in bricks.items()}, hidden_because(journal, bricks.values()), private
 
 
-def _retract(
+def take_away(
     lake: Lake,
     journal: Journal,
     run_id: str,

@@ -46,9 +46,8 @@ def clear_names(journal: Journal, brick: Brick, load: Entry, name: str) -> list[
     masks, today = landed_masks(journal, load, name), dict[str, Mask]()
     for column in (column for table in brick.tables for column in table.columns if column.masked_by):
         today |= dict.fromkeys((*names_of(column), *map(str.casefold, column.meta.position or ())), column.masked_by)
-    return sorted(
-        c for c in landed_columns(journal, load, name) if (key := c.casefold()) in today and not _hides(masks.get(key), today[key])
-    )
+    held = {each: each.casefold() for each in landed_columns(journal, load, name)}
+    return sorted(each for each, key in held.items() if key in today and not _hides(masks.get(key), today[key]))
 
 
 def tables_to_clean(journal: Journal, brick: Brick, load: Entry) -> dict[str, list[str]]:

@@ -299,8 +299,7 @@ class Journal:
 
     def position(self, brick: str, table: str) -> Position:
         """Give where the next reading of a table starts."""
-        last = self.said(brick)  # the particulars that earlier entries name may be gone
-        again = {drop["load_id"] for drop in self.of("drop", brick) if drop["refetch"]}
+        last, again = self.said(brick), {drop["load_id"] for drop in self.of("drop", brick) if drop["refetch"]}
 
         def whole(entry: Entry) -> Entry:
             try:

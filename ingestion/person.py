@@ -31,9 +31,7 @@ def rows_of_person(lake: Lake, journal: Journal, bricks: Iterable[Brick], value:
     for brick in bricks:
         masks = privacy.masks_of(journal, brick)
         if loads_to_clean(journal, brick):
-            raise LakeError(
-                f"{brick.name}: older loads hold names in clear, by which nobody is found here. Mend: orchestra mask, then again"
-            )
+            raise LakeError(f"{brick.name}: older loads hold in clear what is sought by its mask. Mend: orchestra mask, then again")
         with lake.connect(is_private=True) as connection:
             privacy.prepare(connection, brick, masks)
             columns = [column for table in brick.tables for column in table.columns if column.meta.mask == "pseudonym"]

@@ -567,7 +567,8 @@ def test_two_states_on_one_lake_do_not_sweep_each_other(house: House) -> None:
     house.lake.begin("landing-shop", "of-this-machine")
     dropped = house.journal.accepted()[0]
     house.journal.append("drop", brick="shop", load_id=dropped["load_id"], refetch=False)  # killed before it deleted
-    assert sorted(sweep(house.lake, house.journal, brick)) == sorted([old, ours, *files_of(dropped)])
+    swept = [name for name in sweep(house.lake, house.journal, brick) if "/_dlt_" not in name]
+    assert sorted(swept) == sorted([old, ours, *files_of(dropped)])
     assert house.lake.read(being_written) == b"x"
     Path(house.lake.path("journal/000000000003.json")).unlink()
     with pytest.raises(LakeError, match="000000000003"):

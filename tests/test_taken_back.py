@@ -19,7 +19,7 @@ from test_privacy import KEY, MASTER, NAMES, PERSONAL, PHONES, found_in_clear, p
 from test_publish import fill
 
 from expectations.gate import MartFigures
-from flows import cli, steps
+from flows import cli, steps, taking_back
 from flows.places import PLACES
 from ingestion import expiry
 from ingestion.declaration import BrickError
@@ -59,7 +59,7 @@ def test_what_is_erased_is_nowhere_and_does_not_come_back(homes: Homes) -> None:
     steps.follow_sites(house.lake, house.journal)
     assert of(PHONES[0], homes) >= {"landed", "marts", "files", "site", "state"}
 
-    erased, outcome = steps.erase(house.lake, homes.brick, {"phone": PHONES[0]}, "asked for on 3 May")
+    erased, outcome = taking_back.erase(house.lake, homes.brick, {"phone": PHONES[0]}, "asked for on 3 May")
     assert [each.row_count for each in erased] == [4] and outcome.failures == []
     assert of(PHONES[0], homes) == set()
     assert homes.snapshots(house.lake) == [[("b", PHONES[1]), ("f", PHONES[1])]], "its past is gone with it"
@@ -75,7 +75,7 @@ def test_what_is_erased_is_nowhere_and_does_not_come_back(homes: Homes) -> None:
 
 def test_an_erasure_holds_once_the_column_is_a_pseudonym_and_of_one_that_was(homes: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
     house = homes.house
-    steps.erase(house.lake, homes.brick, {"phone": PHONES[0]}, "asked for")
+    taking_back.erase(house.lake, homes.brick, {"phone": PHONES[0]}, "asked for")
     monkeypatch.setenv(KEY, MASTER)
     homes.declare(column("phone", **PSEUDONYM), **PERSONAL)
     assert homes.run().failures == []
@@ -127,8 +127,8 @@ def test_what_cannot_be_erased_takes_nothing_from_readers(homes: Homes, monkeypa
     lake, before = homes.house.lake, homes.snapshots(homes.house.lake)
     for key, why in (({"phnoe": "x"}, "asked"), ({"phone": PHONES[0]}, f"asked by {PHONES[0]}")):
         with pytest.raises(BrickError):
-            steps.erase(lake, homes.brick, key, why)
-    erased, outcome = steps.erase(lake, homes.brick, {"phone": "07 00 00 00 00"}, "asked")
+            taking_back.erase(lake, homes.brick, key, why)
+    erased, outcome = taking_back.erase(lake, homes.brick, {"phone": "07 00 00 00 00"}, "asked")
     assert [each.row_count for each in erased] == [0] and outcome.failures == []
     assert homes.snapshots(lake) == before and lake.names("files/internal")
     for name, value in (("LAKE", lake.root), ("BRICKS", str(homes.house.folder / "bricks"))):
@@ -196,7 +196,7 @@ def test_an_erasure_that_dies_is_ended_by_the_next_run(homes: Homes, monkeypatch
     assert outcome.failures == []
     if not is_asked:  # the steward asks again
         assert house.journal.accepted() and of(PHONES[0], homes)
-        steps.erase(house.lake, homes.brick, {"phone": PHONES[0]}, "asked for")
+        taking_back.erase(house.lake, homes.brick, {"phone": PHONES[0]}, "asked for")
     assert of(PHONES[0], homes) == set() and not house.journal.to_erase("homes")
     assert house.rows(homes.brick, "people", "id") == [("b",), ("f",)]
     assert homes.snapshots(house.lake)[-1] == [("b", PHONES[1]), ("f", PHONES[1])]
@@ -217,10 +217,10 @@ def aged(journal: Journal) -> dt.datetime:
 
 def test_what_has_expired_is_nowhere_and_is_not_read_again(homes: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
     house = homes.house
-    assert steps.expire(house.lake, {"homes": homes.brick})[0] == [], "its retention is of a year"
+    assert taking_back.expire(house.lake, {"homes": homes.brick})[0] == [], "its retention is of a year"
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "clock_of", aged)
-        expired, outcome = steps.expire(house.lake, {"homes": homes.brick})
+        patch.setattr(taking_back, "clock_of", aged)
+        expired, outcome = taking_back.expire(house.lake, {"homes": homes.brick})
     assert [(each.load_count, each.row_count) for each in expired] == [(1, 2)] and outcome.failures == []
     assert house.journal.accepted() == [] and house.rows(homes.brick, "people") == []
     rooms = of(PHONES[0], homes)
@@ -244,8 +244,8 @@ def test_of_a_brick_with_personal_columns_readers_lose_the_past_of_what_has_expi
 
     assert held() >= {"landed", "marts", "files", "state"}
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "clock_of", aged)
-        expired, outcome = steps.expire(house.lake, {"homes": homes.brick})
+        patch.setattr(taking_back, "clock_of", aged)
+        expired, outcome = taking_back.expire(house.lake, {"homes": homes.brick})
     assert expired and outcome.failures == [] and held() == set()
     assert homes.snapshots(house.lake) == []
 
@@ -400,18 +400,18 @@ def test_expiry_counts_from_today_and_of_a_sandbox_from_its_last_reading(house: 
 PROOF = """
 import datetime as dt, json, os, sys
 from pathlib import Path
-from flows import dbt_process, schedule, steps
+from flows import dbt_process, schedule, taking_back
 from ingestion.census import read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import Lake
 dbt_process.DBT_PROJECT = Path(sys.argv[1])
 lake = Lake()
 if sys.argv[2] == "expire":
-    now = steps.clock_of(Journal(lake)) + dt.timedelta(days=400)
-    steps.clock_of = lambda journal: now
+    now = taking_back.clock_of(Journal(lake)) + dt.timedelta(days=400)
+    taking_back.clock_of = lambda journal: now
     state = schedule.expire(return_state=True)
 elif sys.argv[2] == "erase":
-    erased, outcome = steps.erase(lake, read_bricks()["homes"], {"phone": sys.argv[3]}, "asked for")
+    erased, outcome = taking_back.erase(lake, read_bricks()["homes"], {"phone": sys.argv[3]}, "asked for")
     print(json.dumps([sum(each.row_count for each in erased), "", outcome.failures]))
     sys.exit()
 else:
@@ -484,7 +484,7 @@ def test_under_prefect_nothing_personal_is_left_anywhere_after_masking_erasing_a
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from flows import dbt_process, steps
+from flows import dbt_process, steps, taking_back
 from ingestion.census import read_bricks
 from ingestion.lake import Lake
 dbt_process.DBT_PROJECT = Path(sys.argv[1])
@@ -501,12 +501,12 @@ for name in ("create", "delete", "upload", "replace", "end", "begin", "link"):
     setattr(Lake, name, dying(getattr(Lake, name)))
 lake = Lake()
 if sys.argv[2] == "erase":
-    steps.erase(lake, read_bricks()["homes"], {"phone": sys.argv[4]}, "asked for")
+    taking_back.erase(lake, read_bricks()["homes"], {"phone": sys.argv[4]}, "asked for")
 elif sys.argv[2] == "expire":
     import datetime as dt
-    now = steps.clock_of(None)
-    steps.clock_of = lambda journal: now + dt.timedelta(days=400)
-    steps.expire(lake, read_bricks())
+    now = taking_back.clock_of(None)
+    taking_back.clock_of = lambda journal: now + dt.timedelta(days=400)
+    taking_back.expire(lake, read_bricks())
 else:
     steps.run_chain(lake, {}, steps=("build", "publish"))
 """
@@ -523,17 +523,17 @@ def test_killed_at_any_step_and_run_again_nothing_is_left(homes: Homes, monkeypa
         monkeypatch.setenv(KEY, MASTER)
         homes.declare(column("phone", **PSEUDONYM), **PERSONAL)
     environment = {**os.environ, "ORCHESTRA_LAKE": house.lake.root, "ORCHESTRA_BRICKS": str(house.folder / "bricks")}
-    code = KILLED.replace("steps.clock_of(None)", "dt.datetime.now(dt.UTC)")
+    code = KILLED.replace("taking_back.clock_of(None)", "dt.datetime.now(dt.UTC)")
     command = [sys.executable, "-c", code, str(house.folder / "dbt_project"), what, str(step), PHONES[0]]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode in (-9, 0), done.stderr[-2000:]
     assert homes.run("build", "publish").failures == []
     if what == "erase" and not any(True for _ in house.journal.of("erase")):
-        steps.erase(house.lake, homes.brick, {"phone": PHONES[0]}, "asked for")
+        taking_back.erase(house.lake, homes.brick, {"phone": PHONES[0]}, "asked for")
     if what == "expire":
         with monkeypatch.context() as patch:
-            patch.setattr(steps, "clock_of", aged)
-            steps.expire(house.lake, {"homes": homes.brick})
+            patch.setattr(taking_back, "clock_of", aged)
+            taking_back.expire(house.lake, {"homes": homes.brick})
         assert house.rows(homes.brick, "people") == [] and of(PHONES[0], homes) <= {"marts", "state"}
     else:
         assert of(PHONES[0], homes) == set()
