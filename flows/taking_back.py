@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flows.dbt_process import written_by_dbt
 from flows.outcome import MaskStep, Outcome
-from flows.places import begin, clean
+from flows.places import begin, clean, is_begun
 from flows.steps import WAIT, Progress, new_run_id, run_chain, silent, take_away, told_in, turn
 from ingestion.brick import Brick
 from ingestion.erasing import Erased, Key, erase_rows
@@ -30,8 +30,9 @@ def erase(
 ) -> tuple[list[Erased], Outcome]:
     """Erase the rows of a key for good: readers lose what was made of the brick, with its past, then the loads lose the rows.
 
-    What remains is built and published. Killed, the next run goes on. Raises BrickError or LakeError where it cannot be done, and where
-    a mart would lose what it keeps of loads that have expired, unless it may.
+    Where no load holds such a row, readers lose nothing, and none will land. What remains is built and published. Killed, the next run
+    goes on. Raises BrickError or LakeError where it cannot be done, and where a mart would lose what it keeps of loads that have
+    expired, unless it may.
     """
     with turn(lake, lambda told: progress(told, "")):
         journal = Journal(lake)
@@ -39,12 +40,16 @@ def erase(
             told = f"{', '.join(kept)} would lose the rows kept of loads that have expired, for nothing tells what they are made of"
             raise LakeError(f"{brick.name}: {told}. Mend: save files/<class>/<mart>.parquet if need be, then --forget-kept")
         progress("erase", "")
-        begin(lake)
-        _take_from_readers(lake, journal, {brick.name: f"rows of {brick.name} are being erased"})
+
+        def first() -> None:
+            begin(lake)
+            _take_from_readers(lake, journal, {brick.name: f"rows of {brick.name} are being erased"})
+
         try:
-            erased = erase_rows(lake, journal, brick, [key], why, WAIT)
+            erased = erase_rows(lake, journal, brick, [key], why, WAIT, table=table, first=first)
         finally:
-            clean(lake)
+            if is_begun(lake):
+                clean(lake)
     return erased, run_chain(lake, {}, progress, ("build", "publish"))
 
 

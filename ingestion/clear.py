@@ -108,7 +108,8 @@ def hidden_because(journal: Journal, bricks: Iterable[Brick]) -> dict[str, str]:
 def taken_back_since(journal: Journal) -> dict[str, int]:
     """Give, by brick, the last entry that masked a column of a load that had landed in clear, or that erased rows."""
     masked = [entry for entry in journal.of("load") if any(entry.get("masked", {}).values())]
-    return {entry["brick"]: entry["seq"] for entry in sorted([*masked, *journal.of("erase")], key=lambda entry: entry["seq"])}
+    erased = [entry for entry in journal.of("erase") if entry.get("loads")]  # those that found something
+    return {entry["brick"]: entry["seq"] for entry in sorted([*masked, *erased], key=lambda entry: entry["seq"])}
 
 
 def landed_columns(journal: Journal, load: Entry, name: str) -> dict[str, str]:

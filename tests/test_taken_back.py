@@ -128,8 +128,10 @@ def test_what_cannot_be_erased_takes_nothing_from_readers(homes: Homes, monkeypa
     for key, why in (({"phnoe": "x"}, "asked"), ({"phone": PHONES[0]}, f"asked by {PHONES[0]}")):
         with pytest.raises(BrickError):
             taking_back.erase(lake, homes.brick, key, why)
+        assert homes.snapshots(lake) == before and not homes.house.lake.begun("taking-back")
     erased, outcome = taking_back.erase(lake, homes.brick, {"phone": "07 00 00 00 00"}, "asked")
     assert [each.row_count for each in erased] == [0] and outcome.failures == []
+    assert not any(entry["withdrawn"] for entry in homes.house.journal.of("publication")), "nothing was taken from readers"
     assert homes.snapshots(lake) == before and lake.names("files/internal")
     for name, value in (("LAKE", lake.root), ("BRICKS", str(homes.house.folder / "bricks"))):
         monkeypatch.setenv(f"ORCHESTRA_{name}", value)
