@@ -186,7 +186,8 @@ def _of_load(table: Table, record: dict[str, Any], history: list[Entry], read_at
     profile, profiles = record["profile"], [load["tables"][table.name]["profile"] for load in history]
     # A table may be empty as long as it never held anything, and its source says so.
     is_told_empty = record["source_count"] == 0 and record["count_method"] == "announced"
-    least_count = 0 if is_told_empty and not any(p["row_count"] for p in profiles) else 1
+    is_all_erased = bool(record.get("erased"))  # of a file of somebody who was erased, nothing is left
+    least_count = 0 if is_all_erased or (is_told_empty and not any(p["row_count"] for p in profiles)) else 1
     late = f", {record['before_cursor']} are older than the lookback" if record["before_cursor"] else ""
     refused = record["refused"] / max(1, record["kept"] + record["refused"])
     garbled, future, keys = profile["garbled_share"], profile["future_share"], profile["key_share"]

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ingestion.entries import Entry
 from ingestion.journal import Journal
 from redistribution.publications import RETRACTED
 
@@ -33,27 +32,29 @@ def share_left(journal: Journal, sources: Iterable[str], since: int) -> float:
     """Give the share that is left of the rows that readers had at a seq, of the source of which the most was erased or has expired."""
     past = copy.copy(journal)
     past.entries = journal.entries[:since]
-    shares = [1.0]
-    for brick in sources:
-        if any(entry["seq"] > since for kind in TAKEN_BACK for entry in journal.of(kind, brick)):
-            then, now = _rows(past, brick), _rows(journal, brick)
-            for load_id in {drop["load_id"] for drop in journal.of("drop", brick)}:
-                for rows in (then, now):
-                    rows.pop(load_id, None)  # a steward's drop is none of what is taken back
-            total = sum(then.values())
-            shares.append(sum(min(count, now.get(load_id, 0)) for load_id, count in then.items()) / total if total else 1.0)
-    return min(shares)
+    return min([1.0, *(_share(past, journal, brick) for brick in sources if _is_touched(journal, brick, since))])
 
 
-def _rows(journal: Journal, brick: str) -> dict[str, int]:
-    """Count, by accepted load, the rows that readers see: of a table delivered whole, those of its last photo."""
-    loads = sorted(journal.accepted(brick), key=lambda load: load["read_at"])
-    last = {name: load["load_id"] for load in loads for name in load["tables"]}
+def _is_touched(journal: Journal, brick: str, since: int) -> bool:
+    return any(entry["seq"] > since for kind in TAKEN_BACK for entry in journal.of(kind, brick))
 
-    def is_seen(load: Entry, name: str) -> bool:
-        return last[name] == load["load_id"] or journal.declaration(load, name)["delivers"] != "whole"
 
-    return {load["load_id"]: sum(r["kept"] for name, r in load["tables"].items() if is_seen(load, name)) for load in loads}
+def _share(past: Journal, journal: Journal, brick: str) -> float:
+    """Give the share that is left of the rows of a brick that readers had; a steward's drop, and a newer photo, take nothing back."""
+    now = {load["load_id"]: load["tables"] for load in journal.accepted(brick)}
+    newest = {name: load_id for load_id, tables in now.items() for name in tables}
+    dropped = {drop["load_id"] for drop in journal.of("drop", brick)}
+    last = {name: load["load_id"] for load in sorted(past.accepted(brick), key=lambda load: load["read_at"]) for name in load["tables"]}
+    total = left = 0
+    for load in past.accepted(brick):
+        for name, record in load["tables"].items():
+            is_whole, load_id, count = past.declaration(load, name)["delivers"] == "whole", load["load_id"], record["kept"]
+            if load_id in dropped or (is_whole and last[name] != load_id):
+                continue
+            total += count
+            is_replaced = is_whole and newest.get(name, load_id) != load_id
+            left += count if is_replaced else min(count, now.get(load_id, {}).get(name, {"kept": 0})["kept"])
+    return left / total if total else 1.0
 
 
 def _less(profile: Mapping[str, Any], share: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ingestion.erasing import erase_rows
 from ingestion.expiry import expire_loads, expired_tables
 from ingestion.journal import Journal
 from ingestion.lake import Lake
+from ingestion.steward import drop_load
 from ingestion.territory import read_territory
 from ingestion.verify import landed_faults
 from redistribution.mart import Mart
@@ -162,6 +163,15 @@ def test_a_header_that_is_somebody_is_in_no_entry_and_goes(house: House) -> None
     private = house.brick("homes", [table("people", [column("id"), column("n", personal=True, mask="drop")], ["id"], options)], **told)
     house.land(private)
     assert found_in_clear(Path(house.lake.root)) == [] and house.rows(private, "people", "id") == [("a",)]
+
+
+def test_a_file_of_which_all_was_erased_lands_empty(homes: Homes) -> None:
+    house = homes.house
+    house.erase(homes.brick, {"phone": PHONES[0]})
+    house.drop("people2.csv", f"id,phone\nz,{PHONES[0]}\n")
+    [step] = steps.run_chain(house.lake, {"homes": homes.brick}, steps=("land",)).lands
+    assert step.failures == [] and step.entry and step.entry["tables"]["people"]["erased"] == 1
+    assert steps.run_chain(house.lake, {"homes": homes.brick}, steps=("land",)).lands[0].entry is None
 
 
 class _Died(BaseException):
@@ -351,6 +361,28 @@ def test_a_mart_that_keeps_outlives_its_sources_and_only_that_one(tmp_path: Path
     assert "a file that holds rows it keeps is gone. Mend: put it back from a backup" in reason
     undated = dataclasses.replace(keeping, figures=MartFigures())
     assert "`keeps` goes with a `partition`" in str(undated.fault(["whole"], {"month_date": "DATE", "kwh": "INTEGER"}))
+
+
+def test_what_remains_is_what_readers_see(house: House) -> None:
+    options = {"format": "csv", "path": "places.csv"}
+    brick = house.brick("town", [table("places", [column("id")], ["id"], options, delivers="whole")])
+
+    def photo(count: int) -> int:
+        house.drop("places.csv", "id\n" + "".join(f"p{i}\n" for i in range(count)))
+        assert house.land(brick)
+        return house.journal.seq
+
+    for count in (10, 20, 40):
+        seq = photo(count)
+    expire_loads(house.lake, house.journal, brick, NOW + LATER)
+    assert share_left(house.journal, ["town"], seq) == 1, "older photos were seen by nobody"
+    house.erase(brick, *({"id": f"p{i}"} for i in range(10)))
+    assert share_left(house.journal, ["town"], seq) == 0.75
+    photo(50)
+    assert share_left(house.journal, ["town"], seq) == 1, "another photo has taken its place"
+    dropped = house.journal.accepted()[-1]
+    drop_load(house.lake, house.journal, dropped, refetch=False)
+    assert share_left(house.journal, ["town"], seq) == 0.75, "what a steward drops is not taken back"
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
