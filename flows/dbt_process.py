@@ -14,6 +14,7 @@ from typing import Any
 
 from flows.outcome import BuildStep
 from ingestion.census import BRICKS
+from ingestion.disk import write_whole
 from ingestion.lake import PROJECT, Lake
 
 DBT_PROJECT = PROJECT / "dbt_project"
@@ -74,8 +75,17 @@ def _unreached(nodes: list[dict[str, Any]], manifest: dict[str, Any]) -> dict[st
 
 def run_dbt(lake: Lake, arguments: list[str], held: int) -> subprocess.CompletedProcess[str]:
     """Run dbt over the lake."""
+    _forget_another_project(lake)
     command = [sys.executable, "-m", "dbt.cli.main", "--quiet", *arguments, "--target", "prod"]
     return subprocess.run(command, cwd=DBT_PROJECT, env=dbt_environment(lake), capture_output=True, text=True, check=False, pass_fds=[held])
+
+
+def _forget_another_project(lake: Lake) -> None:
+    """Have dbt parse all of a project that stands elsewhere than the one it last parsed: it would read the seeds of that one."""
+    told, here = lake.state_path("target", "project"), str(DBT_PROJECT.parent).encode()
+    if not told.exists() or told.read_bytes() != here:
+        told.with_name("partial_parse.msgpack").unlink(missing_ok=True)
+        write_whole(told, here)
 
 
 def dbt_environment(lake: Lake) -> dict[str, str]:

@@ -143,7 +143,7 @@ def _prepare(
     record["judged_by"] = mart.judged_by(expectations(mart.name))
     is_awaited = not before and not record["row_count"]  # its bricks have not all landed yet, or nothing is to be told
     is_same = before and all(before.get(name) == record[name] for name in ("digests", "class", "labels", "judged_by"))
-    if is_awaited or (is_same and not candidate.is_told):  # one that was withheld since is said to be good again
+    if (is_awaited or is_same) and not candidate.is_told:  # one that was withheld since is said to be good again
         return []
     if fault := mart.fault(digests, dict(shape)):
         return [fault]

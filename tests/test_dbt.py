@@ -155,3 +155,16 @@ def test_connecting_to_a_lake_imports_no_pandas(house: House) -> None:
         "sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script, house.lake.root], cwd=PROJECT, check=False).returncode == 0
+
+
+def test_a_project_that_has_moved_is_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import dbt_process
+
+    lake, run = Lake(str(tmp_path / "lake")), []
+    monkeypatch.setattr(dbt_process.subprocess, "run", lambda *_, **__: run.append(parsed.exists()))
+    parsed = lake.state_path("target", "partial_parse.msgpack")
+    for folder, is_kept in (("one", False), ("one", True), ("two", False), ("two", True)):
+        parsed.write_bytes(b"x")
+        monkeypatch.setattr(dbt_process, "DBT_PROJECT", tmp_path / folder / "dbt_project")
+        dbt_process.run_dbt(lake, ["parse"], 0)
+        assert run.pop() is is_kept, folder
