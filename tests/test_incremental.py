@@ -189,13 +189,15 @@ def test_an_erased_row_is_gone_and_a_rebuild_equals_what_changes_have_built(chai
         chain.run(is_tested=False)
     # A building, with all that names it: erasing it alone would leave meters of no building, which dbt's tests refuse.
     journal = Journal(chain.lake)
-    of_building = {
-        key: chain.read(f"select {key} from staging.stg_patrimoine_bati__{table} where building_id = 'BAT-00002'")
-        for table, key in (("meters", "meter_id"), ("contracts", "contract_id"), ("bills", "bill_id"), ("buildings", "building_id"))
-    }
-    for key, found in of_building.items():
-        keys = [{key: value} for (value,) in found]
-        assert keys and sum(each.row_count for each in erase_rows(chain.lake, journal, read_bricks()["patrimoine_bati"], keys, "asked for"))
+    keys = (("meters", "meter_id"), ("contracts", "contract_id"), ("bills", "bill_id"), ("buildings", "building_id"))
+    of_building = [
+        (table, [{key: value} for (value,) in chain.read(f"select {key} from staging.stg_patrimoine_bati__{table} {where}")])
+        for where in ["where building_id = 'BAT-00002'"]
+        for table, key in keys
+    ]
+    brick = read_bricks()["patrimoine_bati"]
+    for table, found in of_building:
+        assert found and sum(each.row_count for each in erase_rows(chain.lake, journal, brick, found, "asked for", table=table))
     asked = [
         "select count(*) from staging.stg_patrimoine_bati__buildings where building_id = 'BAT-00002'",
         f"select count(*) from {MART} where building_id = 'BAT-00002'",
