@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
 LONGEST = (
-    "test_demo", "test_incremental", "test_killed_runs", "test_plan", "test_publish", "test_landing", "test_energy_oracle", "test_alarms",
+    "test_demo", "test_incremental", "test_killed_runs", "test_taken_back", "test_plan", "test_publish", "test_landing", "test_time_travel",
+    "test_energy_oracle", "test_alarms", "test_privacy", "test_disclosure_over_time",
 )  # fmt: skip
 """Files by how long they take, of those that take more than half a minute."""
 
