@@ -612,7 +612,7 @@ def test_what_is_built_is_built_again_when_the_warehouse_or_the_history_is_not_w
     lake, asked = Lake(place["ORCHESTRA_LAKE"]), []
     warehouse = lake.state_path("warehouse.duckdb")
 
-    def dbt(lake: Lake, select: list[str], _: int) -> BuildStep:
+    def dbt(lake: Lake, select: list[str], *_: object) -> BuildStep:
         asked.append(select)
         with lake.connect(str(warehouse)) as connection:
             catch_up(connection, lake, Journal(lake), {})
