@@ -50,7 +50,7 @@ def retract(
     if gone:
         with lake.lock("publish", wait=60):
             follow(lake, journal)
-            objects = _particulars(journal, {name for names in gone.values() for name in names})
+            objects = _particulars(journal, gone)
             lake.delete(objects)
             for name in objects:  # of a lake on S3, their local copies
                 (lake.state / "particulars" / name.rpartition("/")[2]).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def _told_of(
     return lowest, made_of, seen
 
 
-def _particulars(journal: Journal, names: set[str]) -> list[str]:
-    """Name the particulars of what publications have said of some marts."""
-    said = [r for e in journal.of("publication") for group in OF_MART for name, r in e.get(group, {}).items() if name in names]
-    return [record["particulars"]["name"] for record in said if "particulars" in record]
+def _particulars(journal: Journal, gone: Mapping[str, Collection[str]]) -> list[str]:
+    """Name the particulars of what publications have said of the marts that are gone from a class; what another class has stays."""
+    said = [item for entry in journal.of("publication") for group in OF_MART for item in entry.get(group, {}).items()]
+    return [record["particulars"]["name"] for name, record in said if "particulars" in record and name in gone.get(record["class"], ())]
