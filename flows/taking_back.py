@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from flows.dbt_process import written_by_dbt
 from flows.outcome import MaskStep, Outcome
 from flows.places import begin, clean, is_begun
 from flows.steps import WAIT, Progress, new_run_id, run_chain, silent, take_away, told_in, turn
 from ingestion.brick import Brick
-from ingestion.erasing import Erased, Key, erase_rows
+from ingestion.erased_keys import Key
+from ingestion.erasing import Erased, erase_rows
 from ingestion.expiry import Expired, clock_of, expire_loads, expired_tables, kept_since
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
@@ -76,7 +76,9 @@ def expire(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent) ->
         finally:
             clean(lake)
     outcome = run_chain(lake, {}, progress, ("build", "publish"))
-    outcome.mask = replace(outcome.mask or step, errors={**(outcome.mask or step).errors, **step.errors}) if step.errors else outcome.mask
+    if step.errors:
+        outcome.mask = outcome.mask or step
+        outcome.mask.errors |= step.errors
     return expired, outcome
 
 

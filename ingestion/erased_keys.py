@@ -1,12 +1,13 @@
-"""Rows that are erased for good: gone from every load, and left out of each that lands later, by keyed digests of their key."""
+"""Keys whose rows are erased for good, by keyed digests of their values: how a row is known to be of one, landed or landing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingestion.brick import Brick, Table
 from ingestion.casting import Notation, cast, landed_under, mapped, notation_of
+from ingestion.clear import names_of
 from ingestion.column import Column
 from ingestion.declaration import BrickError
 from ingestion.entries import Entry
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 KNOWN = "erased"  # the name by which a connection knows the secret of what was erased
 
+Key = Mapping[str, str | None]  # value by column; None for a row without one
 # Of a key, by column as it was called then: the digests of its value, as text and as each type; None for a row without one.
 Digests = Mapping[str, list[str] | None]
 
@@ -48,7 +50,29 @@ def erasures_of(entry: Entry) -> list[Erasure]:
     return [Erasure(entry.get("seq", 0), digests) for digests in entry["keys"]]
 
 
-def digests_of(connection: duckdb.DuckDBPyConnection, brick: Brick, name: str, value: str | None, texts: list[str]) -> list[str] | None:
+def digested(
+    connection: duckdb.DuckDBPyConnection,
+    brick: Brick,
+    tables: Sequence[Table],
+    keys: Iterable[Key],
+    forms: Callable[[Column, str, set[str]], list[str]],
+    kinds_of: Callable[[Collection[str]], set[str]],
+) -> list[dict[str, list[str] | None]]:
+    """Give some keys by the digests of their values, columns being those of some tables.
+
+    `kinds_of` gives the types under which columns of some names landed, `forms` the SQL of a value of a column as each of them.
+    """
+
+    def digests(called: str, value: str | None) -> list[str] | None:
+        column = next((column for table in tables if (column := table.named(called))), None)
+        if value is None or column is None:
+            return _digests_of(connection, brick, called, value, [])
+        return _digests_of(connection, brick, called, value, forms(column, value, kinds_of(names_of(column))))
+
+    return [{called: digests(called, value) for called, value in key.items()} for key in keys]
+
+
+def _digests_of(connection: duckdb.DuckDBPyConnection, brick: Brick, name: str, value: str | None, texts: list[str]) -> list[str] | None:
     """Give the digests of a value of a column: of its text, and of each SQL of it (`texts`) that gives one."""
     if value is None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,7 @@ from ingestion.casting import Notation, notation_of
 from ingestion.clear import loads_to_clean
 from ingestion.declaration import BrickError
 from ingestion.entries import Entry
-from ingestion.erasure import KNOWN, digests_of, erasures_of, forms_of, is_erased_when_landed, prepare
+from ingestion.erased_keys import KNOWN, Key, digested, erasures_of, forms_of, is_erased_when_landed, prepare
 from ingestion.journal import Journal
 from ingestion.keyed import let_know, secret_of
 from ingestion.lake import Lake, literal, quoted
@@ -25,9 +25,6 @@ from ingestion.warehouse import shape_of
 
 if TYPE_CHECKING:
     import duckdb
-
-
-Key = Mapping[str, str | None]  # value by column; None for a row without one
 
 
 class Erased(NamedTuple):
@@ -74,8 +71,7 @@ def erase_rows(
             loads = [(entry, load) for entry in entries for load in _loads_with(journal, brick, entry["table"])]
             tests = [_tests(journal, brick, load, entry) for entry, load in loads]  # raises before anything is written
             files = [load["tables"][entry["table"]]["files"] for entry, load in loads]
-            held = [count_of(connection, lake, of_load, test) for of_load, test in zip(files, tests, strict=True)]
-            if any(held):
+            if any(count_of(connection, lake, of_load, test) for of_load, test in zip(files, tests, strict=True)):
                 first()
             seqs = [journal.append("erase", **entry) for entry in entries]
             found = finish_erasures(connection, lake, journal, brick, work)
@@ -176,19 +172,14 @@ def _told(connection: duckdb.DuckDBPyConnection, journal: Journal, brick: Brick,
     connection.execute(f"set TimeZone = {literal(own.meta.time_zone if own else 'UTC')}")
     shapes = [shape_of(journal, load, name) for load in _loads_with(journal, brick, name)]
 
-    def digests(called: str, value: str | None) -> list[str] | None:
-        column = next((column for table in tables if (column := table.named(called))), None)
-        if value is not None and value in notation.null_values:
-            raise BrickError(
-                f"{brick.name}.{name}: '{value}' is how its source writes no value. Mend: --key {called}= for rows without one"
-            )
-        names = {each.casefold() for each in ((column.name, *column.meta.formerly) if column else (called,))}
-        kinds = {kind for shape in shapes for each, kind in shape.items() if each.casefold() in names}
-        return digests_of(
-            connection, brick, called, value, forms_of(column, value, kinds, notation) if column and value is not None else []
-        )
+    def kinds_of(names: Collection[str]) -> set[str]:
+        return {kind for shape in shapes for each, kind in shape.items() if each.casefold() in names}
 
-    found = [{c: digests(c, v) for c, v in key.items()} for key in keys]
+    for called, value in ((called, value) for key in keys for called, value in key.items()):
+        if value is not None and value in notation.null_values:
+            told = f"{brick.name}.{name}: '{value}' is how its source writes no value"
+            raise BrickError(f"{told}. Mend: --key {called}= for rows without one")
+    found = digested(connection, brick, tables, keys, lambda c, value, kinds: forms_of(c, value, kinds, notation), kinds_of)
     connection.execute("set TimeZone = 'UTC'")
     return {"brick": brick.name, "table": name, "keys": found, "why": why}
 

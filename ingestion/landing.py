@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingestion import erasure, privacy
+from ingestion import erased_keys, privacy
 from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.connectors import Reading
 from ingestion.cursor import start_of
@@ -84,10 +84,10 @@ def land_brick(
         connection = lake.connect(is_private=brick.has_personal)
         privacy.prepare(connection, brick, masks)
         take_back(connection, lake, journal, brick, work, masks)
-        erasure.prepare(connection, lake, journal, brick)
+        erased_keys.prepare(connection, lake, journal, brick)
         if brick.has_personal:
             sweep(lake, journal, brick)  # what a killed run left may be in clear
-        now = dt.datetime.now(dt.UTC)
+        now, name_of = dt.datetime.now(dt.UTC), _names(lake, brick)
         before = list(journal.of("load", brick.name))
         load_id = f"{_after(now, [_named_at(load) for load in before]):{LOAD_ID}}-{brick.name}"
         by = reader_of(brick, judged_by)
@@ -97,10 +97,10 @@ def land_brick(
         standing = journal.refused(brick.name)
         tried = next((load for load in reversed(standing) if load.get("read_by") == by), None)
         waiting: dict[str, tuple[Reading, Position]] = {}
-        if not tried or _differs(lake, journal, brick, tried, work, outcome):
+        if not tried or _differs(lake, journal, brick, tried, work, outcome, name_of):
             for table in brick.tables:
                 position = start_of(journal, brick, table, by)
-                reading = read_table(brick, table, position, connection, work / "spool", progress, _names(lake, brick))
+                reading = read_table(brick, table, position, connection, work / "spool", progress, name_of)
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or reading.failed - position.given_up:
@@ -202,7 +202,7 @@ def _extract(
 
     def files(table: Table) -> Iterator[Any]:
         reading, position = taken[table.name]
-        gone = erasure.erasures(journal, brick, table.name)
+        gone = erased_keys.erasures(journal, brick, table.name)
         staged[table.name] = stage(connection, brick, table, reading, work, read_at, position, load_id, gone)
         yield from files_to_move(staged[table.name])
 
@@ -258,7 +258,7 @@ def reader_of(brick: Brick, judged_by: str = "") -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Path, outcome: Landed) -> bool:
+def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Path, outcome: Landed, name_of: Callable[[str], str]) -> bool:
     """Say whether a source has changed since a load that stands refused was read, and count what it cost to know."""
     spool, tried = work / "tried", journal.whole(tried)
     try:
@@ -273,7 +273,7 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
                 position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
             position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
-                reading = read_table(brick, table, position, connection, spool, None, _names(lake, brick))
+                reading = read_table(brick, table, position, connection, spool, None, name_of)
             outcome.count([reading])
             known_to_fail = {name for name, _ in record["refused_files"]}
             if reading.parts or reading.failed - known_to_fail - position.given_up:

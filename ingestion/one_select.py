@@ -24,7 +24,7 @@ from ingestion.casting import (
 )
 from ingestion.column import Column
 from ingestion.connectors import Part, Reading, source_name
-from ingestion.erasure import Erasure, is_erased_when_read
+from ingestion.erased_keys import Erasure, is_erased_when_read
 from ingestion.formats.header import declared_names, header_tests
 from ingestion.lake import listed, literal, quoted
 from ingestion.refusal import UNREADABLE, Rule, first_broken, refusal, rule_of_column, rule_of_documents, rule_of_headers

@@ -16,7 +16,7 @@ from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.cursor import cursor_from, position_after
 from ingestion.declaration import BrickError
-from ingestion.erasure import Erasure
+from ingestion.erased_keys import Erasure
 from ingestion.formats.header import ANOTHER
 from ingestion.lake import listed, literal, quoted
 from ingestion.one_select import Select
@@ -94,7 +94,7 @@ def stage(
 ) -> Staged:
     """Write every part of a reading as Parquet, and count what was kept and refused.
 
-    Rows of keys that were erased are left out: the connection knows their secret (`erasure.prepare`).
+    Rows of keys that were erased are left out: the connection knows their secret (`erased_keys.prepare`).
     """
     before, since = position.at, cursor_from(position.at, table)
     connection.execute(f"set TimeZone = {literal(table.meta.time_zone)}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from ingestion.brick import Brick
 from ingestion.entries import FORMAT, Entry, digest_of, entry_bytes, entry_name, list_entries, other_format
-from ingestion.erasure import KNOWN, digests_of, forms_of
+from ingestion.erased_keys import KNOWN, digested, forms_of
 from ingestion.journal import files_of
 from ingestion.keyed import let_know, make_secret, secret_of
 from ingestion.lake import Lake, LakeError
@@ -121,7 +121,7 @@ def _digested(connection: Any, entries: list[Entry], erasure: Entry, bricks: dic
     name, brick = erasure["brick"], bricks.get(erasure["brick"])
     if brick is None:
         raise LakeError(f"entry {erasure['seq']} erases rows of {name}, which is no brick any more. Mend: put its YAML back, then upgrade")
-    table = next((each for each in brick.tables if each.name == erasure["table"]), None)
+    tables = [table for table in brick.tables if table.name == erasure["table"]]
     declared = [
         column
         for entry in entries
@@ -130,12 +130,9 @@ def _digested(connection: Any, entries: list[Entry], erasure: Entry, bricks: dic
         for column in told["columns"]
     ]
 
-    def digests(called: str, value: Any) -> list[str] | None:
-        column = table.named(called) if table else None
-        names = {each.casefold() for each in ((column.name, *column.meta.formerly) if column else (called,))}
-        kinds = {each["data_type"] for each in declared if each["name"].casefold() in names} - {"json"}
-        text = None if value is None else str(value)
-        forms = forms_of(column, text, kinds) if column and text is not None and not column.meta.mask else []
-        return digests_of(connection, brick, called, text, forms)
+    def kinds_of(names: Collection[str]) -> set[str]:
+        return {each["data_type"] for each in declared if each["name"].casefold() in names} - {"json"}
 
-    return [{called: digests(called, value) for called, value in key.items()} for key in erasure["keys"]]
+    keys = [{called: None if value is None else str(value) for called, value in key.items()} for key in erasure["keys"]]
+    # Values were told as ISO writes them, and a pseudonym as it landed.
+    return digested(connection, brick, tables, keys, lambda c, value, kinds: [] if c.meta.mask else forms_of(c, value, kinds), kinds_of)
