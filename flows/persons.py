@@ -1,4 +1,4 @@
-"""What is done for persons: `orchestra mask`, `erase`, `expire`, `person` and `register`, imported when one of them is typed."""
+"""What is done for persons: `orchestra erase`, `expire`, `person` and `register`, imported when one of them is typed."""
 
 from __future__ import annotations
 

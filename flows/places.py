@@ -13,7 +13,7 @@ from expectations import docs
 from ingestion.lake import Lake, LakeError
 from ingestion.masking import throw_warehouses
 
-NOTES = ("built.json", "published.json", "past.json")  # messages of dbt; without them all is built and judged again
+NOTES = ("built.json", "published.json", "past.json")  # they hold messages of dbt; without them all is built, judged and followed again
 TASK = "taking-back"
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")  # of Prefect's states
 BY_STEP = "the step that takes back"  # knows which rows go
@@ -32,7 +32,8 @@ class Place(NamedTuple):
     how: str | Callable[[Lake], None]
 
 
-def _clean_warehouses(lake: Lake) -> None:
+def clean_warehouses(lake: Lake) -> None:
+    """Throw away the warehouses, and the notes of what was built and published from them."""
     throw_warehouses(lake)
     for name in NOTES:
         lake.state.joinpath(name).unlink(missing_ok=True)
@@ -88,7 +89,7 @@ PLACES = (
     Place("the files of marts under their lasting names", ("files",), BY_READERS),
     Place("the catalogues: snapshots, statistics of columns, `publications`", ("catalogues",), BY_READERS),
     Place("the pages and the downloads of sites", ("site",), BY_READERS),
-    Place("the warehouse, its free pages too, and what was built", ("warehouse.duckdb", "warehouse.duckdb.wal", *NOTES), _clean_warehouses),
+    Place("the warehouse, its free pages too, and what was built", ("warehouse.duckdb", "warehouse.duckdb.wal", *NOTES), clean_warehouses),
     Place("what dbt leaves of a build", ("target",), _clean_dbt),
     Place("logs of dbt and of what `orchestra up` runs", ("logs",), _clean_logs),
     Place("Data Docs, and what is noted for them", (docs.NOTED, docs.PAGES), _clean_docs),

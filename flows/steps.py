@@ -14,7 +14,7 @@ from expectations.suite import files_of_marts, judged_by
 from flows.cadence import lateness
 from flows.dbt_process import dbt_build, digest_of, project_digest, run_dbt, selector, written_by_dbt
 from flows.outcome import BuildStep, LandStep, MaskStep, Outcome, PublishStep
-from flows.places import begin, clean, is_begun
+from flows.places import begin, clean, clean_warehouses, is_begun
 from flows.reached import changed_sources, is_built, reached
 from ingestion.brick import Brick, endpoint_of
 from ingestion.census import read_bricks
@@ -86,8 +86,7 @@ def rebuild(lake: Lake, progress: Progress = silent) -> Outcome:
     meter = Footprint()
     with lake.lock("build", wait=WAIT), lake.lock("publish", wait=WAIT):
         journal = Journal(lake)  # nothing is thrown away when it cannot be read
-        for name in ("warehouse.duckdb", "warehouse.duckdb.wal", "built.json", "published.json", "past.json"):
-            (lake.state / name).unlink(missing_ok=True)
+        clean_warehouses(lake)
         for name in ("catalogues", "target"):
             shutil.rmtree(lake.state / name, ignore_errors=True)
         follow(lake, journal, is_rebuild=True)
@@ -123,8 +122,9 @@ def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent)
     """
     meter, step = Footprint(), MaskStep()
     journal.refresh()
-    behind, is_erasing = [], any(journal.to_erase(name) for name in read_bricks())
-    for brick in read_bricks().values():
+    behind, bricks = [], read_bricks()
+    is_erasing = any(map(journal.to_erase, bricks))
+    for brick in bricks.values():
         with told_in(step, f"masking {brick.name}"):
             behind += [brick] if is_behind(lake, journal, brick) else []
     if not behind and not step.errors and not is_begun(lake):

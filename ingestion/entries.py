@@ -42,7 +42,7 @@ def entry_bytes(entry: Entry) -> bytes:
 
 
 def digest_of(content: bytes) -> str:
-    """Sum up the bytes of an entry: the one that follows says it, as `before`."""
+    """Sum up the bytes of an entry, which the one that follows says as `before`, or of its particulars, which are named by it."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
@@ -330,7 +329,7 @@ class Journal:
             raise broken(self.lake, max(1, entry["seq"] - 1), f"is not the one after which entry {entry['seq']} was written", last)
         self.entries.append(entry)
         self._digest = digest_of(content)
-        self.digests.append(hashlib.sha256(self.digests[-1].encode() + content).hexdigest()[:32])
+        self.digests.append(digest_of(self.digests[-1].encode() + content))
         if self.lake.is_s3:
             self._contents.append(content)
 

@@ -7,12 +7,11 @@ published or withheld, its profile or the reasons.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 
 from ingestion.disk import write_whole
-from ingestion.entries import Entry
+from ingestion.entries import Entry, digest_of
 from ingestion.lake import Lake, LakeError
 
 OF_LOAD = ("reasons", "metadata")
@@ -165,7 +164,7 @@ def forget_copies(lake: Lake, named: set[str]) -> None:
 def _store(lake: Lake, folder: str, held: Entry) -> Entry:
     """Write particulars as an object under a folder; give what the entry says of it: its name, and its size in bytes."""
     content = json.dumps(held, ensure_ascii=False, sort_keys=True).encode()
-    name = f"{folder}/{_digest(content)}.json"
+    name = f"{folder}/{digest_of(content)}.json"
     lake.create(name, content)
     return {"name": name, "size": len(content)}
 
@@ -180,12 +179,8 @@ def _of_marts(lake: Lake, records: Entry, value: str) -> Entry:
     return {name: told(name, record) for name, record in records.items()}
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:32]
-
-
 def _is_named(content: bytes, name: str) -> bool:
-    return name.endswith(f"/{_digest(content)}.json")
+    return name.endswith(f"/{digest_of(content)}.json")
 
 
 def _held(record: Entry, names: tuple[str, ...]) -> Entry:

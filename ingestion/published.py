@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import duckdb
 
 
+WHOLE = "whole"  # the unit of a mart that is one file
+
+
 def standing(publications: Iterable[Entry]) -> dict[str, tuple[Entry, dict[str, Any]]]:
     """Give, by mart, the last of some publications that holds it, and what it says of it; those withdrawn left out."""
     last: dict[str, tuple[Entry, dict[str, Any]]] = {}
@@ -24,11 +27,16 @@ def standing(publications: Iterable[Entry]) -> dict[str, tuple[Entry, dict[str, 
     return last
 
 
+def stable_name(access_class: str, name: str, unit: str) -> str:
+    """Give the lasting name of the last good file of a unit of a mart."""
+    return f"files/{access_class}/{name}{'' if unit == WHOLE else f'/{unit}'}.parquet"
+
+
 def files_of(lake: Lake, name: str, record: dict[str, Any], stored: Mapping[str, Stored]) -> list[str] | None:
     """Give the files of a publication of a mart, or their stable names for those that are gone; None where one is found under neither."""
     found = []
     for unit, file in sorted(record["files"].items()):
-        stable = f"files/{record['class']}/{name}{'' if unit == 'whole' else f'/{unit}'}.parquet"
+        stable = stable_name(record["class"], name, unit)
         size = record.get("sizes", {}).get(unit)
         found += [each for each in (file, stable) if each in stored and size in (None, stored[each].size)][:1]
     return [lake.path(file) for file in found] if len(found) == len(record["files"]) else None

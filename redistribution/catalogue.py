@@ -164,7 +164,9 @@ def follow_catalogue(lake: Lake, journal: Journal, entries: list[Entry], access_
                 untold = [entry for entry in entries if reached < entry["seq"] <= seq]
                 for entry in untold:
                     if (file := listed_in[entry["seq"]]) not in existing:
-                        _list(lake, connection, file, entry, access_class, taken_away(entry, access_class, retracted), labels)
+                        _list(
+                            lake, connection, file, journal.whole(entry), access_class, taken_away(entry, access_class, retracted), labels
+                        )
                 files = [lake.path(listed_in[entry["seq"]]) for entry in untold]
                 _commit(connection, lake, each, before, files, existing, journal.digests[seq], labels)
                 reached, before = seq, each.marts

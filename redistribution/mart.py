@@ -18,7 +18,6 @@ from redistribution.meta import NUMBERS, asked, is_mart, is_memory, read_meta, s
 # From what anybody may see to what few may.
 CLASSES = ("open", "partner", "internal", "restricted")
 FILE_NAME = "filename"  # DuckLake's own column of the file that holds a row
-WHOLE = "whole"  # the unit of a mart that is one file
 
 
 def seen_by(access_class: str) -> tuple[str, ...]:

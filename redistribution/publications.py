@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ingestion import published
 from ingestion.entries import Entry
 from ingestion.journal import Journal
 from ingestion.lake import Lake
+from ingestion.published import standing
 from redistribution.mart import CLASSES
 
 RETRACTED = "is_retracted"  # marks a mart taken away from a class that may not see it any more, with all that it was there
-standing = published.standing  # models are shown the same
 
 
 def last_published(journal: Journal) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def by_class(journal: Journal) -> dict[str, list[Entry]]:
     """Give, by access class, the publications that say something of one of its marts, or take one away from it."""
     found: dict[str, list[Entry]] = {}
     classes: dict[str, str] = {}
-    for entry in (journal.whole(each) if each["withheld"] else each for each in journal.of("publication")):
+    for entry in journal.of("publication"):
         records = {**entry["withheld"], **entry["marts"], **entry["withdrawn"]}
         concerned = {record["class"] for record in records.values()} | {classes[name] for name in entry["marts"] if name in classes}
         for access_class in sorted(concerned & set(CLASSES)):

@@ -12,10 +12,11 @@ from ingestion.entries import Entry
 from ingestion.journal import Journal
 from ingestion.keyed import keyed, secret_of
 from ingestion.lake import Lake, LakeError, literal, load_extension, quoted
+from ingestion.published import WHOLE
 from redistribution.followers import follow
 from redistribution.kept import rows_of
 from redistribution.labels import metadata_of
-from redistribution.mart import WHOLE, Mart
+from redistribution.mart import Mart
 from redistribution.publications import labels_by_digest, last_published, whole_files
 from redistribution.remains import compared_with
 from redistribution.withheld import accepted_because, still_withheld
@@ -59,11 +60,11 @@ def publish_marts(
         follow(lake, journal)
         lake.begin("publish", run_id)
         last, already, labels = _held(lake, journal), still_withheld(journal), labels_by_digest(journal)
-        connection = _attached(lake)
+        connection, of_private = _attached(lake), secret_of(lake, DIGESTS) if private else None
         published: dict[str, Any] = {}
         withheld: dict[str, Any] = {}
         for mart in sorted(marts, key=lambda mart: len(mart.memories)):  # what remembers first
-            secret = secret_of(lake, DIGESTS) if mart.sources.keys() & set(private) else None
+            secret = of_private if mart.sources.keys() & set(private) else None
             candidate = _Candidate(mart, last.get(mart.name), connection, work, run_id, mart.name in already, secret)
             record: dict[str, Any] = {"class": mart.own_class, "digests": {}, "row_count": 0, "labels": mart.labels_digest}
             try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from ingestion.entries import Entry
 from ingestion.journal import Journal
 from ingestion.lake import Lake
-from redistribution.mart import WHOLE
-from redistribution.publications import standing
+from ingestion.published import stable_name, standing
 
 
 def follow_stable_files(lake: Lake, journal: Journal, access_class: str, seq: int, held: set[str], *, is_rebuild: bool = False) -> None:
@@ -37,7 +36,7 @@ def stable_seq(lake: Lake, journal: Journal, access_class: str) -> int:
 def stable_names(entries: list[Entry], access_class: str) -> dict[str, str]:
     """Give, by stable name, the file that some publications leave under it."""
     return {
-        f"files/{access_class}/{name}{'' if unit == WHOLE else f'/{unit}'}.parquet": file
+        stable_name(access_class, name, unit): file
         for name, (_, record) in standing(entries).items()
         if record["class"] == access_class
         for unit, file in record["files"].items()

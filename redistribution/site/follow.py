@@ -15,9 +15,9 @@ from typing import Any
 from ingestion.brick import Brick
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, Stored
+from ingestion.published import WHOLE, standing
 from ingestion.territory import Territory
-from redistribution.mart import CLASSES, WHOLE, seen_by
-from redistribution.publications import standing
+from redistribution.mart import CLASSES, seen_by
 from redistribution.site import Site, receipt
 from redistribution.site.cards import Card, origin_of, read_cards
 from redistribution.site.figures import Figures, Marts
