@@ -126,7 +126,8 @@ def mask(lake: Lake, journal: Journal, run_id: str, progress: Progress = silent)
     is_erasing = any(map(journal.to_erase, bricks))
     for brick in bricks.values():
         with told_in(step, f"masking {brick.name}"):
-            behind += [brick] if is_behind(lake, journal, brick) else []
+            # What a killed expiry has given up of a brick may stand, whether its columns are personal or not.
+            behind += [brick] if is_begun(lake) or is_behind(lake, journal, brick) else []
     if not behind and not step.errors and not is_begun(lake):
         return None
     progress("mask", "")

@@ -71,7 +71,6 @@ def expire_loads(lake: Lake, journal: Journal, brick: Brick, now: dt.datetime, w
                 rows += sum(load["tables"][name]["kept"] for name in names) if load_id in visible else 0
             throw_warehouses(lake)
             seq = journal.append("expire", brick=brick.name, loads=told, until=since.isoformat(), rows=rows)
-        lake.end(f"landing-{brick.name}")
         sweep(lake, journal, brick)
         return Expired(brick.name, seq, len(told), rows)
 
