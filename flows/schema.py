@@ -27,6 +27,7 @@ TOLD = {
     **dict.fromkeys(("Column", "ColumnMeta"), "of a column"),
     **dict.fromkeys(("LandedSuite", "Suite", "Expectation"), "of an expectations file"),
 }
+OF_OPTIONS = {"Paging": "of a paging", "Since": "of a since", "Auth": "of an auth", "Limits": "of limits"}
 Schema = dict[str, Any]
 
 
@@ -104,7 +105,8 @@ def _of(model: type[BaseModel], told: dict[str, dict[str, str]], section: str | 
     schema = _plain(model.model_json_schema())
     definitions = schema.pop("$defs", {})
     for name, each in {model.__name__: schema, **definitions}.items():
-        of = told.get(section or TOLD.get(name, ""), {})
+        own = section if each is schema else OF_OPTIONS.get(name, section)
+        of = told.get(own or TOLD.get(name, ""), {})
         for field, property_ in each.get("properties", {}).items():
             if field in of:
                 property_["description"] = of[field]

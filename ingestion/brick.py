@@ -262,7 +262,8 @@ def _options(model: type[BaseModel], values: dict[str, Any], *field: str | int) 
     except ValidationError as error:
         fault = error.errors()[0]
         told = "unknown option" if fault["type"] == "extra_forbidden" else said(fault, shows_value=False)
-        raise fault_at(f"{told} (accepted: {', '.join(model.model_fields)})", *field, *fault["loc"]) from error
+        accepted = dict.fromkeys((*(name for name in model.model_fields if name in model.__annotations__), *model.model_fields))
+        raise fault_at(f"{told} (accepted: {', '.join(accepted)})", *field, *fault["loc"]) from error
 
 
 def _twice(names: list[str]) -> str | None:

@@ -179,6 +179,7 @@ class Site(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are sent apart: the second would wait for the first to be acknowledged
     server: Site
 
     def do_GET(self) -> None:

@@ -408,7 +408,7 @@ def test_every_field_of_the_contract_is_documented() -> None:
     from expectations import suite
     from ingestion import brick as contract
     from ingestion.column import ColumnMeta
-    from ingestion.connectors import files, opendatasoft
+    from ingestion.connectors import CONNECTORS, authentication, connector, rest, since, turns
 
     text = (PROJECT / "docs" / "contracts.md").read_text(encoding="utf-8")
     models = [
@@ -420,7 +420,7 @@ def test_every_field_of_the_contract_is_documented() -> None:
         contract.Column,
         ColumnMeta,
     ]
-    models += [module.BrickOptions for module in (files, opendatasoft)] + [module.TableOptions for module in (files, opendatasoft)]
-    models += [files.Auth, suite.Expectation, suite.Suite, suite.LandedSuite]
+    models += [options for module in map(connector, CONNECTORS) for options in (module.BrickOptions, module.TableOptions)]
+    models += [authentication.Auth, turns.Limits, rest.Paging, since.Since, suite.Expectation, suite.Suite, suite.LandedSuite]
     names = {name for model in models for name in model.model_fields} | set(suite.LANDED) | set(suite.MART)
     assert [name for name in sorted(names - {"config", "meta"}) if f"`{name}" not in text] == []

@@ -21,18 +21,19 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from ingestion.connectors import MissingFile, Reading, Request, SourceError, Strict, UnreadableFile, Variable
+from ingestion.connectors import MissingFile, Reading, Request, SourceError, UnreadableFile
+from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.patterns import halt, matches, walk
 from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
+from ingestion.formats.options import UTF_8, TextOptions
 from ingestion.formats.spool import UNDECODED, Spool
 
 THREADS, AHEAD = 8, 64
-# A byte order mark is none of the text.
-UTF_8, MARK = "utf-8-sig", codecs.BOM_UTF8
+MARK = codecs.BOM_UTF8
 # The marks of other encodings; the one of two bytes begins one of four.
 OTHER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -62,54 +63,19 @@ DOUBTFUL = "? "
 FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError, RuntimeError)
 
 
-class Auth(Strict):
-    """Names of the environment variables that hold a user and a password."""
-
-    user_env: Variable
-    password_env: Variable
+class BrickOptions(WebOptions):
+    """What a brick of files may say: how it is let in by a web server."""
 
 
-class BrickOptions(Strict):
-    """What a brick of files may say: how to be let in by a web server; `headers_env` are headers by variable."""
-
-    auth: Auth | None = None
-    headers_env: dict[str, Variable] = Field({})
-
-
-class TableOptions(Strict):
+class TableOptions(TextOptions):
     """What a table of files may say.
 
     `path` may hold `*` (within a name), `{a,b}`, and %Y, %m, %d where folders or files are dated; what follows a .zip
-    means its members. Without `header`, columns are the declared ones by position. `decimal`, `thousands` and
-    `null_values` are for landing.
+    means its members.
     """
 
     format: Literal["csv", "ndjson", "json", "geojson", "parquet"]
     path: str = Field(min_length=1)
-    separator: str | None = Field(None, min_length=1, max_length=1)
-    encoding: str = UTF_8
-    header: bool = True
-    quote: str = Field('"', max_length=1)
-    skip: int = Field(0, ge=0)
-    decimal: Literal[".", ","] = "."
-    thousands: str | None = Field(None, min_length=1, max_length=1)
-    null_values: tuple[str, ...] = ()
-
-    @field_validator("encoding")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        try:
-            "".encode(name)  # which, other than codecs, speaks encodings of text only
-            return UTF_8 if codecs.lookup(name).name in ("utf-8", "ascii") else codecs.lookup(name).name
-        except (LookupError, UnicodeError):
-            raise ValueError(f"'{name}' is no encoding: utf-8, cp1252, latin-1, ...") from None
-
-    @field_validator("thousands")
-    @classmethod
-    def _is_no_decimal_mark(cls, mark: str | None, info: ValidationInfo) -> str | None:
-        if mark == info.data.get("decimal"):
-            raise ValueError(f"'{mark}' is the mark of decimals as well: say which one `decimal` is")
-        return mark
 
 
 def read(request: Request) -> Reading:

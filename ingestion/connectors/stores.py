@@ -21,7 +21,8 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from ingestion.connectors import MissingFile, Reading, SourceError, UnreadableFile
-from ingestion.connectors.web import Client, instant, value_of
+from ingestion.connectors.authentication import value_of
+from ingestion.connectors.web import Client, instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +277,7 @@ def open_store(reading: Reading) -> Store:
     kind = request.endpoint.partition("://")[0] if "://" in request.endpoint else ""
     if kind in ("http", "https"):
         headers = {name: value_of(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
-        auth = request.brick_options.auth
-        user = f"{value_of(request.brick, auth.user_env)}:{value_of(request.brick, auth.password_env)}" if auth else ""
-        return HttpStore(Client(reading, headers, user))
+        return HttpStore(Client(reading, headers, request.brick_options.auth, request.brick_options.limits))
     if kind == "s3":
         return S3Store(reading, request.endpoint.partition("://")[2])
     if kind not in ("", "file"):

@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import io
 import logging
-import os
 import re
 import time
 import urllib.request
@@ -15,9 +14,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from ingestion.connectors import ClockError, MissingFile, Reading, SourceError, UnreadableFile
+from ingestion.connectors.authentication import Auth, Pass, value_of
+from ingestion.connectors.turns import Limits, rest, turn
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")  # in an endpoint: a part that the environment holds, and nothing shows
-CONNECT_SECONDS, READ_SECONDS, CONNECTIONS = 10, 60, 8
+CONNECT_SECONDS, READ_SECONDS = 10, 60
 TRIES, BACKOFF_SECONDS, LONGEST_WAIT_SECONDS = 5, 0.5, 120.0
 CLOCKS_APART = timedelta(minutes=10)  # by which a source's clock may differ from this machine's
-# None is no answer, 200 one that was cut.
-RETRIED = (None, 200, 429, 500, 502, 503, 504)
+# None is no answer.
+RETRIED = (None, 429, 500, 502, 503, 504)
+# What a server says of a token that it no longer takes (498 and 499 are ArcGIS's).
+DENIED = (401, 403, 498, 499)
 MENDS = {
     None: "check the address, the network and the proxy",
     200: "try later, or tell the producer",
@@ -42,11 +45,12 @@ MENDS = {
 
 
 class MeteredStream(io.RawIOBase):
-    """The bytes of an answer, counted as transferred (packed, where they are), and hashed when `digest` is set."""
+    """The bytes of an answer, counted as transferred (packed, where they are), and hashed when `digest` is set; `status` is its own."""
 
     digest: Any = None
 
     def __init__(self, response: BaseHTTPResponse, reading: Reading) -> None:
+        self.status = response.status
         self._response, self._reading, self._counted = response, reading, 0
         self._source: Any = response
         if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip"):
@@ -79,101 +83,146 @@ class MeteredStream(io.RawIOBase):
 class Client:
     """Asks one source over HTTP, with kept connections, and counts what it costs in a reading.
 
-    `headers`, `user` (as user:password), the user info and query of the endpoint, and the variables that it names (`{API_TOKEN}`)
-    are secrets: no message shows them, whatever a server repeats of what it was asked.
+    `headers`, what `auth` says, the user info and query of the endpoint, and the variables that it names (`{API_TOKEN}`) are
+    secrets: no message shows them, whatever a server repeats of what it was asked. `limits` bounds what is asked of a host.
     """
 
-    def __init__(self, reading: Reading, headers: Mapping[str, str], user: str = "") -> None:
+    def __init__(self, reading: Reading, headers: Mapping[str, str], auth: Auth | None = None, limits: Limits | None = None) -> None:
         import urllib3
 
         # Its lines below ERROR show whole URLs, where a key may stand.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
-        named = {name: value_of(reading.request.brick, name) for name in VARIABLE.findall(reading.request.endpoint)}
+        self.reading, self.brick, self._limits = reading, reading.request.brick, limits or Limits()
+        self._pieces, self._secret = set[str](), re.compile("(?!)")  # (?!) is found nowhere
+        named = {name: value_of(self.brick, name) for name in VARIABLE.findall(reading.request.endpoint)}
         try:
             parts = urlsplit(VARIABLE.sub(lambda match: quote(named[match[1]], safe=""), reading.request.endpoint))
         except ValueError:
-            raise SourceError(f"{reading.request.brick}: its endpoint is no URL. Mend: check the endpoint.") from None
+            raise SourceError(f"{self.brick}: its endpoint is no URL. Mend: check the endpoint.") from None
         written, _, host = parts.netloc.rpartition("@")
-        user = user or unquote(written)
         self.endpoint = urlunsplit(parts._replace(netloc=host, path=parts.path.rstrip("/")))
-        self.reading, self.brick = reading, reading.request.brick
-        secret = {**(urllib3.make_headers(basic_auth=user) if user else {}), **headers}
-        self._headers = {"User-Agent": "city-orchestra/0.1", "Accept-Encoding": "gzip", **secret}
-        # The key alone too, without the word before it (`Apikey`, `Basic`).
-        texts = (*secret.values(), f": {written}", f": {user}", parts.query)
-        pieces = {piece for text in texts for piece in (text, text.rpartition(" ")[2], text.rpartition(":")[2])}
+        own = {**(urllib3.make_headers(basic_auth=unquote(written)) if written and not auth else {}), **headers}
         values = [*named.values(), *(value for _, value in parse_qsl(parts.query))]
-        pieces |= {form for value in values for form in (value, quote(value), quote(value, safe=""), quote_plus(value))}
-        pieces |= {value for _, _, value in (each.partition("=") for each in parts.query.split("&"))}
-        longest_first = sorted((re.escape(piece.strip()) for piece in pieces if len(piece.strip()) > 2), key=len, reverse=True)
-        self._secret = re.compile("|".join(longest_first) or "(?!)")  # (?!) is found nowhere
+        self.hide(*own.values(), f": {written}", parts.query, *values, *(each.partition("=")[2] for each in parts.query.split("&")))
+        self._headers = {"User-Agent": "city-orchestra/0.1", "Accept-Encoding": "gzip", **own}
+        self._pass = Pass(self.brick, auth)
+        self.hide(*self._pass.secrets)
+        secret = {*own, *self._pass.headers, *(("Authorization",) if auth else ())}
         # Only redirects are left to urllib3: it could not take up a body that was cut.
         self._retries = urllib3.Retry(
             connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False, remove_headers_on_redirect=secret
         )
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        settings: dict[str, Any] = {"timeout": timeout, "maxsize": CONNECTIONS, "block": True, "retries": self._retries}
+        settings: dict[str, Any] = {"timeout": timeout, "maxsize": self._limits.concurrency, "block": True, "retries": self._retries}
         proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
         self._pool = urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
+
+    def hide(self, *texts: str) -> None:
+        """Have no message show these texts, nor what follows a word in them (`Apikey`, `Basic`), however a URL writes it."""
+        parts = {piece.strip() for text in texts for piece in (text, text.rpartition(" ")[2], text.rpartition(":")[2])}
+        forms = {form for each in parts for form in (each, quote(each), quote(each, safe=""), quote_plus(each)) if len(each) > 2}
+        if forms <= self._pieces:
+            return
+        self._pieces |= forms
+        longest_first = sorted(map(re.escape, self._pieces), key=len, reverse=True)
+        self._secret = re.compile("|".join(longest_first) or "(?!)")
+
+    def told(self, text: str) -> str:
+        """Give a text as it may be shown: without a secret."""
+        return self._secret.sub("***", text)
 
     def shown(self, url: str) -> str:
         """Give a URL as it may be shown: neither user info nor query, and no secret part of its path."""
         parts = urlsplit(url)
-        return self._secret.sub("***", f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}")
+        return self.told(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}")
 
-    def fetch(self, url: str, sink: Callable[[Any, Any], Any], headers: Mapping[str, str] | None = None) -> Any:
+    def fetch(
+        self,
+        url: str,
+        sink: Callable[[Any, Any], Any],
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        body: bytes | None = None,
+        statuses: tuple[int, ...] = (200,),
+    ) -> Any:
         """Ask for a URL and give what `sink` makes of the stream and the headers of the answer, None when it is a 304.
 
-        What the list RETRIED holds is tried again, at most 5 times in all, so `sink` may be called again. Raises SourceError:
-        MissingFile for what is not there, UnreadableFile for what a server fails to give.
+        What was cut, or has a status of the list RETRIED, is tried again, at most 5 times in all, so `sink` may be called again; it
+        may itself raise a SourceError that `may_pass` for an answer that is not what it should be. A token that is refused is asked
+        for again, once. `statuses` are those of a good answer. Raises SourceError: MissingFile for what is not there, UnreadableFile
+        for what a server fails to give.
         """
-        attempt = 0
+        attempt, was_renewed = 0, False
         while True:
+            token = ""
             try:
-                return self._try(url, sink, headers or {})
+                self.hide(token := self._pass.open(self._ask_for_pass))
+                with turn(urlsplit(url).netloc, self._limits):
+                    return self._try(url, sink, {**self._pass.headers, **(headers or {})}, method, body, statuses)
             except SourceError as error:
+                if error.status in DENIED and not was_renewed and (was_renewed := self._pass.give_up(token)):
+                    continue
                 attempt += 1
-                if attempt == TRIES or error.status not in RETRIED or isinstance(error, ClockError):
+                if attempt == TRIES or not error.may_pass:
                     raise
                 wait = min(max(BACKOFF_SECONDS * 2 ** (attempt - 1), error.wait), LONGEST_WAIT_SECONDS)
+                if error.wait:
+                    rest(urlsplit(url).netloc, wait)
                 logger.info("%s; another try in %.1f s", error, wait)
                 time.sleep(wait)
 
-    def _try(self, url: str, sink: Callable[[Any, Any], Any], headers: Mapping[str, str]) -> Any:
+    def _ask_for_pass(self, url: str, method: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Ask, without a pass, for one: at a URL, or at one from the endpoint."""
+        own = urlsplit(self.endpoint)
+        asked = urljoin(urlunsplit(own._replace(path=f"{own.path}/", query="")), url)
+        with turn(urlsplit(asked).netloc, self._limits):
+            answer: bytes = self._try(asked, lambda stream, _: stream.read(1 << 20), headers, method, body, (200, 201))
+        return answer
+
+    def _try(
+        self,
+        url: str,
+        sink: Callable[[Any, Any], Any],
+        headers: Mapping[str, str],
+        method: str,
+        body: bytes | None,
+        statuses: tuple[int, ...],
+    ) -> Any:
         import urllib3
 
         self.reading.spend(request_count=1)
-        response, status, text, wait = None, None, "", 0.0
+        response, status, text, wait, is_good = None, None, "", 0.0, False
         try:
-            response = self._pool.request("GET", url, headers={**self._headers, **headers}, preload_content=False)
+            asked = _with_query(url, self._pass.query)
+            response = self._pool.request(method, asked, body=body, headers={**self._headers, **headers}, preload_content=False)
             status = response.status
             if response.headers.get("X-City-Orchestra-Sandbox") == "synthetic":
                 self.reading.note_sandbox(instant(response.headers.get("Date")) or datetime.now(UTC))
             elif status < 500:
                 self._compare_clocks(url, response.headers)
-            if status == 304 and headers:
+            if status == 304 and headers.keys() & {"If-None-Match", "If-Modified-Since"}:
                 # So that the connection is kept.
                 return response.drain_conn()
-            if status == 200:
+            if is_good := status in statuses:
                 return sink(io.BufferedReader(MeteredStream(response, self.reading), 1 << 16), response.headers)
-            body = response.read(4096, decode_content=True).decode("utf-8", "replace")
+            begun = response.read(4096, decode_content=True).decode("utf-8", "replace")
             self.reading.spend(response.tell())
             # What holds rows, as a part of a file does, is not quoted.
-            text = "" if status < 300 or self.reading.request.is_private else self._secret.sub("***", body)
+            text = "" if status < 300 or self.reading.request.is_private else self.told(begun)
             told = f"answered {status} {'' if '<' in text[:100] else ' '.join(text[:300].split())}".rstrip()
             with contextlib.suppress(urllib3.exceptions.InvalidHeader):
                 wait = self._retries.get_retry_after(response) or 0.0
         except urllib3.exceptions.HTTPError as error:
-            reason = self._secret.sub("***", str(getattr(error, "reason", None) or error)).rpartition(": ")[2]
+            reason = self.told(str(getattr(error, "reason", None) or error)).rpartition(": ")[2]
             told = f"{'its answer was cut before its end' if status else 'cannot be reached'} ({type(error).__name__}: {reason})"
         finally:
             if response is not None:
                 # What was not read to its end cannot be used again.
                 response.close()
                 response.release_conn()
-        mend = MENDS.get(status, "the source is ill: try later, or tell the producer")
-        kind = MissingFile if status in (404, 410) else UnreadableFile if status == 200 or (status or 0) >= 500 else SourceError
-        raise kind(f"{self.brick}: {self.shown(url)} {told}. Mend: {mend}.", status, text, wait, may_pass=status in RETRIED)
+        mend = MENDS.get(200 if is_good else status, "the source is ill: try later, or tell the producer")
+        kind = MissingFile if status in (404, 410) else UnreadableFile if is_good or (status or 0) >= 500 else SourceError
+        raise kind(f"{self.brick}: {self.shown(url)} {told}. Mend: {mend}.", status, text, wait, may_pass=is_good or status in RETRIED)
 
     def _compare_clocks(self, url: str, headers: Mapping[str, str]) -> None:
         """Raise ClockError when this machine's clock is far from the answer's: what is read would stand before or after its time."""
@@ -191,11 +240,10 @@ class Client:
             )
 
 
-def value_of(brick: str, variable: str) -> str:
-    """Give the value of a variable that lets a brick in; raises SourceError when it is not set."""
-    if value := os.environ.get(variable):
-        return value
-    raise SourceError(f"{brick}: the environment lacks {variable}. Mend: set it to what lets this brick in.")
+def _with_query(url: str, query: Mapping[str, str]) -> str:
+    """Give a URL with what is added to its query."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, urlencode(query)))))) if query else url
 
 
 def instant(header: str | None) -> datetime | None:

@@ -63,7 +63,7 @@ def _read_features(path: Path, members: dict[str, Any], own: frozenset[str] = fr
             is_collection = True
             for _ in text.each("[", "]"):
                 count += 1
-                document = json.dumps(_flattened(text.value(), own), separators=(",", ":"))
+                document = json.dumps(flattened(text.value(), own), separators=(",", ":"))
                 # A document that holds bytes of no text is none: landing refuses it, and says so.
                 yield f"{NO_TEXT}{document.replace(ESCAPED, '?')}" if ESCAPED in document else document
         if text.peek():
@@ -97,7 +97,7 @@ def _elsewhere(members: dict[str, Any], declared: str | None) -> str | None:
     return None
 
 
-def _flattened(feature: Any, own: frozenset[str]) -> Any:
+def flattened(feature: Any, own: frozenset[str]) -> Any:
     """Give a feature as one object; what is no feature as it is, for landing to refuse.
 
     Its properties under their names, and what the feature holds beside them under `feature.` and its name, but for `id` and

@@ -1,0 +1,44 @@
+"""What a table may say of how its texts are written."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from ingestion.connectors import Strict
+
+UTF_8 = "utf-8-sig"  # a byte order mark is none of the text
+
+
+class TextOptions(Strict):
+    """How texts are written: without `header`, columns are the declared ones by position.
+
+    `decimal`, `thousands` and `null_values` are for landing.
+    """
+
+    separator: str | None = Field(None, min_length=1, max_length=1)
+    encoding: str = UTF_8
+    header: bool = True
+    quote: str = Field('"', max_length=1)
+    skip: int = Field(0, ge=0)
+    decimal: Literal[".", ","] = "."
+    thousands: str | None = Field(None, min_length=1, max_length=1)
+    null_values: tuple[str, ...] = ()
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            "".encode(name)  # which, other than codecs, speaks encodings of text only
+            return UTF_8 if codecs.lookup(name).name in ("utf-8", "ascii") else codecs.lookup(name).name
+        except (LookupError, UnicodeError):
+            raise ValueError(f"'{name}' is no encoding: utf-8, cp1252, latin-1, ...") from None
+
+    @field_validator("thousands")
+    @classmethod
+    def _is_no_decimal_mark(cls, mark: str | None, info: ValidationInfo) -> str | None:
+        if mark == info.data.get("decimal"):
+            raise ValueError(f"'{mark}' is the mark of decimals as well: say which one `decimal` is")
+        return mark
