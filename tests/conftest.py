@@ -182,6 +182,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # head and body are sent apart: the second would wait for the first to be acknowledged
     server: Site
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         path = unquote(path)

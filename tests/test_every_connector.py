@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import ssl
+import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+import trustme
+from conftest import House, Site, column, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingestion.connectors import Reading, Request, SourceError, connector, pages, web
+from ingestion.declaration import BrickError
 from tests.fixtures.paged import LASTING, TRANSIENT, Paged, Source
 
 # By name: the protocol, how the source pages and writes, and what a brick says of it.
@@ -157,3 +166,197 @@ def test_what_lasts_is_all_rows_or_a_clear_error(
     else:
         assert set(ids) == set(source.ids), fault
         assert fault in ("twice", "inserted") or len(ids) == len(source.ids)
+
+
+def brick_of(house: House, paged: Paged, source: Source, name: str, key: list[str] | None = None, **meta: Any) -> Any:
+    """Write a brick of one table that reads a source; `meta` is of the table."""
+    paged.source = source
+    protocol, told, options = options_of(name, source)
+    columns = [column("id"), *([] if source.format in ("xml",) else [column("value", "double")])]
+    options |= meta.pop("options", {})
+    return house.brick("a_brick", [table("a_table", columns, key or ["id"], options, **meta)], paged.url, connector=protocol, options=told)
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_what_is_read_lands_as_it_is(house: House, paged: Paged, name: str) -> None:
+    brick = brick_of(house, paged, source := Source(count=23, size=5), name)
+    entry = house.land(brick)
+    assert entry and entry["verdict"] == "accepted"
+    assert (entry["tables"]["a_table"]["kept"], entry["tables"]["a_table"]["refused"]) == (23, 0)
+    assert [row[0] for row in house.rows(brick, "a_table", "id")] == source.ids
+    asked, sent = len(source.asked), source.sent_bytes
+    assert house.land(brick) is None  # the same again
+    assert len(source.asked) <= 2 * asked
+    assert source.sent_bytes <= 2 * sent
+
+
+def test_with_a_cursor_what_is_new_alone_is_sent(house: House, paged: Paged) -> None:
+    since = {"since": {"parameter": "since"}, "parameters": {"note": "a b"}}
+    brick = brick_of(house, paged, source := Source(count=400, size=50), "rest by link", cursor="id", options=since)
+    house.land(brick)
+    first = source.sent_bytes
+    source.ids.append("00400")
+    assert (house.land(brick) or {"tables": {"a_table": {}}})["tables"]["a_table"][
+        "kept"
+    ] == 2  # the last one that was known, and the new one
+    assert source.sent_bytes - first < first / 50
+    assert "since=00399" in source.asked[-1]
+    assert [row[0] for row in house.rows(brick, "a_table", "distinct id")] == source.ids
+
+
+def test_a_source_that_says_that_it_is_the_same_sends_no_row(house: House, site: Site) -> None:
+    site.put("/rows", json.dumps([{"id": str(number)} for number in range(1000)]))
+    brick = house.brick("b", [table("t", [column("id")], ["id"], {"path": "rows"})], site.url, connector="rest")
+    assert house.land(brick)
+    assert house.land(brick) is None
+    assert [asked.status for asked in site.asked] == [200, 304]
+    site.put("/rows", json.dumps([{"id": "new"}]))
+    assert house.land(brick)
+
+
+@pytest.mark.parametrize("name", ["rest by offset", "rest by link", "rest of csv"])
+def test_memory_does_not_grow_with_the_rows(paged: Paged, tmp_path: Path, name: str) -> None:
+    def peak(count: int) -> float:
+        request = ask(paged, Source(count=count, size=1000), name, tmp_path)
+        tracemalloc.start()
+        reading = read(request)
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert sum(part.counted or 0 for part in reading.parts) == count
+        return top / 1e6
+
+    peak(1000)
+    few, many = peak(5_000), peak(60_000)
+    assert many < few * 1.5 + 2
+
+
+def test_a_rate_is_kept_over_all_that_a_process_asks_of_a_host(paged: Paged, tmp_path: Path) -> None:
+    slow = {"limits": {"concurrency": 1, "per_second": 40}}
+    requests = [ask(paged, Source(count=20, size=2), "rest by offset", tmp_path) for _ in range(2)]
+    module = connector("rest")
+    began = time.monotonic()
+    for request in requests:
+        object.__setattr__(request, "brick_options", module.BrickOptions.model_validate(slow))
+    threads = [threading.Thread(target=module.read, args=[request]) for request in requests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(paged.source.asked) == 22
+    assert time.monotonic() - began >= 21 / 40
+
+
+def test_no_secret_is_told(paged: Paged, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    request = ask(paged, Source(count=9, fault="token", at=1, times=99), "rest by link", tmp_path)
+    with pytest.raises(SourceError, match="answered 401") as error:
+        read(request)
+    assert "hidden" not in caplog.text + str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("auth", "carried"),
+    [
+        ({"type": "bearer", "token_env": "A_KEY"}, ("Authorization", "Bearer k-hidden/1")),
+        ({"type": "api_key", "key_env": "A_KEY", "header": "X-Key"}, ("X-Key", "k-hidden/1")),
+        ({"user_env": "A_USER", "password_env": "A_PASSWORD"}, ("Authorization", "Basic aGlkZGVuLXVzZXI6aGlkZGVuLXBhc3N3b3Jk")),
+        ({"type": "api_key", "key_env": "A_KEY", "parameter": "key"}, None),
+        (
+            {"type": "oauth2", "token_url": "/token", "client_id_env": "A_USER", "client_secret_env": "A_PASSWORD", "scope": "read"},
+            ("Authorization", "Bearer t-hidden"),
+        ),
+    ],
+    ids=["bearer", "header", "basic", "query", "oauth2"],
+)
+def test_each_way_in(
+    house: House, site: Site, monkeypatch: pytest.MonkeyPatch, auth: dict[str, str], carried: tuple[str, str] | None
+) -> None:
+    monkeypatch.setenv("A_KEY", "k-hidden/1")
+    site.pages["/token"] = (200, {}, b'{"access_token": "t-hidden", "token_type": "bearer"}')
+    site.pages["/rows"] = (200, {}, b'[{"id": "1"}]')
+    options = {"path": "rows", "parameters": {"q": "x"}}
+    brick = house.brick("b", [table("t", [column("id")], ["id"], options)], site.url, connector="rest", options={"auth": auth})
+    assert house.land(brick)
+    told = site.asked[-1]
+    assert told.headers[carried[0].title()] == carried[1] if carried else told.query == {"q": ["x"], "key": ["k-hidden/1"]}
+    # A server that repeats what it was asked.
+    site.pages["/rows"] = lambda asked: (400, {}, f"{asked['url']} {asked}".encode())
+    with pytest.raises(SourceError) as error:
+        house.land(brick)
+    assert "hidden" not in str(error.value)
+    assert "answered 400" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("auth", "told"),
+    [
+        ({"type": "bearer"}, "type bearer needs token_env"),
+        ({"type": "api_key", "key_env": "A_KEY"}, "type api_key needs `header` or `parameter`"),
+        ({"type": "bearer", "token_env": "A_KEY", "scope": "x"}, "scope is not of type bearer"),
+        ({"user_env": "A_USER"}, "type basic needs password_env"),
+    ],
+)
+def test_a_way_in_that_is_not_whole_is_no_brick(house: House, auth: dict[str, str], told: str) -> None:
+    with pytest.raises(BrickError, match=told):
+        house.brick("b", [table("t", [column("id")], ["id"], {})], "http://127.0.0.1:9", connector="rest", options={"auth": auth})
+
+
+def test_the_certificate_of_a_server_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    served = Paged()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    served.socket = context.wrap_socket(served.socket, server_side=True)
+    served.url = served.url.replace("http:", "https:")
+    for trusted in (authority, other):
+        trusted.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        (tmp_path / str(id(trusted))).mkdir()
+        request = ask(served, source := Source(), "rest by link", tmp_path / str(id(trusted)))
+        if trusted is authority:
+            assert ids_of(request, read(request)) == source.ids
+        else:
+            with pytest.raises(SourceError, match=r"cannot be reached .*certificate"):
+                read(request)
+    served.stop()
+
+
+def test_numbers_keep_their_digits_and_what_stands_deeper_is_a_column(house: House, site: Site) -> None:
+    first = b'{"id": "01", "n": 1.50, "big": 12345678901234567890123, "place": {"code": "007", "x": [1]}}'
+    body = b'{"data": {"items": [\n ' + first + b',\n {}, {"id": "02"}]}}'
+    site.pages["/rows"] = (200, {}, body)
+    columns = [column("id"), column("n"), column("big"), column("code", optional=True), column("place", "json")]
+    options = {"path": "rows", "records": "data.items", "columns": {"code": "place.code"}}
+    brick = house.brick("b", [table("t", columns, ["id"], options)], site.url, connector="rest")
+    entry = house.land(brick)
+    assert entry and entry["tables"]["t"]["refused"] == 1  # the object without a key
+    rows = house.rows(brick, "t", "id, n, big, code, place->>'$.x[0]'", "id")
+    assert rows == [("01", "1.50", "12345678901234567890123", "007", "1"), ("02", None, None, None, None)]
+
+
+def test_an_answer_that_says_that_there_is_more_fails_where_no_paging_is_told(paged: Paged, tmp_path: Path) -> None:
+    for name, fault in (("rest by link", None), ("rest by header", None), ("rest by offset", "206")):
+        request = ask(paged, Source(count=9, fault=fault), name, tmp_path, options={"paging": {"kind": "none"}, "total": None})
+        with pytest.raises(SourceError, match=r"another page follows.*Mend: declare `paging`"):
+            read(request)
+
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "protocols" / "hubeau"
+
+
+def test_a_recorded_page_of_hubeau(house: House, site: Site) -> None:
+    if not REAL.is_dir():
+        pytest.skip("the recorded pages of ../shared/data are not there")
+    body = json.loads((REAL / "hydrometrie_observations_tr_O588251001_trimmed1.json").read_bytes())
+    columns = [column("code_station"), column("grandeur_hydro"), column("date_obs", "timestamptz"), column("resultat_obs", "double")]
+    options = {"path": "v1/observations_tr", "records": "data", "total": "count", "paging": {"kind": "next_link", "path": "next"}}
+    key = ["code_station", "grandeur_hydro", "date_obs"]
+    brick = house.brick("hydro", [table("observations", columns, key, options, cursor="date_obs")], site.url, connector="rest")
+    # The recording was cut to one row of ten, and says ten: it is no whole answer.
+    site.pages["/v1/observations_tr"] = (206, {}, json.dumps(body).encode())
+    with pytest.raises(SourceError, match=r"announces 10 rows and gives 1|another page follows"):
+        house.land(brick)
+    site.pages["/v1/observations_tr"] = (200, {}, json.dumps({**body, "count": 1}).encode())
+    assert house.land(brick)
+    ((station, value),) = house.rows(brick, "observations", "code_station, resultat_obs")
+    assert (station, value) == ("O588251001", 147629.0)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ingestion.connectors import Request, SourceError, Strict
+from ingestion.connectors import Request, Strict, source_name
 
 EPOCHS = {"epoch_s": 1, "epoch_ms": 1000}
 
@@ -25,22 +25,15 @@ class Since(Strict):
 
 
 def asked_since(request: Request, since: Since) -> str | None:
-    """Give the value of the parameter for the next reading; None where everything is asked.
-
-    Raises SourceError for a cursor that is neither a number, a day nor an instant where a lookback goes back from it.
-    """
+    """Give the value of the parameter for the next reading; None where everything is asked."""
     reached = request.position.get("cursor")
     if request.whole or not request.cursor or reached is None:
         return None if since.initial is None else _in(since, str(since.initial))
+    if request.cursor not in {source_name(name) for name in request.typed}:
+        return _in(since, str(reached))  # a text: what looks like a number keeps its zeros
     if _is_number(reached):
         return _in(since, f"{Decimal(str(reached)).normalize():f}")
-    try:
-        moment = moment_of(str(reached)) - timedelta(days=request.lookback_days)
-    except ValueError:
-        if request.lookback_days:
-            told = f"{request.brick}.{request.table}: the cursor {reached!r} is no date, from which `lookback` could go back"
-            raise SourceError(f"{told}. Mend: another cursor, or no `lookback`.") from None
-        return _in(since, str(reached))
+    moment = moment_of(str(reached)) - timedelta(days=request.lookback_days)
     if since.format in EPOCHS:
         return _in(since, str(int(moment.timestamp() * EPOCHS[since.format])))
     is_day = len(str(reached)) == len("2025-01-01")
