@@ -454,6 +454,7 @@ print(json.dumps([state.type.value, state.name, state.message]))
 """
 
 
+@pytest.mark.soak
 def test_under_prefect_nothing_personal_is_left_anywhere_after_masking_erasing_and_expiring(
     homes: Homes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,123 @@
+"""The examples of docs/examples: what the contract asks, and landed from a server that answers as their producers document (simulated)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import House, Site
+
+from flows.schema import modeline
+from ingestion.census import read_brick
+from ingestion.lake import PROJECT
+
+EXAMPLES = sorted((PROJECT / "docs" / "examples").glob("*.yml"))
+
+
+def _json(body: Any, status: int = 200) -> tuple[int, dict[str, str], bytes]:
+    return status, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+
+def hubeau(site: Site) -> None:
+    rows = [
+        {
+            "code_station": "J7090630",
+            "grandeur_hydro": "H",
+            "date_obs": f"2026-01-01T0{n}:00:00Z",
+            "resultat_obs": n,
+            "libelle_qualification_obs": "Bonne",
+        }
+        for n in range(5)
+    ]
+
+    def answer(asked: Any) -> Any:
+        if "cursor=b" in asked["url"]:
+            return _json({"count": 5, "next": None, "data": rows[3:]})
+        # It writes the address that it knows itself by, behind its proxy.
+        following = "http://10.0.0.1:8080/api/v2/hydrometrie/observations_tr?cursor=b&size=5000"
+        return _json({"count": 5, "next": following, "data": rows[:3]}, 206)
+
+    site.pages["/api/v2/hydrometrie/observations_tr"] = answer
+
+
+def vigieau(site: Site) -> None:
+    usages = [{"nom": "Arrosage", "description": "Interdit"}]
+    site.pages["/api/zones"] = _json([{"id": 9713, "nom": "Vilaine", "type": "SUP", "niveauGravite": "alerte", "usages": usages}])
+
+
+def atmo(site: Site) -> None:
+    days = [{"code_zone": "35238", "date_ech": f"2026-01-0{n}", "code_qual": n, "lib_qual": "Moyen"} for n in (1, 2)]
+    features = [{"type": "Feature", "geometry": None, "properties": day} for day in days]
+    site.pages["/api/login"] = _json({"token": "t-hidden"})
+    collection = _json({"type": "FeatureCollection", "features": features})
+    refused = _json({"message": "JWT Token not found"}, 401)
+    site.pages["/api/v2/data/indices/atmo"] = lambda asked: collection if asked.get("Authorization") == "Bearer t-hidden" else refused
+
+
+def melodi(site: Site) -> None:
+    def observation(code: str, value: float) -> Any:
+        told = {"GEO": f"2025-COM-{code}", "TIME_PERIOD": "2022", "POPREF_MEASURE": "PMUN"}
+        return {"dimensions": told, "measures": {"OBS_VALUE_NIVEAU": {"value": value}}, "attributes": {}}
+
+    path = "/melodi/data/DS_POPULATIONS_REFERENCE"
+    pages = [[observation("35238", 227830.0)], [observation("35001", 2500.0)]]
+
+    def answer(asked: Any) -> Any:
+        is_last = "page=2" in asked["url"]
+        paging = {"first": f"{site.url}{path}?page=1", "isLast": is_last} | ({} if is_last else {"next": f"{site.url}{path}?page=2"})
+        return _json({"identifier": "DS_POPULATIONS_REFERENCE", "observations": pages[is_last], "paging": paging})
+
+    site.pages[path] = answer
+
+
+def grist(site: Site) -> None:
+    records = [{"id": n, "fields": {"Intitule": f"Action {n}", "Statut": "fait", "Echeance": 1767225600}} for n in (1, 2)]
+    refused = _json({"error": "No view access"}, 403)
+    found = _json({"records": records})
+    site.pages["/api/docs/aBcDeFgHiJkL/tables/Actions/records"] = lambda a: (
+        found if a.get("Authorization") == "Bearer k-hidden" else refused
+    )
+
+
+def datafair(site: Site) -> None:
+    path = "/data-fair/api/v1/datasets/sinoe-(r)-annuaire-des-decheteries-dma/lines"
+    lines = [{"_id": f"l{n}", "Nom_Dechetterie": f"Site {n}", "Code_postal": "35000", "_score": None} for n in range(3)]
+
+    def answer(asked: Any) -> Any:
+        is_last = "after=2" in asked["url"]
+        told = {"total": 3, "results": lines[2:] if is_last else lines[:2]}
+        return _json(told if is_last else {**told, "next": f"{site.url}{path}?size=1000&after=2"})
+
+    site.pages[path] = answer
+
+
+PLAYED: dict[str, tuple[Callable[[Site], None], int]] = {
+    "hubeau_hydrometrie": (hubeau, 5), "vigieau": (vigieau, 1), "atmo_indices": (atmo, 2), "insee_melodi": (melodi, 2),
+    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_each_example_lands_whole(house: House, site: Site, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    play, count = PLAYED[path.stem]
+    play(site)
+    brick = read_brick(path)
+    monkeypatch.setenv(f"ORCHESTRA_ENDPOINT_{brick.name.upper()}", site.url)
+    for name in ("ORCHESTRA_GRIST_TOKEN", "ORCHESTRA_ATMO_USER", "ORCHESTRA_ATMO_PASSWORD"):
+        monkeypatch.setenv(name, "k-hidden")
+    entry = house.land(brick)
+    (table,) = brick.tables
+    assert entry and entry["verdict"] == "accepted"
+    record = entry["tables"][table.name]
+    assert (record["kept"], record["refused"]) == (count, 0)
+    declared = {column.name for column in table.columns}
+    assert [column for column in declared if all(row[0] is None for row in house.rows(brick, table.name, f'"{column}"'))] == []
+    assert house.land(brick) is None
+
+
+def test_editors_find_the_schema_of_each_example() -> None:
+    assert {path.stem for path in EXAMPLES} == PLAYED.keys()
+    assert [path.name for path in EXAMPLES if path.read_text(encoding="utf-8").partition("\n")[0] != modeline(path, "brick.json")] == []
