@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from pydantic import Field
 
 from ingestion.connectors import Reading, Request, SourceError, Strict, Variable
+from ingestion.connectors.since import moment_of
 from ingestion.connectors.web import Client
 from ingestion.formats import parts
 from ingestion.formats.spool import Spool
@@ -71,7 +72,7 @@ def read(request: Request) -> Reading:
         reading.warnings.append(f"{request.brick}.{request.table}: {meant}. Mend: {mend}")
     reading.count_method = "counted" if reading.announced is None else "announced"
     with contextlib.suppress(ValueError):
-        reading.available_at = _moment(str(processed or modified))
+        reading.available_at = moment_of(str(processed or modified))
     return reading
 
 
@@ -120,14 +121,8 @@ def _where(request: Request, types: dict[Any, Any]) -> dict[str, str]:
 
 def _back(reached: str, days: float) -> str:
     """Give the instant or the day that stands the lookback before the cursor, as ISO text; raises ValueError."""
-    moment = _moment(reached) - timedelta(days=days)
+    moment = moment_of(reached) - timedelta(days=days)
     return f"{moment:%Y-%m-%d}" if len(reached) == len("2025-01-01") else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _moment(text: str) -> datetime:
-    """Read an instant or a day, in UTC where it does not say; raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _ask(client: Client, resource: str, arguments: dict[str, str]) -> dict[str, Any]:
