@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -360,3 +362,30 @@ def test_a_recorded_page_of_hubeau(house: House, site: Site) -> None:
     assert house.land(brick)
     ((station, value),) = house.rows(brick, "observations", "code_station, resultat_obs")
     assert (station, value) == ("O588251001", 147629.0)
+
+
+LAND = """
+import sys
+from pathlib import Path
+from ingestion.census import read_brick
+from ingestion.journal import Journal
+from ingestion.lake import Lake
+from ingestion.landing import land_brick
+lake = Lake(sys.argv[2])
+land_brick(lake, Journal(lake), read_brick(Path(sys.argv[1])), "run", lambda *_: [])
+"""
+
+
+@pytest.mark.parametrize("name", ["rest by link", "rest of csv"])
+def test_a_reading_that_is_killed_at_a_page_is_read_again_whole(house: House, paged: Paged, name: str) -> None:
+    brick = brick_of(house, paged, source := Source(count=30, size=5, fault="stall", at=4, times=1), name)
+    path = str(house.folder / "bricks" / "a_brick.yml")
+    process = subprocess.Popen([sys.executable, "-c", LAND, path, house.lake.root])
+    while source.met == 0 and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert source.met == 1
+    assert house.parquet_files("a_brick") == set()
+    assert house.land(brick)
+    assert [row[0] for row in house.rows(brick, "a_table", "id")] == source.ids
