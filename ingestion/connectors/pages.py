@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsp
 
 from ingestion.connectors import SourceError, UnreadableFile
 from ingestion.connectors.web import Client
+from ingestion.formats.spool import Spool
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +174,17 @@ def _ask(
 
     given: tuple[Page, dict[str, str]] | None = client.fetch(ask.url, sink, headers, ask.method, ask.body, (200, 206))
     return given
+
+
+@contextlib.contextmanager
+def spooled(spool: Spool, name: str) -> Iterator[Callable[[bytes], None]]:
+    """Give what writes the contents of pages to one file of a spool, made anew."""
+    with spool.create(name) as target:
+
+        def take(content: bytes) -> None:
+            target.write(content)
+
+        yield take
 
 
 def where(client: Client, ask: Ask) -> str:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from ingestion.connectors import Part, Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json, xml_records
 from ingestion.connectors.authentication import WebOptions, value_of
-from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, followed, read_pages
+from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, followed, read_pages, spooled
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import Client, instant
@@ -196,8 +196,8 @@ def _spooled(spool: Spool, options: TableOptions, table: str, names: list[str]) 
     names.clear()
     if options.format != "csv":
         names.append(f"{table}.ndjson")
-        with spool.create(names[0]) as target:
-            yield lambda content: _write(target, content)
+        with spooled(spool, names[0]) as write:
+            yield write
         return
 
     def take(content: bytes) -> None:
@@ -206,10 +206,6 @@ def _spooled(spool: Spool, options: TableOptions, table: str, names: list[str]) 
             target.write(content)
 
     yield take
-
-
-def _write(target: Any, content: bytes) -> None:
-    target.write(content)
 
 
 def _page_of(client: Client, first: Ask, options: TableOptions) -> Callable[[Answer, Ask, int], Page]:

@@ -1,0 +1,158 @@
+"""Collections of an OGC API Features server (parts 1, 2 and 3): pages that lead to each other, in longitude and latitude."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+from pydantic import Field
+
+from ingestion.connectors import Reading, Request, SourceError, Strict
+from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
+from ingestion.connectors.authentication import WebOptions, value_of
+from ingestion.connectors.pages import Answer, Ask, Page, asked_with, fault, followed, read_pages, spooled
+from ingestion.connectors.since import Since, asked_since
+from ingestion.connectors.turns import POLITE, Limits
+from ingestion.connectors.web import Client, instant
+from ingestion.formats import parts
+from ingestion.formats.geojson import OF_FEATURE, flattened
+from ingestion.formats.spool import Spool
+
+JSON = "application/geo+json, application/json;q=0.9"
+# Longitude and latitude, with a height or without: what is given unless another CRS is asked for.
+CRS84 = ("http://www.opengis.net/def/crs/OGC/1.3/CRS84", "http://www.opengis.net/def/crs/OGC/0/CRS84h")
+FILTERS = (
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter",
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/features-filter",
+)
+KEPT = ("title", "description", "license", "crs", "storageCrs", "extent")
+
+
+class BrickOptions(WebOptions):
+    """What a brick of features may say: how it is let in, and how much is asked of its host."""
+
+    limits: Limits = POLITE
+
+
+class TableOptions(Strict):
+    """What a table may say: its collection, how many features a page holds, and which of them are asked for.
+
+    `bbox` is west, south, east, north; `properties` are values that features must have; `filter` is CQL2, only where the server's
+    conformance says that it filters.
+    """
+
+    collection: str = Field(min_length=1)
+    limit: int = Field(1000, ge=1)
+    bbox: tuple[float, float, float, float] | None = None
+    datetime: str | None = None
+    properties: dict[str, str | int | float] = Field({})
+    filter: str | None = None
+    since: Since | None = None
+
+
+def read(request: Request) -> Reading:
+    """Read a collection from the cursor on, as features whose geometry is in longitude and latitude; raises SourceError."""
+    options: TableOptions = request.table_options
+    reading, web = Reading(request, dict(request.position)), request.brick_options
+    headers = {name: value_of(request.brick, variable) for name, variable in web.headers_env.items()}
+    client = Client(reading, {"Accept": JSON, **headers}, web.auth, web.limits)
+    described = _described(client, options)
+    reading.metadata = {name: described[name] for name in KEPT if described.get(name)}
+    first = _first(client, options, request)
+    spool, names = Spool(request.spool, is_private=request.is_private), [f"{request.table}.ndjson"]
+    reading.held = spool
+    declared = frozenset(name.removeprefix(OF_FEATURE) for name in (*request.columns, *request.formerly) if name.startswith(OF_FEATURE))
+    pages = read_pages(
+        client, first, lambda answer, ask, passed: _page(client, first, answer, ask, passed, declared), lambda: spooled(spool, names[0])
+    )
+    assert pages is not None  # nothing conditional was asked
+    reading.position = {**reading.position, "digest": pages.digest.hexdigest()[:16]}
+    if not pages.rows or reading.position["digest"] == request.position.get("digest"):
+        return reading
+    reading.parts = parts("ndjson", names, reading, spool)
+    reading.available_at = instant(pages.validator.get("If-Modified-Since"))
+    if pages.announced is not None:
+        reading.announced, reading.count_method = pages.announced, "announced"
+    return reading
+
+
+def _url(client: Client, path: str, **parameters: Any) -> str:
+    parts_of = urlsplit(client.endpoint)
+    query = "&".join(filter(None, (parts_of.query, urlencode(parameters, quote_via=quote, safe=",/:"))))
+    return urlunsplit(parts_of._replace(path=f"{parts_of.path}/{path}".rstrip("/"), query=query))
+
+
+def _asked(client: Client, path: str) -> dict[str, Any]:
+    """Ask for a document of the server's own; raises SourceError for what is none."""
+    ask = Ask(_url(client, path, f="json"))
+
+    def sink(stream: Any, _: Any) -> Any:
+        try:
+            told = members_of(stream.read())
+        except NoAnswer as error:
+            raise fault(client, ask, str(error)) from None
+        return {name: value_of_json(raw) for name, raw in told.items()} if isinstance(told, dict) else {}
+
+    given: dict[str, Any] = client.fetch(ask.url, sink, {"Accept": "application/json"})
+    return given
+
+
+def _described(client: Client, options: TableOptions) -> dict[str, Any]:
+    """Give what the server says of the collection; raises SourceError where it knows none, or does not filter as it is asked to."""
+    request = client.reading.request
+    if options.filter:
+        classes = _asked(client, "conformance").get("conformsTo") or []
+        if not set(FILTERS) & set(classes):
+            told = (
+                f"{request.brick}.{request.table}: {client.shown(client.endpoint)} does not say that it filters (part 3 of its conformance)"
+            )
+            raise SourceError(f"{told}: it would leave `filter` aside, and give everything. Mend: `properties`, `bbox`, or none.")
+    try:
+        return _asked(client, f"collections/{quote(options.collection, safe='')}")
+    except SourceError as error:
+        if error.status not in (400, 404):
+            raise
+        held = _asked(client, "collections").get("collections") or []
+        names = ", ".join(sorted(str(each.get("id")) for each in held if isinstance(each, dict))[:20])
+        told = f"{request.brick}.{request.table}: {client.shown(client.endpoint)} knows no collection {options.collection}"
+        raise SourceError(f"{told}; it has {names or 'none'}. Mend: `collection`.") from error
+
+
+def _first(client: Client, options: TableOptions, request: Request) -> Ask:
+    """Give what is asked first."""
+    asked: dict[str, Any] = {"f": "json", "limit": options.limit, **options.properties}
+    if options.bbox:
+        asked["bbox"] = ",".join(f"{value:g}" for value in options.bbox)
+    if options.datetime:
+        asked["datetime"] = options.datetime
+    if options.filter:
+        asked |= {"filter": options.filter, "filter-lang": "cql2-text"}
+    first = Ask(_url(client, f"collections/{quote(options.collection, safe='')}/items", **asked))
+    value = asked_since(request, options.since) if options.since else None
+    return asked_with(first, **{options.since.parameter: value}) if options.since and value is not None else first
+
+
+def _page(client: Client, first: Ask, answer: Answer, ask: Ask, passed: int, own: frozenset[str]) -> Page:
+    """Make a page of an answer; raises SourceError for one that is none, or is in another CRS than was asked for."""
+    crs = (answer.headers.get("Content-Crs") or "").strip("<> ")
+    if crs and crs not in CRS84:
+        raise fault(client, ask, f"answers in {crs}, and not in longitude and latitude", "tell the producer", may_pass=False)
+    try:
+        members = members_of(answer.body)
+        features = [json.loads(each) for each in records_at(members, "features")]
+    except NoAnswer as error:
+        raise fault(client, ask, str(error)) from None
+    content = b"".join(json.dumps(flattened(feature, own), ensure_ascii=False).encode() + b"\n" for feature in features)
+    matched = at(members, "numberMatched")
+    total = value_of_json(matched) if matched is not None else None
+    returned = at(members, "numberReturned")
+    if returned is not None and value_of_json(returned) != len(features):
+        raise fault(client, ask, f"says that it returns {value_of_json(returned)} features, and gives {len(features)}")
+    link = None
+    with contextlib.suppress(TypeError, AttributeError):
+        links = value_of_json(at(members, "links")) or []
+        link = next((each["href"] for each in links if each.get("rel") == "next" and each.get("href")), None)
+    following = followed(client, first, ask, link, frozenset({"offset", "startindex", "limit"})) if link else None
+    return Page(content, len(features), following, total if isinstance(total, int) else None)
