@@ -63,6 +63,7 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"kind": "next_link", "format": "geojson"},
         {"format": "geojson", "paging": {"kind": "next_link", "path": "next"}, "total": "total"},
     ),
+    "wfs": ("wfs", {"kind": "offset", "format": "wfs"}, {"type_name": "rows"}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
 }
 LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
 # may say under `options`), and `read(request) -> Reading`.
-CONNECTORS = ("files", "opendatasoft", "rest", "ogc_features")
+CONNECTORS = ("files", "opendatasoft", "rest", "ogc_features", "wfs")
 # Names that landing, the connectors and DuckDB write beside those of the source, which lands under another then.
 OURS = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
 RESERVED = (*OURS, "filename", "file_row_number", "file_index")
