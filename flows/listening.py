@@ -20,7 +20,7 @@ from ingestion.brick import Brick, endpoint_of
 from ingestion.connectors import PUSHED, SourceError, connector
 from ingestion.connectors.web import value_of
 from ingestion.declaration import BrickError
-from ingestion.inbox import append, holds, inbox_of, line_of
+from ingestion.inbox import append, holds, inbox_of, line_of, session_of
 from ingestion.lake import Busy, Lake, LakeError
 
 log = logging.getLogger("orchestra")
@@ -140,8 +140,9 @@ def _receivers(lake: Lake, bricks: dict[str, Brick], starter: Starter, over: thr
             if brick.meta.connector == "mqtt":
                 module.address_of(name, endpoint)
                 filters = {table: of.topic for table, of in tables.items()}
+                client_id = options.client_id or session_of(inbox_of(lake, name))
                 take = _keeper(lake, name, starter)
-                threads.append(_thread(over, module.listen, name, endpoint, options, filters, take, over))
+                threads.append(_thread(over, module.listen, name, endpoint, options, client_id, filters, take, over))
                 log.info("%s: listens to %s", name, ", ".join(filters.values()))
                 continue
             token = value_of(name, options.token_env)

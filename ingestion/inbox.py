@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn
 
-from ingestion.disk import sync
+from ingestion.disk import sync, write_whole
 
 if TYPE_CHECKING:
     from ingestion.brick import Brick
@@ -109,6 +109,16 @@ def closed(folder: Path) -> list[Path]:
 def holds(folder: Path) -> bool:
     """Say whether something waits in the inbox of a brick."""
     return any(path.stat().st_size for name in (OPEN, f"*{CLOSED}") for path in folder.glob(f"*/{name}"))
+
+
+def session_of(folder: Path) -> str:
+    """Give the name by which a broker knows who listens to a brick, drawn once: two lakes that shared one would have half each."""
+    path = folder / "session"
+    if not path.exists():
+        _make(folder)
+        write_whole(path, f"city-orchestra-{folder.name}-{secrets.token_hex(4)}".encode())
+        sync(folder)
+    return path.read_text()
 
 
 def release(lake: Lake, journal: Journal, brick: Brick, *, even_refused: bool = False) -> None:

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["BrickOptions", "TableOptions", "listen", "read"]
 log = logging.getLogger("orchestra")
 
-# Lines of one fsync at most. The broker stops at its own limit of what is not acknowledged (20, mosquitto's), which is below:
-# what stands between is written as soon as nothing more comes.
-BATCH = 1000
+# Messages of one fsync at most, and, in version 5, those that the broker may send before one is acknowledged: so many come again
+# after a kill. A broker whose own limit is below stops there: what has come is written as soon as nothing more comes.
+BATCH = 200
 KEPT_FOR_EVER = 0xFFFFFFFF  # seconds that a session may last: as long as the broker lets it
 CONNECT_SECONDS, IDLE_SECONDS, LONGEST_WAIT_SECONDS = 10, 1.0, 60.0
-TAKEN_OVER = 0x8E  # another client has connected under the same name
 FILTER = r"^(?!\$share/)(#|([^+#/\0]*|\+)(/([^+#/\0]*|\+))*(/#)?)$"
 
 
@@ -49,24 +48,21 @@ class TableOptions(pushed.TableOptions):
 Keep = Callable[[Sequence[tuple[str, str, bytes]]], None]
 
 
-class TakenOver(SourceError):
-    """Another client has the session: two that take turns would have half of the messages each."""
-
-
-def listen(brick: str, endpoint: str, options: BrickOptions, filters: dict[str, str], keep: Keep, over: threading.Event) -> None:
+def listen(
+    brick: str, endpoint: str, options: BrickOptions, client_id: str, filters: dict[str, str], keep: Keep, over: threading.Event
+) -> None:
     """Receive what a broker pushes until it is over, connecting again as often as it takes; `filters` are those of the tables.
 
-    Raises SourceError for what no other try mends: an address, a variable, a session that another client takes.
+    `client_id` is the name of the session, which no other client of the broker may have. Raises SourceError for what no other try
+    mends: an address, a variable.
     """
     host, port, is_tls = address_of(brick, endpoint)
     secret = tuple(value_of(brick, name) if name else None for name in (options.user_env, options.password_env))
     told, wait = "", 1.0
     while not over.is_set():
-        session = _Session(brick, options, filters, keep)
+        session = _Session(brick, options, client_id, filters, keep)
         try:
             session.run(host, port, is_tls, secret, over)
-        except TakenOver:
-            raise
         except (OSError, SourceError) as error:
             wait = 1.0 if session.is_heard else min(wait * 2, LONGEST_WAIT_SECONDS)
             again = str(error) if isinstance(error, SourceError) else (
@@ -97,29 +93,28 @@ def address_of(brick: str, endpoint: str) -> tuple[str, int, bool]:
 class _Session:
     """One connection to a broker, in one thread: what it sends waits in `pending` until nothing more comes, then is kept."""
 
-    def __init__(self, brick: str, options: BrickOptions, filters: dict[str, str], keep: Keep) -> None:
+    def __init__(self, brick: str, options: BrickOptions, client_id: str, filters: dict[str, str], keep: Keep) -> None:
         from paho.mqtt import client as paho
         from paho.mqtt.enums import CallbackAPIVersion
 
         self.brick, self.filters, self.keep = brick, filters, keep
-        self.is_five, self.is_heard, self.is_taken_over, self.fault = options.version == 5, False, False, ""
+        self.version, self.is_five, self.is_heard, self.fault = options.version, options.version == 5, False, ""
         self.pending: list[MQTTMessage] = []
         self.matches = paho.topic_matches_sub
         self.client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=options.client_id or f"city-orchestra-{brick}",
+            client_id=client_id,
             clean_session=None if self.is_five else False,
             protocol=paho.MQTTv5 if self.is_five else paho.MQTTv311,
             reconnect_on_failure=False,
             manual_ack=True,
         )
         self.client.connect_timeout = CONNECT_SECONDS
-        self.client.on_connect, self.client.on_disconnect = self._connected, self._disconnected
-        self.client.on_subscribe = self._subscribed
+        self.client.on_connect, self.client.on_subscribe = self._connected, self._subscribed
         self.client.on_message = lambda _client, _data, message: self.pending.append(message)
 
     def run(self, host: str, port: int, is_tls: bool, secret: tuple[str | None, ...], over: threading.Event) -> None:
-        """Connect and receive until it is over; raises SourceError or OSError when the connection ends, TakenOver for another client."""
+        """Connect and receive until it is over; raises SourceError or OSError when the connection ends."""
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
@@ -132,7 +127,7 @@ class _Session:
         if self.is_five:
             properties: Any = Properties
             five = {"clean_start": False, "properties": properties(PacketTypes.CONNECT)}
-            five["properties"].SessionExpiryInterval = KEPT_FOR_EVER
+            five["properties"].SessionExpiryInterval, five["properties"].ReceiveMaximum = KEPT_FOR_EVER, BATCH
         self.client.connect(host, port, **five)
         try:
             while not over.is_set():
@@ -145,7 +140,7 @@ class _Session:
                     fault = (
                         self.fault or f"the connection to {host}:{port} has ended (status {int(status)}). Mend: see the log of the broker"
                     )
-                    raise (TakenOver if self.is_taken_over else SourceError)(f"{self.brick}: {fault}")
+                    raise SourceError(f"{self.brick}: {fault}")
         finally:
             self.client.disconnect()
 
@@ -181,11 +176,3 @@ class _Session:
                 self.fault = f"the broker refuses topic {wanted} ({reason}). Mend: `topic` of the table, or what the broker lets it read"
             elif reason.value == 0:
                 log.warning("%s: the broker gives topic %s at most once: what it sends while nobody listens is lost", self.brick, wanted)
-
-    def _disconnected(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if reason.value == TAKEN_OVER:
-            self.is_taken_over = True
-            self.fault = (
-                "another client has taken its session, and each would have half of the messages. "
-                "Mend: stop the other listener, or give one of them another `client_id`"
-            )
