@@ -13,7 +13,7 @@ DONE, FAILED, MISUSE = 0, 1, 2
 
 ENVIRONMENT = """environment:
   ORCHESTRA_LAKE               folder or s3://bucket/prefix that holds the lake (default: lake/)
-  ORCHESTRA_STATE              local, disposable folder (default: lake/state; required with s3://)
+  ORCHESTRA_STATE              local folder (default: lake/state; required with s3://), disposable but for its inbox/
   ORCHESTRA_TERRITORY, ORCHESTRA_BRICKS   another territory.yml, another folder of bricks (default: those of the project)
   ORCHESTRA_ENDPOINT           where every brick is read, {brick} standing for its name: a URL or a folder
   ORCHESTRA_ENDPOINT_<BRICK>   where one brick is read; none: it is not

@@ -85,7 +85,7 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "value not accepted": (put(meta, access_class="public"), r"config.meta.access_class: 'public' is none of 'open', 'partner', 'internal' or 'restricted'"),
     "use case not accepted": (put(meta, use_cases=["fun"]), r"use_cases.0: 'fun' is no use case that territory.yml declares \(energy, resources, health, climate\)"),
     "type not accepted": (lambda d: first(d)["columns"][0].update(data_type="text"), r"columns.0.data_type: 'text' is none of 'string', 'bigint'"),
-    "connector not known": (put(meta, connector="telepathy"), r"config.meta.connector: 'telepathy' is not one of files, opendatasoft"),
+    "connector not known": (put(meta, connector="telepathy"), r"config.meta.connector: 'telepathy' is not one of files, mqtt, opendatasoft, webhook"),
     "name not in snake case": (put(first, name="Items"), r"tables.0.name: 'Items' must be snake_case"),
     "endpoint null without a reason": (put(meta, endpoint_reason=...), r"config.meta.endpoint: null: say why in `endpoint_reason`"),
     "key that is no column": (put(table_meta, key=["code"]), r"tables.0.config.meta.key: 'code' is not one of the table's columns: id, n"),
@@ -408,7 +408,7 @@ def test_every_field_of_the_contract_is_documented() -> None:
     from expectations import suite
     from ingestion import brick as contract
     from ingestion.column import ColumnMeta
-    from ingestion.connectors import files, opendatasoft
+    from ingestion.connectors import CONNECTORS, connector, files
 
     text = (PROJECT / "docs" / "contracts.md").read_text(encoding="utf-8")
     models = [
@@ -420,7 +420,7 @@ def test_every_field_of_the_contract_is_documented() -> None:
         contract.Column,
         ColumnMeta,
     ]
-    models += [module.BrickOptions for module in (files, opendatasoft)] + [module.TableOptions for module in (files, opendatasoft)]
+    models += [getattr(connector(name), kind) for name in CONNECTORS for kind in ("BrickOptions", "TableOptions")]
     models += [files.Auth, suite.Expectation, suite.Suite, suite.LandedSuite]
     names = {name for model in models for name in model.model_fields} | set(suite.LANDED) | set(suite.MART)
     assert [name for name in sorted(names - {"config", "meta"}) if f"`{name}" not in text] == []

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from flows import listening, places
+from flows import listening, places, servers
 from flows.cadence import pause
 from flows.listening import Starter
 from ingestion import inbox
@@ -459,6 +459,21 @@ def test_what_comes_twice_is_no_page_that_was_repeated(house: House) -> None:
     put(house, *[{"sensor": "a", "n": number % 20} for number in range(60)])
     entry = house.land(brick, judge_load)
     assert entry and entry["verdict"] == "accepted", entry
+
+
+def test_what_is_kept_running_is_started_again_and_ends_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "AGAIN_SECONDS", 0.0)
+    log = tmp_path / "log"
+    with servers.kept_running(["this"], log):  # a program that ends by itself
+        for _ in range(200):
+            if log.exists() and log.read_text().count("Beautiful") > 1:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("it was not started again")
+    ended = log.read_text()
+    time.sleep(0.3)
+    assert log.read_text() == ended
 
 
 def test_up_listens_where_something_is_pushed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

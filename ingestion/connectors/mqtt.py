@@ -64,7 +64,7 @@ def listen(
         try:
             session.run(host, port, is_tls, secret, over)
         except (OSError, SourceError) as error:
-            wait = 1.0 if session.is_heard else min(wait * 2, LONGEST_WAIT_SECONDS)
+            told, wait = ("", 1.0) if session.is_heard else (told, min(wait * 2, LONGEST_WAIT_SECONDS))
             again = str(error) if isinstance(error, SourceError) else (
                 f"{brick}: {host}:{port} cannot be reached, or what it sends not be written ({type(error).__name__}: {error}). "
                 "Mend: check the address, the network, the certificate and the disk"
@@ -137,9 +137,8 @@ class _Session:
                 if self.pending and (len(self.pending) == count or len(self.pending) >= BATCH or has_ended):
                     self._keep(is_acknowledged=not has_ended)
                 if has_ended:
-                    fault = (
-                        self.fault or f"the connection to {host}:{port} has ended (status {int(status)}). Mend: see the log of the broker"
-                    )
+                    mend = f"see the log of the broker, and whether it speaks MQTT {self.version}"
+                    fault = self.fault or f"the connection to {host}:{port} has ended (status {int(status)}). Mend: {mend}"
                     raise SourceError(f"{self.brick}: {fault}")
         finally:
             self.client.disconnect()
