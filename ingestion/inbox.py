@@ -59,12 +59,18 @@ def line_of(topic: str, body: bytes, received_at: dt.datetime) -> bytes:
 
 
 def messages(path: Path) -> Iterator[Message]:
-    """Give the messages of a file, in the order in which they were received."""
+    """Give the messages of a file, in the order in which they were received.
+
+    A line that is none of ours, as a disk that lost power or is ill may leave, is a text without topic: it is refused, and seen.
+    """
     with path.open("rb") as file:
         for line in file:
             head, _, payload = line.partition(PAYLOAD)
-            told = json.loads(head + b"}")
-            yield Message(told["topic"], told["received_at"], payload[: payload.rindex(b"}")].decode())
+            try:
+                told = json.loads(head + b"}")
+                yield Message(told["topic"], told["received_at"], payload[: payload.rindex(b"}")].decode())
+            except (ValueError, KeyError):
+                yield Message("", "", json.dumps(line.decode("utf-8", "backslashreplace")))
 
 
 def append(folder: Path, lines: Iterable[bytes]) -> None:

@@ -26,7 +26,7 @@ from ingestion.connectors.webhook import MOST_BYTES
 from ingestion.declaration import BrickError
 from ingestion.inbox import append, closed, holds, inbox_of, line_of, messages
 from ingestion.lake import LakeError
-from tests.conftest import House, column, table
+from tests.conftest import House, column, staged, table
 from tests.fixtures.listening import TOKEN, Listener, files_of, pushed, readings, waiting
 
 NOW = dt.datetime(2026, 11, 27, 10, 0, tzinfo=dt.UTC)
@@ -191,6 +191,21 @@ def test_a_full_disk_is_no_acknowledgement(house: House, monkeypatch: pytest.Mon
             with pytest.raises(SourceError, match="ORCHESTRA_LISTEN"):
                 webhook.listen("127.0.0.1", running.port, {}, keep)
             server.shutdown()
+
+
+def test_a_line_that_the_disk_has_lost_is_refused_and_stops_nothing(house: House) -> None:
+    brick = pushed(house)
+    folder = put(house, {"sensor": "a", "n": 1})
+    with (folder / "open").open("ab") as file:
+        file.write(b"\0" * 100 + b'"}\n' + b'{"received_at":"2026","topic":"t","payload":\n' + b"{}\n")
+    put(house, {"sensor": "a", "n": 2})
+    entry = house.land(brick)
+    assert entry and (entry["tables"]["readings"]["kept"], entry["tables"]["readings"]["refused"]) == (2, 3)
+
+
+def test_without_a_lake_nothing_is_known_to_wait(house: House) -> None:
+    with pytest.raises(SourceError, match="none is known"):
+        staged(house, pushed(house))
 
 
 def test_files_rotate_and_what_is_closed_is_written_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
