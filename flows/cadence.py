@@ -39,6 +39,15 @@ def next_run(brick: Brick, now: dt.datetime | None = None) -> str | None:
     return next(CronSim(CRONS.get(brick.meta.cadence, brick.meta.cadence), start)).isoformat(timespec="minutes")
 
 
+def pause(brick: Brick) -> float:
+    """Give the seconds that its cadence leaves between the next two readings of a brick."""
+    from cronsim import CronSim
+
+    ticks = CronSim(CRONS.get(brick.meta.cadence, brick.meta.cadence), dt.datetime.now(ZoneInfo(read_territory().time_zone)))
+    first, second = next(ticks), next(ticks)
+    return (second - first).total_seconds()
+
+
 def lateness(journal: Journal, brick: Brick) -> str | None:
     """Say that a source has given nothing for longer than its freshness asks; None when it is on time, or never landed.
 

@@ -13,13 +13,14 @@ DONE, FAILED, MISUSE = 0, 1, 2
 
 ENVIRONMENT = """environment:
   ORCHESTRA_LAKE               folder or s3://bucket/prefix that holds the lake (default: lake/)
-  ORCHESTRA_STATE              local, disposable folder (default: lake/state; required with s3://)
+  ORCHESTRA_STATE              local folder (default: lake/state; required with s3://), disposable but for its inbox/
   ORCHESTRA_TERRITORY, ORCHESTRA_BRICKS   another territory.yml, another folder of bricks (default: those of the project)
   ORCHESTRA_ENDPOINT           where every brick is read, {brick} standing for its name: a URL or a folder
   ORCHESTRA_ENDPOINT_<BRICK>   where one brick is read; none: it is not
   ORCHESTRA_PSEUDONYM_KEY      key of the pseudonyms; no brick with pseudonyms lands without it, nor by another than before
   ORCHESTRA_MEMORY, ORCHESTRA_THREADS   limits of DuckDB (default: 500MB, 4 at most)
   ORCHESTRA_PREFECT_PORT       port of Prefect and its UI, served by `orchestra up` (default: 4200); Data Docs take the one that follows
+  ORCHESTRA_LISTEN             host:port that `orchestra listen` receives webhooks at (default: 127.0.0.1:4280)
   ORCHESTRA_DOCS_URL           where Data Docs are served by another server than that (the folder data_docs/ of the state)
   ORCHESTRA_ALERT_WEBHOOK, ORCHESTRA_ALERT_TOKEN, ORCHESTRA_ALERT_MAIL   who is told what needs a hand, by runs on schedules
   ORCHESTRA_SMTP, ORCHESTRA_MAIL_FROM    smtp://user:password@host:port that mails go through, and who they are from

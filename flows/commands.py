@@ -38,6 +38,7 @@ app.command("flows.persons:erase", "erase", help="Erase the rows of a key for go
 app.command("flows.persons:expire", "expire", help="Let loads go that are older than the retention of their brick.")
 app.command("flows.persons:person", "person", help="Tell what the lake holds of a person.")
 app.command("flows.persons:register", "register", help="Write the register of processing (GDPR, art. 30).")
+app.command("flows.listening:listen", "listen", help="Receive what is pushed to the bricks (MQTT, webhooks), until Ctrl-C.")
 app.command("flows.servers:up", help="Serve the schedules of all bricks, with Prefect and its UI, until Ctrl-C.")
 
 # What commands take; by itself, cyclopts would round 2.5 to an int.

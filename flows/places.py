@@ -10,6 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from expectations import docs
+from ingestion.census import read_bricks
+from ingestion.inbox import ROOM, release
+from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError
 from ingestion.masking import throw_warehouses
 
@@ -82,6 +85,14 @@ def _clean_prefect(lake: Lake) -> None:
     raise LakeError(f"{path} could not be emptied of what is taken back ({told}). Mend: stop `orchestra up`, then orchestra mask")
 
 
+def _clean_inboxes(lake: Lake) -> None:
+    """Delete what waits in an inbox and that a load holds, refused or not; what none holds lands without the rows that are erased."""
+    if (lake.state / ROOM).is_dir():
+        journal = Journal(lake)
+        for brick in read_bricks().values():
+            release(lake, journal, brick, even_refused=True)
+
+
 PLACES = (
     Place("landed files, and the particulars of loads", ("landed",), BY_STEP),
     Place("the journal: names, counts and digests; the secret of the digests", ("journal", "keys"), NO_VALUE),
@@ -95,6 +106,7 @@ PLACES = (
     Place("Data Docs, and what is noted for them", (docs.NOTED, docs.PAGES), _clean_docs),
     Place("Prefect's logs, artifacts, events and states", ("prefect",), _clean_prefect),
     Place("what a step works with, and what a kill left of it", ("work", "spill"), BY_STEP),
+    Place("what was pushed, as it came, until it has landed", (ROOM,), _clean_inboxes),
     Place("names of locks, and of what a run has begun", ("locks", "begun", "lake_id", "upgrade", "probe"), NO_VALUE),
     Place("the register of processing, made of the bricks alone", ("register",), NO_VALUE),
     Place("the local copy of a journal on S3", ("journal.ndjson",), NO_VALUE),

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from ingestion.lake import PROJECT, Busy, Lake, LakeError
 from ingestion.territory import read_territory
 
 UNTIL = "2025-12-31"  # the sandbox's today
+AGAIN_SECONDS = 30.0  # after which what is kept running is started again
 
 
 def up() -> None:
@@ -49,8 +51,12 @@ def up() -> None:
             docs = ["http.server", "--bind", "127.0.0.1", "--directory", str(pages)]
             os.environ["ORCHESTRA_DOCS_URL"] = stack.enter_context(serving(docs, port + 1, lake.state_path("logs", "data-docs.log")))
         url = stack.enter_context(serving(["prefect", "server", "start", "--host", "127.0.0.1"], port, log))
+        from flows.listening import is_pushed_to
         from flows.schedule import crash_interrupted, serve_deployments  # Prefect reads its settings when it is imported
 
+        if is_pushed_to(read_bricks()):
+            stack.enter_context(kept_running(["flows.cli", "listen"], log := lake.state_path("logs", "listen.log")))
+            print(f"What is pushed to the bricks is received: {log}")
         if crashed := crash_interrupted(lake):
             print(f"{len(crashed)} runs were interrupted, and are told as Crashed: {', '.join(crashed[:5])}", flush=True)
         print(
@@ -93,6 +99,30 @@ def endpoints(url: str) -> dict[str, str]:
         played = json.load(answer)["bricks"]
     unplugged = {f"ORCHESTRA_ENDPOINT_{name.upper()}": UNPLUGGED for name in read_bricks().keys() - set(played)}
     return {"ORCHESTRA_ENDPOINT": url + "/{brick}", **unplugged}
+
+
+@contextlib.contextmanager
+def kept_running(command: list[str], log: Path) -> Iterator[None]:
+    """Run a module of ours beside, and again some time after it has ended by itself."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.is_set():
+            with log.open("ab") as output:
+                process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=output)
+            while process.poll() is None and not over.wait(0.2):
+                pass
+            process.terminate()
+            process.wait(30)
+            over.wait(AGAIN_SECONDS)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(60)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from ingestion.column import EPOCHS, Column
-from ingestion.connectors import CONNECTORS, Strict, connector, declared_name
+from ingestion.connectors import CONNECTORS, PUSHED, Strict, connector, declared_name
 from ingestion.declaration import BrickError, Name, TimeZone, fault_at, said
 from ingestion.rhythm import Cadence, Freshness, Period
 from ingestion.territory import of_territory, read_territory
@@ -235,6 +235,8 @@ class Brick(Strict):
         _options(module.BrickOptions, self.meta.options, "config", "meta", "options")
         for number, table in enumerate(self.tables):
             options = _options(module.TableOptions, table.meta.options, "tables", number, "config", "meta", "options")
+            if self.meta.connector in PUSHED and table.meta.delivers == "whole":
+                raise fault_at("messages are changes: none is a photo of the whole", "tables", number, "config", "meta", "delivers")
             optional = next((place for place, column in enumerate(table.columns) if column.meta.optional), None)
             if optional is not None and not getattr(options, "header", True):
                 told = "without `header` columns are told by position: declare every column of the file, none of them `optional`"

@@ -19,6 +19,7 @@ from ingestion.declaration import BrickError
 from ingestion.entries import Entry
 from ingestion.erasing import take_back
 from ingestion.footprint import Footprint
+from ingestion.inbox import inbox_of, release
 from ingestion.journal import Journal, files_of
 from ingestion.keyed import NAMES, make_secret, names_by, secret_of
 from ingestion.lake import Lake
@@ -87,6 +88,7 @@ def land_brick(
         erased_keys.prepare(connection, lake, journal, brick)
         if brick.has_personal:
             sweep(lake, journal, brick)  # what a killed run left may be in clear
+        release(lake, journal, brick)
         now, name_of = dt.datetime.now(dt.UTC), _names(lake, brick)
         before = list(journal.of("load", brick.name))
         load_id = f"{_after(now, [_named_at(load) for load in before]):{LOAD_ID}}-{brick.name}"
@@ -100,7 +102,7 @@ def land_brick(
         if not tried or _differs(lake, journal, brick, tried, work, outcome, name_of):
             for table in brick.tables:
                 position = start_of(journal, brick, table, by)
-                reading = read_table(brick, table, position, connection, work / "spool", progress, name_of)
+                reading = read_table(brick, table, position, connection, work / "spool", progress, name_of, inbox_of(lake, brick.name))
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or reading.failed - position.given_up:
@@ -147,11 +149,17 @@ def land_brick(
                 footprint=meter.read(),
             )
             outcome.entry = journal.whole(journal.entries[-1])
-            lake.end(f"landing-{brick.name}")
-            lake.delete([name for load in replaced for name in (*files_of(load), load["particulars"]["name"])])
+            _let_go(lake, journal, brick, replaced)
         connection.close()
     outcome.footprint = meter.read()
     return outcome
+
+
+def _let_go(lake: Lake, journal: Journal, brick: Brick, replaced: list[Entry]) -> None:
+    """Delete what the load that has just been named replaces, and what was pushed of it; nothing of it is about to be written."""
+    lake.end(f"landing-{brick.name}")
+    lake.delete([name for load in replaced for name in (*files_of(load), load["particulars"]["name"])])
+    release(lake, journal, brick)
 
 
 def _names(lake: Lake, brick: Brick) -> Callable[[str], str]:
@@ -273,7 +281,7 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
                 position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
             position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
-                reading = read_table(brick, table, position, connection, spool, None, name_of)
+                reading = read_table(brick, table, position, connection, spool, None, name_of, inbox_of(lake, brick.name))
             outcome.count([reading])
             known_to_fail = {name for name, _ in record["refused_files"]}
             if reading.parts or reading.failed - known_to_fail - position.given_up:

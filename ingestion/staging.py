@@ -50,8 +50,12 @@ def read_table(
     folder: Path,
     progress: Callable[[str, int], None] | None,
     name_of: Callable[[str], str] = str,
+    inbox: Path | None = None,
 ) -> Reading:
-    """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it."""
+    """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it.
+
+    `inbox` is where what was pushed to the brick waits.
+    """
     spool = folder / table.name
     spool.mkdir(parents=True)
     module = connector(brick.meta.connector)
@@ -76,6 +80,7 @@ def read_table(
             formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
             failed=frozenset(position.failed.keys() - position.given_up),
             name_of=name_of,
+            inbox=inbox,
             typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
         )
     )

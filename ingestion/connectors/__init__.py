@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
 # may say under `options`), and `read(request) -> Reading`.
-CONNECTORS = ("files", "opendatasoft", "rest", "ogc_features", "wfs")
+CONNECTORS = ("files", "mqtt", "ogc_features", "opendatasoft", "rest", "webhook", "wfs")
+# Of these, sources that are not asked: they push, `orchestra listen` receives, and `read` drains the inbox of the brick.
+PUSHED = ("mqtt", "webhook")
 # Names that landing, the connectors and DuckDB write beside those of the source, which lands under another then.
 OURS = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
 RESERVED = (*OURS, "filename", "file_row_number", "file_index")
@@ -80,7 +82,8 @@ class Request:
     `spool` is an empty folder of this load's own.
     `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content. `name_of`
     gives what a file, and a member of an archive, is called in all that a reading says, which names persons else: `known` and
-    `failed` call them so. The name of a path is that of its parts.
+    `failed` call them so. The name of a path is that of its parts. `inbox` is the folder of what was pushed to the brick, None where
+    no lake is known.
     """
 
     brick: str
@@ -103,6 +106,7 @@ class Request:
     crs: str | None = None
     typed: frozenset[str] = frozenset()
     name_of: Callable[[str], str] = str
+    inbox: Path | None = None
 
 
 @dataclass
