@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, model_validator
 
-from ingestion.connectors import Part, Reading, Request, SourceError, Strict
+from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json, xml_records
 from ingestion.connectors.authentication import WebOptions, value_of
 from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, followed, read_pages, spooled
@@ -22,10 +22,10 @@ from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import Client, instant
 from ingestion.formats import parts
+from ingestion.formats.deeper import with_columns
 from ingestion.formats.geojson import flattened
 from ingestion.formats.options import TextOptions
 from ingestion.formats.spool import UNDECODED, Spool
-from ingestion.lake import literal
 
 # What a page of each kind needs said.
 NEEDED = {
@@ -131,7 +131,8 @@ def read(request: Request) -> Reading:
             mend = "none where there is nothing yet, else check `path`, `parameters` and `records`"
             reading.warnings.append(f"{request.brick}.{request.table}: the source holds no record. Mend: {mend}")
         return reading
-    reading.parts = [_with_columns(part, options) for part in parts("csv" if options.format == "csv" else "ndjson", names, reading, spool)]
+    deeper = {name: tuple(path.split(".")) for name, path in options.columns.items()}
+    reading.parts = [with_columns(part, deeper) for part in parts("csv" if options.format == "csv" else "ndjson", names, reading, spool)]
     if reading.refused_files:
         name, why = reading.refused_files[0]
         raise SourceError(f"{request.brick}.{request.table}: {name} {why}. Mend: check `format`, and what the API answers.")
@@ -321,16 +322,3 @@ def _following(
 
 def _asked_value(ask: Ask, name: str) -> Any:
     return json.loads(ask.body)[name] if ask.body is not None else parse_qs(urlsplit(ask.url).query)[name][0]
-
-
-def _with_columns(part: Part, options: TableOptions) -> Part:
-    """Have what stands deeper in a document stand at its top too, under the name of a column."""
-    if not options.columns:
-        return part
-    deep = []
-    for name, path in options.columns.items():
-        place = literal("$." + ".".join(json.dumps(key) for key in path.split(".")))
-        deep.append(f"{literal(json.dumps(name) + ':')} || coalesce(json_extract(_doc, {place})::varchar, 'null')")
-    inner = "nullif(trim(regexp_extract(trim(_doc), '^\\{(.*)\\}$', 1, 's')), '')"
-    document = f"case when try(json_type(_doc)) = 'OBJECT' then '{{' || concat_ws(',', {', '.join(deep)}, {inner}) || '}}' else _doc end"
-    return replace(part, relation=f"select {document} as _doc, _file from ({part.relation})")

@@ -36,10 +36,12 @@ DENIED = (401, 403, 498, 499)
 MENDS = {
     None: "check the address, the network and the proxy",
     200: "try later, or tell the producer",
+    400: "check what the brick asks of it: its options",
     401: "give a key that may read it",
     403: "give a key that may read it",
     404: "check the endpoint and the path in the brick",
     410: "the source has withdrawn it: check the endpoint and the path in the brick",
+    422: "check what the brick asks of it: its options",
     429: "the source asks for fewer requests: lower the cadence or ask for a key",
 }
 

@@ -1,0 +1,23 @@
+"""What stands deeper in a document, as a column of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ingestion.connectors import Part
+from ingestion.lake import literal
+
+
+def with_columns(part: Part, columns: Mapping[str, tuple[str, ...]]) -> Part:
+    """Have what stands at a path of keys in a document stand at its top too, under the name of a column, as it is written there."""
+    if not columns:
+        return part
+    deep = []
+    for name, keys in columns.items():
+        place = literal("$." + ".".join(json.dumps(key) for key in keys))
+        deep.append(f"{literal(json.dumps(name) + ':')} || coalesce(json_extract(_doc, {place})::varchar, 'null')")
+    inner = "nullif(trim(regexp_extract(trim(_doc), '^\\{(.*)\\}$', 1, 's')), '')"
+    document = f"case when try(json_type(_doc)) = 'OBJECT' then '{{' || concat_ws(',', {', '.join(deep)}, {inner}) || '}}' else _doc end"
+    return replace(part, relation=f"select {document} as _doc, _file from ({part.relation})")
