@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import duckdb
 
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
-# may say under `options`), and `read(request) -> Reading`.
-CONNECTORS = ("files", "opendatasoft")
+# may say under `options`), and `read(request) -> Reading`. One that can tell more of its options than their form, without asking a
+# source, has `check(brick_options, table_options, table) -> str | None`, what is wrong.
+CONNECTORS = ("files", "opendatasoft", "dlt")
 # Names that landing, the connectors and DuckDB write beside those of the source, which lands under another then.
 OURS = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
 RESERVED = (*OURS, "filename", "file_row_number", "file_index")
