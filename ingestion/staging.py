@@ -27,6 +27,8 @@ from ingestion.refusal import REFUSAL, TOLD_ROWS, first_refused, lines_of, refus
 if TYPE_CHECKING:
     import duckdb
 
+    from ingestion.connectors.shared import Shared
+
 MARKS = ("_file", "_row", "_refused", "_read_at", "_load_id")
 
 
@@ -50,8 +52,12 @@ def read_table(
     folder: Path,
     progress: Callable[[str, int], None] | None,
     name_of: Callable[[str], str] = str,
+    shared: Shared | None = None,
 ) -> Reading:
-    """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it."""
+    """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it.
+
+    `shared` holds what other tables of the brick were given in this landing.
+    """
     spool = folder / table.name
     spool.mkdir(parents=True)
     module = connector(brick.meta.connector)
@@ -76,6 +82,8 @@ def read_table(
             formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
             failed=frozenset(position.failed.keys() - position.given_up),
             name_of=name_of,
+            tables=tuple(module.TableOptions.model_validate(each.meta.options) for each in brick.tables),
+            shared=shared,
             typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
         )
     )

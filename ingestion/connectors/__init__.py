@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from ingestion.connectors.shared import Shared
+
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
 # may say under `options`), and `read(request) -> Reading`. One that can tell more of its options than their form, without asking a
 # source, has `check(brick_options, table_options, table) -> str | None`, what is wrong.
@@ -81,7 +83,8 @@ class Request:
     `spool` is an empty folder of this load's own.
     `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content. `name_of`
     gives what a file, and a member of an archive, is called in all that a reading says, which names persons else: `known` and
-    `failed` call them so. The name of a path is that of its parts.
+    `failed` call them so. The name of a path is that of its parts. `tables` are the options of all the brick's tables, and
+    `shared` holds for one landing what several of them read.
     """
 
     brick: str
@@ -104,6 +107,8 @@ class Request:
     crs: str | None = None
     typed: frozenset[str] = frozenset()
     name_of: Callable[[str], str] = str
+    tables: tuple[Any, ...] = ()
+    shared: Shared | None = None
 
 
 @dataclass
