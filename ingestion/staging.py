@@ -16,6 +16,7 @@ from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.cursor import cursor_from, position_after
 from ingestion.declaration import BrickError
+from ingestion.deletion import deleted_count
 from ingestion.erased_keys import Erasure
 from ingestion.formats.header import ANOTHER
 from ingestion.lake import listed, literal, quoted
@@ -167,6 +168,8 @@ def stage(
         "refused_files": [list(refusal) for refusal in reading.refused_files],
         "refused_as": "struct",
     }
+    if staged.absent and rows - refused == deleted_count(connection, table, staged.files):
+        staged.absent = []  # of deletions, the key alone is asked for
     if left_out["erased"]:
         staged.record["erased"] = left_out["erased"]
     if refused:

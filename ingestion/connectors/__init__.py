@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # source, has `check(brick_options, table_options, table) -> str | None`, what is wrong.
 CONNECTORS = ("files", "opendatasoft", "dlt")
 # Names that landing, the connectors and DuckDB write beside those of the source, which lands under another then.
-OURS = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
+OURS = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "_deleted", "load_id")
 RESERVED = (*OURS, "filename", "file_row_number", "file_index")
 OF_SOURCE = "_of_source"
 
