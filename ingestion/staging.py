@@ -170,7 +170,7 @@ def stage(
         "refused_files": [list(refusal) for refusal in reading.refused_files],
         "refused_as": "struct",
     }
-    if staged.absent and rows - refused == deleted_count(connection, table, staged.files):
+    if staged.absent and rows > refused and rows - refused == deleted_count(connection, table, staged.files):
         staged.absent = []  # of deletions, the key alone is asked for
     if left_out["erased"]:
         staged.record["erased"] = left_out["erased"]
