@@ -114,7 +114,7 @@ def _first(client: Client, options: TableOptions, request: Request) -> Ask:
         asked["SORTBY"] = options.sort_by
     if options.bbox:
         west, south, east, north = options.bbox
-        asked["BBOX"] = f"{south:g},{west:g},{north:g},{east:g},{WGS84}"
+        asked["BBOX"] = f"{south},{west},{north},{east},{WGS84}"
     prefix, tests = filter_.partition(":")[0], [("PropertyIsEqualTo", name, value) for name, value in options.properties.items()]
     if options.since and (value := asked_since(request, options.since)) is not None:
         tests.append(("PropertyIsGreaterThanOrEqualTo", options.since.parameter, value))
