@@ -99,6 +99,28 @@ def test_what_is_not_all_of_a_collection_fails(
         house.land(brick_of(house, stub.url))
 
 
+def test_a_property_that_the_server_leaves_aside_fails(house: House, stub: Site) -> None:
+    with pytest.raises(SourceError, match=r"whose `name` is not the one .*leaves `properties` aside.*Mend: "):
+        house.land(brick_of(house, stub.url, properties={"name": "Rué 1"}))
+    assert house.land(brick_of(house, stub.url, properties={"level": "1.50"}))
+
+
+def test_a_box_is_asked_to_the_last_digit_and_another_crs_is_refused(house: House, stub: Site) -> None:
+    house.land(brick_of(house, stub.url, bbox=[-1.6777779, 48.1111119, -1.5, 48.2]))
+    assert stub.asked[-1].query["bbox"] == ["-1.6777779,48.1111119,-1.5,48.2"]
+    stub.pages[ITEMS] = collection(features(3), crs={"properties": {"name": "urn:ogc:def:crs:EPSG::2154"}})
+    with pytest.raises(SourceError, match="EPSG::2154, and not in longitude and latitude"):
+        house.land(brick_of(house, stub.url))
+
+
+def test_the_next_page_is_the_one_in_json(house: House, stub: Site) -> None:
+    links = [{"rel": "next", "type": kind, "href": f"{ITEMS}?offset=3&as={kind[:3]}"} for kind in ("text/html", "application/geo+json")]
+    first, last = collection(features(3), links=links, numberMatched="5"), collection(features(2, 3), numberMatched="5")
+    stub.pages[ITEMS] = lambda asked: last if "as=app" in asked["url"] else first
+    entry = house.land(brick_of(house, stub.url))
+    assert entry and (entry["tables"]["stations"]["kept"], entry["tables"]["stations"]["count_method"]) == (5, "announced")
+
+
 @pytest.fixture(scope="module")
 def pygeoapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve 250 stations by pygeoapi."""

@@ -48,6 +48,11 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"kind": "link_header", "format": "csv", "total": "header"},
         {"format": "csv", "paging": {"kind": "link_header"}, "total_header": "X-Total-Count"},
     ),
+    "rest of csv by offset": (
+        "rest",
+        {"kind": "offset", "format": "csv", "total": None},
+        {"format": "csv", "paging": {"kind": "offset", "parameter": "start"}},
+    ),
     "rest of lines": (
         "rest",
         {"kind": "offset", "format": "ndjson", "total": "header"},

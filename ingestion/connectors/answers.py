@@ -12,16 +12,20 @@ from xml.etree import ElementTree
 ON_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 # Codes in an error object for which asking again is no mend.
 FAULTS_OF_OURS = range(400, 428)
+NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 # Roots of XML that say what went wrong.
 ERRORS_IN_XML = ("html", "exceptionreport", "serviceexceptionreport", "error", "errors", "fault", "envelope")
 
 
 class NoAnswer(ValueError):
-    """What is no answer, though it came under 200; `code` is what an error object says, where it does."""
+    """What is no answer, though it came under 200.
 
-    def __init__(self, told: str, code: int | None = None) -> None:
-        super().__init__(told)
-        self.code = code
+    `code` is what an error object says, where it does; `quoted` are words of the answer, which are not told of a private brick.
+    """
+
+    def __init__(self, told: str, code: int | None = None, quoted: str = "") -> None:
+        super().__init__(f"{told} ({quoted})" if quoted else told)
+        self.told, self.code = told, code
 
 
 def members_of(body: bytes) -> Mapping[str, Any] | list[Any]:
@@ -37,7 +41,7 @@ def members_of(body: bytes) -> Mapping[str, Any] | list[Any]:
     kind: Any = list[msgspec.Raw] if text.startswith(b"[") else dict[str, msgspec.Raw]
     try:
         given: Mapping[str, Any] | list[Any] = msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NoAnswer(f"answers what is no JSON object or array, or was cut ({len(body)} bytes: {error})") from None
     if isinstance(given, dict):
         _refuse_error({name: given[name] for name in ("error", "errors", "success") if name in given})
@@ -53,13 +57,15 @@ def _refuse_error(told: Mapping[str, Any]) -> None:
     codes = [str(error.get(name)) for name in ("code", "status")] if isinstance(error, dict) else []
     code = next((int(each) for each in codes if each.isdigit()), None)
     words = error.get("message") or error if isinstance(error, dict) else error
-    raise NoAnswer(f"answers an error under 200 ({json.dumps(words, ensure_ascii=False)[:300] if error else 'success: false'})", code)
+    raise NoAnswer("answers an error under 200", code, json.dumps(words, ensure_ascii=False) if error else "success: false")
 
 
 def value_of_json(raw: Any) -> Any:
-    """Give the value of what stands written as JSON; None for what is none."""
+    """Give the value of what stands written as JSON; None for what is none, and for nothing."""
     import msgspec
 
+    if raw is None:
+        return None
     try:
         return msgspec.json.decode(raw)
     except msgspec.DecodeError:
@@ -68,18 +74,33 @@ def value_of_json(raw: Any) -> Any:
 
 def at(members: Any, path: str) -> Any:
     """Give what stands at a path (keys parted by dots) as it is written; None where nothing, or null, does."""
+    found = _found(members, path)
+    return None if found is None or bytes(found).strip() == b"null" else found
+
+
+def holds(members: Any, path: str) -> bool:
+    """Say whether something, be it null, stands at a path."""
+    return _found(members, path) is not None
+
+
+def _found(members: Any, path: str) -> Any:
+    """Give what stands at a path, of which a key may hold dots itself (`@odata.nextLink`): the whole of it is looked for first."""
     import msgspec
 
-    for name in filter(None, path.split(".")):
+    while path:
         if isinstance(members, msgspec.Raw):
             try:
                 members = msgspec.json.decode(members, type=dict[str, msgspec.Raw])
             except msgspec.DecodeError:
                 return None
-        if not isinstance(members, dict) or name not in members:
+        if not isinstance(members, dict):
             return None
-        members = members[name]
-    return None if isinstance(members, msgspec.Raw) and bytes(members).strip() == b"null" else members
+        keys = path.split(".")
+        name = next((key for end in range(len(keys), 0, -1) if (key := ".".join(keys[:end])) in members), None)
+        if name is None:
+            return None
+        members, path = members[name], path[len(name) + 1 :]
+    return members
 
 
 def records_at(members: Any, path: str) -> list[bytes]:
@@ -89,10 +110,12 @@ def records_at(members: Any, path: str) -> list[bytes]:
     """
     import msgspec
 
-    found = at(members, path)
-    if found is None and path:
+    found = at(members, path) if path else members
+    if found is None:
+        if holds(members, path):
+            raise NoAnswer(f"holds null at `{path}`, which is no list of rows", 400)
         names = ", ".join(sorted(members)[:10]) if isinstance(members, dict) else "an array"
-        raise NoAnswer(f"holds no `{path}` (it holds {names or 'nothing'})", 400)
+        raise NoAnswer(f"holds no `{path}`", 400, f"it holds {names or 'nothing'}")
     if isinstance(found, msgspec.Raw):
         is_list = bytes(found).lstrip().startswith(b"[")
         found = msgspec.json.decode(found, type=list[msgspec.Raw]) if is_list else [found]
@@ -102,11 +125,12 @@ def records_at(members: Any, path: str) -> list[bytes]:
 
 
 def xml_records(body: bytes, name: str) -> list[bytes]:
-    """Give the elements of a name (without its namespace), each as a JSON object: its attributes, its children, its text.
+    """Give the elements of a name (whatever its namespace or prefix), each as a JSON object: its attributes, its children, its text.
 
-    What comes once is a value, what comes again a list; every value is text. Raises NoAnswer for what is no XML, or is an error.
+    What comes once is a value, what comes again a list; every value is text, or null where `xsi:nil` says so. Raises NoAnswer for what
+    is no XML, or is an error.
     """
-    return list(_elements(body, name))
+    return list(_elements(body, name.rpartition(":")[2]))
 
 
 def _elements(body: bytes, name: str) -> Iterator[bytes]:
@@ -130,6 +154,8 @@ def _elements(body: bytes, name: str) -> Iterator[bytes]:
 
 def _object(element: ElementTree.Element) -> Any:
     """Give an element as JSON would: its text where it has nothing else."""
+    if element.get(NIL) in ("true", "1"):
+        return None
     text = (element.text or "").strip()
     if not element.attrib and not len(element):
         return text

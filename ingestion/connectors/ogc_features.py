@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -12,12 +12,12 @@ from pydantic import Field
 from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
 from ingestion.connectors.authentication import WebOptions, value_of
-from ingestion.connectors.pages import Answer, Ask, Page, asked_with, fault, followed, read_pages, spooled
+from ingestion.connectors.pages import Answer, Ask, Page, asked_with, fault, followed, note, read_pages, spooled
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import Client, instant
 from ingestion.formats import parts
-from ingestion.formats.geojson import OF_FEATURE, flattened
+from ingestion.formats.geojson import OF_FEATURE, crs_of, document_of, elsewhere, read_feature
 from ingestion.formats.spool import Spool
 
 JSON = "application/geo+json, application/json;q=0.9"
@@ -68,13 +68,9 @@ def read(request: Request) -> Reading:
         client, first, lambda answer, ask, passed: _page(client, first, answer, ask, passed, declared), lambda: spooled(spool, names[0])
     )
     assert pages is not None  # nothing conditional was asked
-    reading.position = {**reading.position, "digest": pages.digest.hexdigest()[:16]}
-    if not pages.rows or reading.position["digest"] == request.position.get("digest"):
-        return reading
-    reading.parts = parts("ndjson", names, reading, spool)
-    reading.available_at = instant(pages.validator.get("If-Modified-Since"))
-    if pages.announced is not None:
-        reading.announced, reading.count_method = pages.announced, "announced"
+    if note(pages, reading, "`collection`, and which of its features are asked for"):
+        reading.parts = parts("ndjson", names, reading, spool)
+        reading.available_at = instant(pages.validator.get("If-Modified-Since"))
     return reading
 
 
@@ -92,7 +88,7 @@ def _asked(client: Client, path: str) -> dict[str, Any]:
         try:
             told = members_of(stream.read())
         except NoAnswer as error:
-            raise fault(client, ask, str(error)) from None
+            raise fault(client, ask, error) from None
         return {name: value_of_json(raw) for name, raw in told.items()} if isinstance(told, dict) else {}
 
     given: dict[str, Any] = client.fetch(ask.url, sink, {"Accept": "application/json"})
@@ -124,7 +120,7 @@ def _first(client: Client, options: TableOptions, request: Request) -> Ask:
     """Give what is asked first."""
     asked: dict[str, Any] = {"f": "json", "limit": options.limit, **options.properties}
     if options.bbox:
-        asked["bbox"] = ",".join(f"{value:g}" for value in options.bbox)
+        asked["bbox"] = ",".join(map(str, options.bbox))  # to the last digit
     if options.datetime:
         asked["datetime"] = options.datetime
     if options.filter:
@@ -141,18 +137,44 @@ def _page(client: Client, first: Ask, answer: Answer, ask: Ask, passed: int, own
         raise fault(client, ask, f"answers in {crs}, and not in longitude and latitude", "tell the producer", may_pass=False)
     try:
         members = members_of(answer.body)
-        features = [json.loads(each) for each in records_at(members, "features")]
+        features = [read_feature(each) for each in records_at(members, "features")]
     except NoAnswer as error:
-        raise fault(client, ask, str(error)) from None
-    content = b"".join(json.dumps(flattened(feature, own), ensure_ascii=False).encode() + b"\n" for feature in features)
-    matched = at(members, "numberMatched")
-    total = value_of_json(matched) if matched is not None else None
+        raise fault(client, ask, error) from None
+    if elsewhere(told := {"crs": value_of_json(at(members, "crs"))}, "CRS84"):
+        raise fault(client, ask, f"answers in {crs_of(told)}, and not in longitude and latitude", "tell the producer", may_pass=False)
+    _hold_to_filter(client, ask, features)
+    content = b"".join(document_of(feature, own).encode() + b"\n" for feature in features)
+    total = value_of_json(at(members, "numberMatched"))
     returned = at(members, "numberReturned")
     if returned is not None and value_of_json(returned) != len(features):
         raise fault(client, ask, f"says that it returns {value_of_json(returned)} features, and gives {len(features)}")
     link = None
     with contextlib.suppress(TypeError, AttributeError):
         links = value_of_json(at(members, "links")) or []
-        link = next((each["href"] for each in links if each.get("rel") == "next" and each.get("href")), None)
+        links = [each for each in links if each.get("rel") == "next" and each.get("href")]
+        # A server may write one link for each of its forms.
+        link = next((each["href"] for each in links if "json" in str(each.get("type"))), links[0]["href"] if links else None)
     following = followed(client, first, ask, link, frozenset({"offset", "startindex", "limit"})) if link else None
-    return Page(content, len(features), following, total if isinstance(total, int) else None)
+    return Page(content, len(features), following, int(total) if str(total).isdigit() else None)
+
+
+def _hold_to_filter(client: Client, ask: Ask, features: list[Any]) -> None:
+    """Raise SourceError for a feature that has another value than the one asked for: the server leaves the filter aside."""
+    for name, value in client.reading.request.table_options.properties.items():
+        if any(mark in str(value) for mark in "*%"):
+            continue  # which some servers read as a pattern
+        found = {str(held[name]) for each in features if isinstance(held := _properties(each), dict) and held.get(name) is not None}
+        if any(not _is_alike(each, str(value)) for each in found):
+            told = f"gives features whose `{name}` is not the one that is asked for: it leaves `properties` aside"
+            raise fault(client, ask, told, "check its name, or ask for all of the collection", may_pass=False)
+
+
+def _properties(feature: Any) -> Any:
+    return feature.get("properties") if isinstance(feature, dict) else None
+
+
+def _is_alike(one: str, other: str) -> bool:
+    """Say whether two texts are one value, as a number or whatever their case."""
+    with contextlib.suppress(ArithmeticError):
+        return Decimal(one) == Decimal(other)
+    return one.casefold() == other.casefold()

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
-from ingestion.connectors import SourceError, UnreadableFile
-from ingestion.connectors.web import Client
+from ingestion.connectors import Reading, SourceError, UnreadableFile
+from ingestion.connectors.answers import NoAnswer
+from ingestion.connectors.web import Client, instant
 from ingestion.formats.spool import Spool
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ READINGS, PAUSE_SECONDS = 3, 1.0
 PAGE_BYTES, EMPTY_PAGES = 256 << 20, 3
 # What a source says of a page beyond its last: all that it announced has come then.
 BEYOND = (400, 404, 416, 422)
+JUST_NOW, TOLD_CHARACTERS = timedelta(seconds=2), 300
 # What of a URL is left as a server writes it, though RFC 3986 would have it written otherwise (a space, an accent).
 AS_WRITTEN = "%:/?#[]@!$&'()*+,;=-._~"
 
@@ -169,11 +172,37 @@ def _ask(
         if len(body) > PAGE_BYTES:
             raise SourceError(f"{where(client, ask)} answers more than {PAGE_BYTES >> 20} MB at once. Mend: ask for smaller pages.")
         status = getattr(stream.raw, "status", 200)
-        tells = {"If-None-Match": answered.get("ETag"), "If-Modified-Since": answered.get("Last-Modified")}
+        tag, modified = answered.get("ETag"), answered.get("Last-Modified")
+        if not tag and (at := instant(modified)) and (now := instant(answered.get("Date"))) and now - at < JUST_NOW:
+            modified = None  # what changes in the same second has the same date (RFC 9110, 8.8.2.2)
+        tells = {"If-None-Match": tag, "If-Modified-Since": modified}
         return page_of(Answer(body, answered, status), ask, read.rows), {name: value for name, value in tells.items() if value}
 
-    given: tuple[Page, dict[str, str]] | None = client.fetch(ask.url, sink, headers, ask.method, ask.body, (200, 206))
+    given: tuple[Page, dict[str, str]] | None = client.fetch(ask.url, sink, headers, ask.method, ask.body, (200, 204, 206))
     return given
+
+
+def note(pages: Pages, reading: Reading, mend: str) -> bool:
+    """Note in a reading's position what was read, and say whether it is to land: it is when it differs from the last one.
+
+    Nothing is no news, but of a table that is read whole: that its source has emptied is what the photo shows. A first reading of
+    nothing is warned of, with `mend`.
+    """
+    request, digest = reading.request, pages.digest.hexdigest()[:16]
+    reading.position = {**reading.position, "digest": digest}
+    table = f"{request.brick}.{request.table}"
+    if not pages.rows and not request.position:
+        reading.warnings.append(f"{table}: the source holds no record. Mend: none where there is nothing yet, else check {mend}")
+    if digest == request.position.get("digest") or not (pages.rows or (request.whole and request.position)):
+        return False
+    if not pages.rows:
+        told = "the source holds no record any more, which no row can tell: staging shows those of the photo before"
+        reading.warnings.append(
+            f"{table}: {told}. Mend: check {mend}; if it is so, `orchestra loads drop <id> --forget` of the loads before"
+        )
+    if pages.announced is not None:
+        reading.announced, reading.count_method = pages.announced, "announced"
+    return True
 
 
 @contextlib.contextmanager
@@ -192,9 +221,14 @@ def where(client: Client, ask: Ask) -> str:
     return f"{client.brick}.{client.reading.request.table}: {client.shown(ask.url)}"
 
 
-def fault(client: Client, ask: Ask, told: str, mend: str = "try later, or tell the producer", *, may_pass: bool = True) -> SourceError:
+def fault(
+    client: Client, ask: Ask, told: str | NoAnswer, mend: str = "try later, or tell the producer", *, may_pass: bool = True
+) -> SourceError:
     """Give what to raise for an answer that is no page: asked again when it may pass."""
-    return UnreadableFile(f"{where(client, ask)} {client.told(told)}. Mend: {mend}.", 200, may_pass=may_pass)
+    is_private = client.reading.request.is_private
+    words = client.told(told.told if is_private and isinstance(told, NoAnswer) else str(told))
+    words = words if len(words) <= TOLD_CHARACTERS else f"{words[:TOLD_CHARACTERS]}..."
+    return UnreadableFile(f"{where(client, ask)} {words}. Mend: {mend}.", 200, may_pass=may_pass)
 
 
 def unsteady(client: Client, ask: Ask, told: str, mend: str = "try later, when it does not change, or tell the producer") -> Unsteady:

@@ -10,7 +10,7 @@ from pydantic import Field
 from ingestion.connectors import Reading, Request, Strict
 from ingestion.connectors.answers import NoAnswer, members_of, records_at, value_of_json
 from ingestion.connectors.authentication import WebOptions, value_of
-from ingestion.connectors.pages import Answer, Ask, Page, fault, followed, read_pages, spooled
+from ingestion.connectors.pages import Answer, Ask, Page, fault, followed, note, read_pages, spooled
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import Client
@@ -55,14 +55,9 @@ def read(request: Request) -> Reading:
     reading.held = spool
     pages = read_pages(client, first, lambda answer, ask, _: _page(client, first, options, answer, ask), lambda: spooled(spool, name))
     assert pages is not None  # nothing conditional was asked
-    reading.position = {**reading.position, "digest": pages.digest.hexdigest()[:16]}
-    if not pages.rows or reading.position["digest"] == request.position.get("digest"):
-        return reading
-    reading.parts = [
-        with_columns(part, {n: tuple(p.split("/")) for n, p in options.columns.items()}) for part in parts("ndjson", [name], reading, spool)
-    ]
-    if pages.announced is not None:
-        reading.announced, reading.count_method = pages.announced, "announced"
+    if note(pages, reading, "`entities`, and which of them are asked for"):
+        deeper = {column: tuple(path.split("/")) for column, path in options.columns.items()}
+        reading.parts = [with_columns(part, deeper) for part in parts("ndjson", [name], reading, spool)]
     return reading
 
 
@@ -89,7 +84,7 @@ def _page(client: Client, first: Ask, options: TableOptions, answer: Answer, ask
         if options.data_array:
             records = [row for group in records for row in _rows_of(group)]
     except NoAnswer as error:
-        raise fault(client, ask, str(error)) from None
+        raise fault(client, ask, error) from None
     told: Any = members if isinstance(members, dict) else {}
     count = value_of_json(told[COUNT]) if COUNT in told else None
     link = value_of_json(told[LINK]) if LINK in told else None

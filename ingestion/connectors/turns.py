@@ -41,8 +41,8 @@ _changed = threading.Condition()
 @contextlib.contextmanager
 def turn(name: str, limits: Limits) -> Iterator[None]:
     """Wait for one's turn at a host, and hold it as long as the answer is read."""
-    host = _hosts[name]
     with _changed:
+        host = _hosts[name]
         while (wait := host.free_at - time.monotonic()) > 0 or host.active >= limits.concurrency:
             _changed.wait(wait if wait > 0 else None)
         host.active += 1

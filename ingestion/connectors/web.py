@@ -33,13 +33,14 @@ CLOCKS_APART = timedelta(minutes=10)  # by which a source's clock may differ fro
 RETRIED = (None, 429, 500, 502, 503, 504)
 # What a server says of a token that it no longer takes (498 and 499 are ArcGIS's).
 DENIED = (401, 403, 498, 499)
-MENDS = {
+MENDS: dict[int | None, str] = {
     None: "check the address, the network and the proxy",
     200: "try later, or tell the producer",
     400: "check what the brick asks of it: its options",
     401: "give a key that may read it",
     403: "give a key that may read it",
     404: "check the endpoint and the path in the brick",
+    **dict.fromkeys((301, 302, 303, 307, 308), "it has moved: write its new address in the brick"),
     410: "the source has withdrawn it: check the endpoint and the path in the brick",
     422: "check what the brick asks of it: its options",
     429: "the source asks for fewer requests: lower the cadence or ask for a key",
@@ -196,7 +197,9 @@ class Client:
         response, status, text, wait, is_good = None, None, "", 0.0, False
         try:
             asked = _with_query(url, self._pass.query)
-            response = self._pool.request(method, asked, body=body, headers={**self._headers, **headers}, preload_content=False)
+            told_to = {**self._headers, **headers}
+            # What a body holds (a password, a search) is sent where the brick says, and nowhere else.
+            response = self._pool.request(method, asked, body=body, headers=told_to, preload_content=False, redirect=method == "GET")
             status = response.status
             if response.headers.get("X-City-Orchestra-Sandbox") == "synthetic":
                 self.reading.note_sandbox(instant(response.headers.get("Date")) or datetime.now(UTC))

@@ -16,12 +16,12 @@ from pydantic import Field, model_validator
 from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
 from ingestion.connectors.authentication import WebOptions, value_of
-from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, read_pages, spooled, where
+from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, note, read_pages, spooled, where
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import Client
 from ingestion.formats import parts
-from ingestion.formats.geojson import flattened
+from ingestion.formats.geojson import OF_FEATURE, document_of, read_feature
 from ingestion.formats.spool import Spool
 
 # By version: what names the type, the size of a page, a filter and a property in it, the namespace of filters.
@@ -89,15 +89,11 @@ def read(request: Request) -> Reading:
     if announced is not None and pages.rows < announced:
         told = f"announces {announced} features (resultType=hits) and gives {pages.rows}"
         raise SourceError(f"{where(client, first)} {told}. Mend: try later, or tell the producer.")
-    reading.position = {**reading.position, "digest": pages.digest.hexdigest()[:16]}
-    if not pages.rows or reading.position["digest"] == request.position.get("digest"):
+    if not note(pages, reading, "`type_name`, and which of its features are asked for"):
         return reading
     reading.parts = parts("ndjson", [name], reading, spool)
-    reading.warnings += (
-        [f"{request.brick}.{request.table}: {pages.doubted}. Mend: `sort_by` a property that no two share"] if pages.doubted else []
-    )
-    if pages.announced is not None:
-        reading.announced, reading.count_method = pages.announced, "announced"
+    if pages.doubted:
+        reading.warnings.append(f"{request.brick}.{request.table}: {pages.doubted}. Mend: `sort_by` a property that no two share")
     if not request.position:
         reading.metadata = _placed(client, options, reading)
     return reading
@@ -114,7 +110,7 @@ def _first(client: Client, options: TableOptions, request: Request) -> Ask:
         asked["SORTBY"] = options.sort_by
     if options.bbox:
         west, south, east, north = options.bbox
-        asked["BBOX"] = f"{south:g},{west:g},{north:g},{east:g},{WGS84}"
+        asked["BBOX"] = f"{south},{west},{north},{east},{WGS84}"
     prefix, tests = filter_.partition(":")[0], [("PropertyIsEqualTo", name, value) for name, value in options.properties.items()]
     if options.since and (value := asked_since(request, options.since)) is not None:
         tests.append(("PropertyIsGreaterThanOrEqualTo", options.since.parameter, value))
@@ -149,8 +145,9 @@ def _page(client: Client, options: TableOptions, answer: Answer, ask: Ask, passe
     try:
         features, total = _of_json(answer.body) if options.is_json else _of_gml(answer.body)
     except NoAnswer as error:
-        raise fault(client, ask, str(error)) from None
-    records = [json.dumps(flattened(feature, frozenset()), ensure_ascii=False).encode() + b"\n" for feature in features]
+        raise fault(client, ask, error) from None
+    own = frozenset(name.removeprefix(OF_FEATURE) for name in client.reading.request.columns if name.startswith(OF_FEATURE))
+    records = [document_of(feature, own).encode() + b"\n" for feature in features]
     # Until a page is empty: a server may give fewer than it was asked for, and announce its cap as the number of features.
     following = asked_with(ask, STARTINDEX=passed + len(records)) if records else None
     return Page(b"".join(records), len(records), following, total)
@@ -170,7 +167,7 @@ def _refused(client: Client, options: TableOptions, ask: Ask, told: str) -> Sour
 def _of_json(body: bytes) -> tuple[list[Any], int | None]:
     members = members_of(body)
     told = [value_of_json(raw) for name in ("numberMatched", "totalFeatures") if (raw := at(members, name)) is not None]
-    return [json.loads(each) for each in records_at(members, "features")], next((each for each in told if isinstance(each, int)), None)
+    return [read_feature(each) for each in records_at(members, "features")], next((each for each in told if isinstance(each, int)), None)
 
 
 def _of_gml(body: bytes) -> tuple[list[Any], int | None]:

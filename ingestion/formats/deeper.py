@@ -17,7 +17,8 @@ def with_columns(part: Part, columns: Mapping[str, tuple[str, ...]]) -> Part:
     deep = []
     for name, keys in columns.items():
         place = literal("$." + ".".join(json.dumps(key) for key in keys))
-        deep.append(f"{literal(json.dumps(name) + ':')} || coalesce(json_extract(_doc, {place})::varchar, 'null')")
-    inner = "nullif(trim(regexp_extract(trim(_doc), '^\\{(.*)\\}$', 1, 's')), '')"
+        # What is nowhere is absent, not null: landing says so of a column that no document holds.
+        deep.append(f"{literal(json.dumps(name) + ':')} || json_extract(_doc, {place})::varchar")
+    inner = "nullif(trim(regexp_extract(trim(_doc, ' ' || chr(9)), '^\\{(.*)\\}$', 1, 's')), '')"
     document = f"case when try(json_type(_doc)) = 'OBJECT' then '{{' || concat_ws(',', {', '.join(deep)}, {inner}) || '}}' else _doc end"
     return replace(part, relation=f"select {document} as _doc, _file from ({part.relation})")

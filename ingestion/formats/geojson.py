@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -63,18 +63,27 @@ def _read_features(path: Path, members: dict[str, Any], own: frozenset[str] = fr
             is_collection = True
             for _ in text.each("[", "]"):
                 count += 1
-                document = json.dumps(flattened(text.value(), own), separators=(",", ":"))
-                # A document that holds bytes of no text is none: landing refuses it, and says so.
-                yield f"{NO_TEXT}{document.replace(ESCAPED, '?')}" if ESCAPED in document else document
+                yield document_of(text.value(), own)
         if text.peek():
             raise ValueError("something follows it")
         if not is_collection:
             raise ValueError("it has no `features`")
-        if fault := _partial(members, count) or _elsewhere(members, crs):
+        if fault := partial(members, count) or elsewhere(members, crs):
             raise ValueError(fault)
 
 
-def _partial(members: dict[str, Any], count: int) -> str | None:
+def read_feature(text: bytes) -> Any:
+    """Give what a feature of JSON is, as it is written: a key that is told twice is there twice, for landing to refuse."""
+    return _Json.decoder.decode(text.decode("utf-8", UNDECODED))
+
+
+def document_of(feature: Any, own: frozenset[str]) -> str:
+    """Give a feature as one document on one line; one that holds bytes of no text is none: landing refuses it, and says so."""
+    document = json.dumps(flattened(feature, own), separators=(",", ":"))
+    return f"{NO_TEXT}{document.replace(ESCAPED, '?')}" if ESCAPED in document else document
+
+
+def partial(members: dict[str, Any], count: int) -> str | None:
     """Say how a collection tells that it is one page of more: ArcGIS, WFS and OGC API Features have each their way."""
     matched, links, properties = members.get("numberMatched"), members.get("links"), members.get("properties")
     more = [members, *([properties] if isinstance(properties, dict) else [])]
@@ -87,14 +96,19 @@ def _partial(members: dict[str, Any], count: int) -> str | None:
     return None
 
 
-def _elsewhere(members: dict[str, Any], declared: str | None) -> str | None:
+def elsewhere(members: dict[str, Any], declared: str | None) -> str | None:
     """Say that the coordinates of a collection are in another CRS than was declared, by the last word of its name."""
-    told = members.get("crs")
-    name = str(told.get("properties", {}).get("name", "")) if isinstance(told, dict) and isinstance(told.get("properties"), dict) else ""
+    name = crs_of(members)
     codes = ["4326" if each == "CRS84" else each for each in (re.split("[:/]", text)[-1].upper() for text in (name, declared or ""))]
     if all(codes) and codes[0] != codes[1]:
         return f"it is in {name}, and the table says `crs: {declared}`"
     return None
+
+
+def crs_of(members: Mapping[str, Any]) -> str:
+    """Give the name of the CRS that a collection says that it is in, '' where it says none."""
+    told = members.get("crs")
+    return str(told.get("properties", {}).get("name", "")) if isinstance(told, dict) and isinstance(told.get("properties"), dict) else ""
 
 
 def flattened(feature: Any, own: frozenset[str]) -> Any:

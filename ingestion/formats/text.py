@@ -39,6 +39,14 @@ def look_at_csv(name: str, request: Any, spool: Spool) -> tuple[Shape, Counted]:
     return shape, Counted(seen.records - options.header, seen.is_plain)
 
 
+def row_count(name: str, request: Any, spool: Spool) -> int:
+    """Give how many rows a CSV holds, those of blank values alone apart; raises ValueError for what is no table."""
+    columns, separator, skip, _ = read_header(spool.path(name), request)
+    blank = BLANK if len(columns) > 1 else None
+    seen = _scanned(name, spool, separator, request.table_options.quote, skip, blank, len(columns), sought=None)
+    return seen.records - int(request.table_options.header) - seen.thin
+
+
 def look_at_ndjson(name: str, _: Any, spool: Spool) -> tuple[Shape, Counted]:
     """A document a line; blank lines count for nothing."""
     scanned = ("", "", 0, BLANK, 0)
