@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,14 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}
 
 
+EXAMPLES = [pytest.param(10, id="some"), pytest.param(250, id="many", marks=pytest.mark.soak)]
+
+
+def attack(examples: int, reads: Callable[..., None], *drawn: Any) -> None:
+    """Have a reading tried on so many drawn cases."""
+    settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(given(*drawn)(reads))()
+
+
 @pytest.fixture(scope="module")
 def paged() -> Iterator[Paged]:
     served = Paged()
@@ -133,57 +141,59 @@ def read(request: Request) -> Reading:
     return sys.modules[type(request.table_options).__module__].read(request)
 
 
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("name", SPOKEN)
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.integers(0, 40), st.integers(1, 9))
-def test_all_rows_are_read_whatever_the_size_of_a_page(paged: Paged, tmp_path: Path, name: str, count: int, size: int) -> None:
-    request = ask(paged, source := Source(count=count, size=size), name, tmp_path)
-    reading = read(request)
-    assert ids_of(request, reading) == source.ids
-    assert reading.count_method == ("counted" if source.total is None or not count else "announced")
-    assert reading.request_count == len(source.asked) + (name == "ogc features")  # which is described first
-    # The same again is nothing new.
-    again = ask(paged, Source(count=count, size=size), name, tmp_path, position=reading.position)
-    assert not read(again).parts
+def test_all_rows_are_read_whatever_the_size_of_a_page(paged: Paged, tmp_path: Path, name: str, examples: int) -> None:
+    def reads(count: int, size: int) -> None:
+        request = ask(paged, source := Source(count=count, size=size), name, tmp_path)
+        reading = read(request)
+        assert ids_of(request, reading) == source.ids
+        assert reading.count_method == ("counted" if source.total is None or not count else "announced")
+        assert reading.request_count == len(source.asked) + (name == "ogc features")  # which is described first
+        # The same again is nothing new.
+        again = ask(paged, Source(count=count, size=size), name, tmp_path, position=reading.position)
+        assert not read(again).parts
+
+    attack(examples, reads, st.integers(0, 40), st.integers(1, 9))
 
 
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("name", SPOKEN)
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(TRANSIENT), st.integers(1, 12), st.integers(1, 5), st.integers(1, 4), st.integers(1, 2))
-def test_what_passes_at_any_page_costs_no_row(
-    paged: Paged, tmp_path: Path, name: str, fault: str, count: int, size: int, at: int, times: int
-) -> None:
-    times = 1 if fault == "token" else times  # one that is refused at once is refused
-    request = ask(paged, source := Source(count=count, size=size, fault=fault, at=at, times=times), name, tmp_path)
-    assert ids_of(request, read(request)) == source.ids
+def test_what_passes_at_any_page_costs_no_row(paged: Paged, tmp_path: Path, name: str, examples: int) -> None:
+    def reads(fault: str, count: int, size: int, at: int, times: int) -> None:
+        times = 1 if fault == "token" else times  # one that is refused at once is refused
+        request = ask(paged, source := Source(count=count, size=size, fault=fault, at=at, times=times), name, tmp_path)
+        assert ids_of(request, read(request)) == source.ids
+
+    attack(examples, reads, st.sampled_from(TRANSIENT), st.integers(1, 12), st.integers(1, 5), st.integers(1, 4), st.integers(1, 2))
 
 
 def filtered(name: str, size: int) -> dict[str, Any]:
     """Give what asks for rows that a filter means."""
-    told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}}
+    told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}, "wfs": {"sort_by": "id"}}
     return told.get(name, {"parameters": {"since": "", "size": size}})
 
 
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("name", SPOKEN)
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(LASTING + TRANSIENT), st.integers(1, 14), st.integers(1, 5), st.integers(1, 4), st.booleans())
-def test_what_lasts_is_all_rows_or_a_clear_error(
-    paged: Paged, tmp_path: Path, name: str, fault: str, count: int, size: int, at: int, once: bool
-) -> None:
-    # Where nothing is announced and no link leads on, an empty page is the end, by all that can be known.
-    fault = "page again" if (name, fault) == ("rest by offset, untold", "empty page") else fault
-    source = Source(count=count, size=size, fault=fault, at=at, times=1 if once else 99)
-    request = ask(paged, source, name, tmp_path, options=filtered(name, size) if fault == "ignored filter" else {})
-    try:
-        ids = ids_of(request, read(request))
-    except SourceError as error:
-        told = str(error)
-        assert told.startswith("a_brick.a_table: ") or told.startswith("a_brick: ")
-        assert "Mend: " in told
-        assert "hidden" not in told
-    else:
-        assert set(ids) == set(source.ids), fault
-        assert fault in ("twice", "inserted") or len(ids) == len(source.ids)
+def test_what_lasts_is_all_rows_or_a_clear_error(paged: Paged, tmp_path: Path, name: str, examples: int) -> None:
+    def reads(fault: str, count: int, size: int, at: int, once: bool) -> None:
+        # Where nothing is announced and no link leads on, an empty page is the end, by all that can be known.
+        fault = "page again" if (name, fault) == ("rest by offset, untold", "empty page") else fault
+        source = Source(count=count, size=size, fault=fault, at=at, times=1 if once else 99)
+        request = ask(paged, source, name, tmp_path, options=filtered(name, size) if fault == "ignored filter" else {})
+        try:
+            ids = ids_of(request, read(request))
+        except SourceError as error:
+            told = str(error)
+            assert told.startswith("a_brick.a_table: ") or told.startswith("a_brick: ")
+            assert "Mend: " in told
+            assert "hidden" not in told
+        else:
+            assert set(ids) == set(source.ids), fault
+            assert fault in ("twice", "inserted") or len(ids) == len(source.ids)
+
+    attack(examples, reads, st.sampled_from(LASTING + TRANSIENT), st.integers(1, 14), st.integers(1, 5), st.integers(1, 4), st.booleans())
 
 
 def brick_of(house: House, paged: Paged, source: Source, name: str, key: list[str] | None = None, **meta: Any) -> Any:
