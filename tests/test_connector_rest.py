@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 from conftest import Answer, Document, House, Site, column, table
 
 from expectations.gate import judge_load
-from ingestion.connectors import SourceError
+from ingestion.connectors import SourceError, turns, web
+from ingestion.connectors.authentication import Pass
 from ingestion.declaration import BrickError
 
 ONE = [{"id": "1"}]
@@ -198,6 +201,35 @@ def test_a_login_is_sent_to_no_other_host(house: House, site: Site, other: Site,
     assert other.asked == []
 
 
+def test_a_token_that_another_thread_renewed_meanwhile_is_the_one_given_up(
+    house: House, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("A_USER", "A_PASSWORD"):
+        monkeypatch.setenv(name, "hidden")
+    given: list[str] = []
+
+    def login(_: Any) -> Answer:
+        given.append(f"t{len(given) + 1}")
+        return told({"token": given[-1]})
+
+    turn = web.turn
+
+    def another_thread(name: str, limits: Any) -> Any:
+        # As the first request waits for its turn, its token expires, and so does the one that another thread asks for.
+        if len(given) == 1 and passes[0].give_up("t1"):
+            passes[0].open(lambda *_: login(None)[2])
+        return turn(name, limits)
+
+    passes: list[Pass] = []
+    monkeypatch.setattr(web, "Pass", lambda *told: passes.append(Pass(*told)) or passes[0])
+    monkeypatch.setattr(web, "turn", another_thread)
+    site.pages["/login"] = login
+    site.pages["/rows"] = lambda request: told(ONE) if request.get("Authorization") == "Bearer t3" else told(b"", 401)
+    auth = {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}
+    assert house.land(brick_of(house, site, {}, options={"auth": auth}))
+    assert given == ["t1", "t2", "t3"]
+
+
 @pytest.mark.parametrize(
     "body",
     [{"Jean Dupont": 1}, {"error": {"code": 404, "message": "Jean Dupont"}}, {"rows": ONE, "total": "Jean Dupont"}],
@@ -244,3 +276,22 @@ def test_what_yaml_takes_for_another_number_is_no_brick(house: House, site: Site
 
     with pytest.raises(BrickError, match=rf"{number} \(line \d+\) .*another base.*in quotes"):
         read_brick(path)
+
+
+def test_turns_at_a_host_are_first_come_first_served() -> None:
+    order: list[int] = []
+
+    def wait(number: int) -> None:
+        with turns.turn("a-host", turns.Limits(concurrency=1)):
+            order.append(number)
+
+    threads = [threading.Thread(target=wait, args=[number]) for number in range(3)]
+    with turns.turn("a-host", turns.Limits(concurrency=1)):
+        for thread in threads:
+            thread.start()
+            while len(turns._hosts["a-host"].waiting) <= threads.index(thread):
+                time.sleep(0.001)
+    wait(3)  # whoever has just been served is not served again before those who wait
+    for thread in threads:
+        thread.join()
+    assert order == [0, 1, 2, 3]

@@ -85,6 +85,7 @@ class Pass:
     def __init__(self, brick: str, auth: Auth | None) -> None:
         self._brick, self._auth = brick, auth
         self._lock, self._token = threading.Lock(), ""
+        self._carried: tuple[str, dict[str, str]] | None = None
         self.headers: dict[str, str] = {}
         self.query: dict[str, str] = {}
         self.secrets: list[str] = []
@@ -118,8 +119,12 @@ class Pass:
         with self._lock:
             if not self._token:
                 self._token = self._asked_for(self._auth, ask)
-                self.headers = {"Authorization": f"Bearer {self._token}"}
+                self._carried = self._token, {"Authorization": f"Bearer {self._token}"}
             return self._token
+
+    def carried(self) -> tuple[str, dict[str, str]]:
+        """Give the token that a request carries now, and its headers: another thread may have asked for one since it was opened."""
+        return self._carried or ("", self.headers)
 
     def give_up(self, token: str) -> bool:
         """Give up a token that was refused, so that another is asked for; say whether there was one."""

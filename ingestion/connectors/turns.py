@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
@@ -28,10 +28,11 @@ POLITE = Limits(concurrency=2, per_second=10)
 
 @dataclass
 class _Host:
-    """A host: requests that are under way, and the instant (of the monotonic clock) before which none begins."""
+    """A host: requests that are under way, the instant (of the monotonic clock) before which none begins, and who waits, in order."""
 
     active: int = 0
     free_at: float = 0.0
+    waiting: deque[object] = field(default_factory=deque)
 
 
 _hosts: defaultdict[str, _Host] = defaultdict(_Host)
@@ -40,11 +41,17 @@ _changed = threading.Condition()
 
 @contextlib.contextmanager
 def turn(name: str, limits: Limits) -> Iterator[None]:
-    """Wait for one's turn at a host, and hold it as long as the answer is read."""
+    """Wait for one's turn at a host, first come, first served, and hold it as long as the answer is read."""
     with _changed:
-        host = _hosts[name]
-        while (wait := host.free_at - time.monotonic()) > 0 or host.active >= limits.concurrency:
-            _changed.wait(wait if wait > 0 else None)
+        host, mine = _hosts[name], object()
+        host.waiting.append(mine)
+        try:
+            while host.waiting[0] is not mine or host.active >= limits.concurrency or host.free_at > time.monotonic():
+                left = host.free_at - time.monotonic()
+                _changed.wait(left if left > 0 else None)
+        finally:
+            host.waiting.remove(mine)
+            _changed.notify_all()
         host.active += 1
         if limits.per_second:
             host.free_at = time.monotonic() + 1 / limits.per_second

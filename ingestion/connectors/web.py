@@ -159,9 +159,10 @@ class Client:
         while True:
             token = ""
             try:
-                self.hide(token := self._pass.open(self._ask_for_pass))
+                self.hide(self._pass.open(self._ask_for_pass))
                 with turn(urlsplit(url).netloc, self._limits):
-                    return self._try(url, sink, {**self._pass.headers, **(headers or {})}, method, body, statuses)
+                    token, carried = self._pass.carried()
+                    return self._try(url, sink, {**carried, **(headers or {})}, method, body, statuses)
             except SourceError as error:
                 if error.status in DENIED and not was_renewed and (was_renewed := self._pass.give_up(token)):
                     continue
