@@ -31,7 +31,7 @@ test: venv ## the tests, by one more worker than there are cores: servers are wa
 soak: venv ## kills at seeded instants, hundred clean days, random models: long
 	$(BIN)/python -m pytest -m soak -s tests
 
-conformance: venv ## every model on Spark, by a Python that has pyspark (ORCHESTRA_PYSPARK=/path/to/python); MQTT by mosquitto (apt-get install mosquitto)
+conformance: venv ## models on Spark (ORCHESTRA_PYSPARK=/path/to/python that has it), connectors against real servers, which it installs where it can
 	$(BIN)/python -m pytest -m conformance -s tests
 
 check: venv ## ruff, import-linter, types, sqlfluff, dbt-bouncer, bricks, size of the engine
