@@ -11,6 +11,7 @@ from expectations.profile import FORMER_SAMPLE, GARBLED, MART_SAMPLE, days_of, p
 from expectations.suite import LANDED, MART, Expectation, LandedSuite, Suite, read_suite
 from expectations.validation import Asked, judge
 from ingestion.connectors import PUSHED
+from ingestion.deletion import deleted_count, test_of
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
 from ingestion.parquet import Footers
 
@@ -80,15 +81,19 @@ def judge_load(lake: Lake, journal: Journal, brick: Brick, staged: Staged, read_
             table, suite = brick.table(name), suites.get(name, Suite())
             paths = [str(file) for file in files]
             footers = Footers(connection, paths)
-            rows = f"(select * from read_parquet({listed(paths)}, union_by_name = true) where _refused is null)"
+            # A deletion has its key alone: what it lacks says nothing of the others.
+            is_judged = f"_refused is null and not {test}" if (test := test_of(table)) else "_refused is null"
+            rows = f"(select * from read_parquet({listed(paths)}, union_by_name = true) where {is_judged})"
+            deleted = deleted_count(connection, table, files)
             columns = [column.name for column in table.columns if column.is_landed]
             warnings = record.get("profile", {}).get("warnings", [])  # of landing itself
             record["profile"] = profile_of(
-                connection, footers, record["refused"], rows, columns, table.meta.key, days_of(table, footers, rows, read_at)
+                connection, footers, record["refused"] + deleted, rows, columns, table.meta.key, days_of(table, footers, rows, read_at)
             )
             record["profile"]["warnings"] += warnings
             before = [load for load in history if "row_count" in load["tables"].get(name, {}).get("profile", {})]
-            figures = _of_load(table, record, before, read_at, suite.tolerated(LANDED | of_pushed))
+            told = suite.tolerated(LANDED | of_pushed)
+            figures = _of_load(table, record, before, read_at, told, may_be_none=deleted > 0)
             sets += _sets(name, rows, record["profile"], figures, suite)
         return judge(lake, f"landed/{brick.name}", connection, sets, is_private=brick.has_personal)
 
@@ -184,13 +189,16 @@ def _of_figures(
     return figures
 
 
-def _of_load(table: Table, record: dict[str, Any], history: list[Entry], read_at: dt.datetime, tolerated: dict[str, Any]) -> list[_Figure]:
+def _of_load(
+    table: Table, record: dict[str, Any], history: list[Entry], read_at: dt.datetime, tolerated: dict[str, Any], *, may_be_none: bool
+) -> list[_Figure]:
     """Give the figures of a table by which a load is judged: its own, then those that earlier loads say something of."""
     profile, profiles = record["profile"], [load["tables"][table.name]["profile"] for load in history]
     # A table may be empty as long as it never held anything, and its source says so.
     is_told_empty = record["source_count"] == 0 and record["count_method"] == "announced"
-    is_all_erased = bool(record.get("erased"))  # of a file of somebody who was erased, nothing is left
-    least_count = 0 if is_all_erased or (is_told_empty and not any(p["row_count"] for p in profiles)) else 1
+    # Of a file of somebody who was erased, nothing is left; of a day of deletions, they alone.
+    may_be_none = may_be_none or bool(record.get("erased"))
+    least_count = 0 if may_be_none or (is_told_empty and not any(p["row_count"] for p in profiles)) else 1
     late = f", {record['before_cursor']} are older than the lookback" if record["before_cursor"] else ""
     refused = record["refused"] / max(1, record["kept"] + record["refused"])
     garbled, future, keys = profile["garbled_share"], profile["future_share"], profile["key_share"]

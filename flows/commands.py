@@ -240,9 +240,12 @@ def bricks_show(name: str, /, *, is_json: Json = False) -> None:
 @bricks_app.command(name="check")
 def bricks_check() -> None:
     """Check every brick's YAML."""
-    from ingestion.census import read_bricks, untold_zones
+    from ingestion.census import faults_of_connectors, read_bricks, untold_zones
+    from ingestion.declaration import BrickError
 
     bricks = read_bricks()
+    if faults := faults_of_connectors(bricks.values()):
+        raise BrickError("\n".join(faults))
     for told in untold_zones(bricks.values()):
         print(f"warning: {told}", file=sys.stderr)
     print(f"{len(bricks)} bricks are what the contract asks")

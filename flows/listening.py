@@ -18,7 +18,7 @@ from flows.cadence import pause
 from flows.commands import Bricks, Misuse, chosen_bricks
 from ingestion.brick import Brick, endpoint_of
 from ingestion.connectors import PUSHED, SourceError, connector
-from ingestion.connectors.web import value_of
+from ingestion.connectors.authentication import value_of
 from ingestion.declaration import BrickError
 from ingestion.inbox import append, holds, inbox_of, line_of, session_of
 from ingestion.lake import Busy, Lake, LakeError

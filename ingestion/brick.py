@@ -21,6 +21,7 @@ from pydantic import (
 from ingestion.column import EPOCHS, Column
 from ingestion.connectors import CONNECTORS, PUSHED, Strict, connector, declared_name
 from ingestion.declaration import BrickError, Name, TimeZone, fault_at, said
+from ingestion.deletion import Deletion, fault_of
 from ingestion.rhythm import Cadence, Freshness, Period
 from ingestion.territory import of_territory, read_territory
 
@@ -50,6 +51,7 @@ class TableMeta(Strict):
     time_zone: Annotated[TimeZone, BeforeValidator(of_territory)] = "UTC"
     time_fold: Literal["in_order", "first", "second", "refuse"] = "in_order"
     crs: str | None = None
+    deleted_when: Deletion | None = None
 
 
 class TableConfig(Strict):
@@ -116,6 +118,8 @@ class Table(Strict):
         if self.cursor_column and (mask := self.cursor_column.meta.mask):
             told = f"'{self.meta.cursor}' is masked ({mask}), and what a mask makes has no order: new rows would be left out"
             raise fault_at(f"{told}. Mend: another cursor, or none: all of it is read when it changes", "config", "meta", "cursor")
+        if fault := fault_of(self):
+            raise fault_at(fault, "config", "meta", "deleted_when")
         self._tells_no_position()
         hidden = [column.name for column in self.columns if not column.is_landed and column.name in self.meta.key]
         if hidden:
@@ -138,7 +142,7 @@ class Table(Strict):
         columns = [{"name": c.name, "data_type": c.data_type, **c.meta.model_dump(**told)} for c in self.columns]
         declaration = {"columns": columns, **self.meta.model_dump(mode="json", include={"key", "delivers", "time_zone"})}
         # Left out where nothing is said, so that what landed before it could be said keeps its version.
-        declaration |= self.meta.model_dump(include={"time_fold"}, exclude_defaults=True)
+        declaration |= self.meta.model_dump(mode="json", include={"time_fold", "deleted_when"}, exclude_defaults=True)
         return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()[:12], declaration
 
 

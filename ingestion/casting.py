@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -272,3 +274,12 @@ def _local(wall: str, notation: Notation, key: list[str] | None) -> str:
     rank, many = f"row_number() over ({same} order by _row, file_row_number)", f"count(*) over ({same})"
     one, other = (resolved(value, far, fold) for fold in ("first", "second"))
     return f"case when {far} is null then {value} when {many} <= 2 then case when {rank} = 2 then {other} else {one} end end"
+
+
+def as_json(texts: Iterable[str]) -> Iterator[str]:
+    """Give texts as JSON holds them: as strings, and those that are JSON themselves (`-999`) as they are."""
+    for text in texts:
+        yield json.dumps(text, ensure_ascii=False)
+        with contextlib.suppress(ValueError):
+            json.loads(text)
+            yield text

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from ingestion.brick import Brick
+from ingestion.connectors import connector
 from ingestion.declaration import BrickError, model_at, read_yaml, said
 from ingestion.territory import read_territory
 
@@ -60,6 +61,19 @@ def untold_zones(bricks: Iterable[Brick]) -> list[str]:
             if instants and table.says_no_zone:
                 told = f"{', '.join(instants)} is read as UTC where it tells no offset, and no `time_zone` says so"
                 found.append(f"{brick.name}.yml: table {table.name}: {told}. Mend: `time_zone: UTC`, or the one of its clocks")
+    return found
+
+
+def faults_of_connectors(bricks: Iterable[Brick]) -> list[str]:
+    """Say what connectors find wrong in options without asking a source, where they look further than the form (`check`)."""
+    found = []
+    for brick in bricks:
+        module = connector(brick.meta.connector)
+        for table in brick.tables if hasattr(module, "check") else ():
+            of_brick, of_table = (module.BrickOptions, brick.meta.options), (module.TableOptions, table.meta.options)
+            told = module.check(*(model.model_validate(options) for model, options in (of_brick, of_table)), table.name)
+            if told:
+                found.append(f"{brick.name}.yml: table {table.name}: {told}. Mend: the `options` of the brick or of the table")
     return found
 
 

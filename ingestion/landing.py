@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ingestion import erased_keys, privacy
 from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.connectors import Reading
+from ingestion.connectors.shared import Shared
 from ingestion.cursor import start_of
 from ingestion.declaration import BrickError
 from ingestion.entries import Entry
@@ -95,14 +96,16 @@ def land_brick(
         by = reader_of(brick, judged_by)
         read_at = None
         readings: dict[str, Reading] = {}
-        outcome = Landed(brick.name)
+        outcome, shared = Landed(brick.name), Shared(work / "shared", is_private=brick.has_personal)
         standing = journal.refused(brick.name)
         tried = next((load for load in reversed(standing) if load.get("read_by") == by), None)
         waiting: dict[str, tuple[Reading, Position]] = {}
         if not tried or _differs(lake, journal, brick, tried, work, outcome, name_of):
             for table in brick.tables:
                 position = start_of(journal, brick, table, by)
-                reading = read_table(brick, table, position, connection, work / "spool", progress, name_of, inbox_of(lake, brick.name))
+                reading = read_table(
+                    brick, table, position, connection, work / "spool", progress, name_of, inbox_of(lake, brick.name), shared
+                )
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or reading.failed - position.given_up:
@@ -269,6 +272,7 @@ def reader_of(brick: Brick, judged_by: str = "") -> str:
 def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Path, outcome: Landed, name_of: Callable[[str], str]) -> bool:
     """Say whether a source has changed since a load that stands refused was read, and count what it cost to know."""
     spool, tried = work / "tried", journal.whole(tried)
+    shared = Shared(spool / "shared of its tables", is_private=brick.has_personal)
     try:
         for table in brick.tables:
             position = start_of(journal, brick, table, tried["read_by"])
@@ -281,7 +285,7 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
                 position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
             position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
-                reading = read_table(brick, table, position, connection, spool, None, name_of, inbox_of(lake, brick.name))
+                reading = read_table(brick, table, position, connection, spool, None, name_of, inbox_of(lake, brick.name), shared)
             outcome.count([reading])
             known_to_fail = {name for name, _ in record["refused_files"]}
             if reading.parts or reading.failed - known_to_fail - position.given_up:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ingestion import local_hours, privacy
 from ingestion.brick import Brick, Table
 from ingestion.casting import (
     Notation,
+    as_json,
     as_written,
     cast,
     has_zone,
@@ -24,6 +24,7 @@ from ingestion.casting import (
 )
 from ingestion.column import Column
 from ingestion.connectors import Part, Reading, source_name
+from ingestion.deletion import rules_of
 from ingestion.erased_keys import Erasure, is_erased_when_read
 from ingestion.formats.header import declared_names, header_tests
 from ingestion.lake import listed, literal, quoted
@@ -248,7 +249,7 @@ class Select:
                 values = [as_written(value, "_doc", alias) for value, alias in zip(values, self.aliases[name], strict=True)]
             value, nulls = f"coalesce({', '.join(values)})" if len(values) > 1 else values[0], self.notation.null_values
             if self._declared(name) == "json" and nulls:
-                return f"{without_nulls(f'{value}::varchar', tuple(_as_json(nulls)))}::json"
+                return f"{without_nulls(f'{value}::varchar', tuple(as_json(nulls)))}::json"
             return without_nulls(value, nulls)
         own = self._typed(name)
         if own == "null":
@@ -309,10 +310,12 @@ class Select:
         """Write why a row is refused, NULL when it is kept; the value is told unless the brick has personal columns."""
         rules = [rule_of_documents(is_private=self.is_private)] if self.part.columns is None else []
         rules += [self._rule_of_headers()] if self.part.header else []
+        values, of_columns = {}, {}
         for number, column in enumerate(self.landed):
             hour, is_within = f"h{number}" if number in self.local else None, within(column, f"c{number}", self.notation)
-            rules.append(rule_of_column(self.table, column, f"c{number}", f"t{number}", hour, is_within, is_private=self.is_private))
-        return first_broken(rules)
+            told = (f"c{number}", f"t{number}", hour, is_within)
+            values[column.name], of_columns[column.name] = told[0], rule_of_column(self.table, column, *told, is_private=self.is_private)
+        return first_broken(rules + rules_of(self.table, of_columns, values))
 
     def _header_tests(self, values: list[str], misfits: list[str]) -> tuple[str, str]:
         """Write whether a row is its file's header once more, or another one."""
@@ -384,15 +387,6 @@ class Select:
             return f"{is_held}{self._value(column)} < {since}"
         # A year that its text does not write with four digits is refused, not cut.
         return f"{is_held}{self._value(column)} between '1000-01-02'::{column.data_type} and {since} - to_microseconds(1)"
-
-
-def _as_json(texts: Iterable[str]) -> Iterator[str]:
-    """Give texts as JSON holds them: as strings, and those that are JSON themselves (`-999`) as they are."""
-    for text in texts:
-        yield json.dumps(text, ensure_ascii=False)
-        with contextlib.suppress(ValueError):
-            json.loads(text)
-            yield text
 
 
 def _spellings(*names: str) -> tuple[str, ...]:

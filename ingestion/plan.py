@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ingestion.deletion import DELETED
 from ingestion.lake import literal, quoted
 
 Node = dict[str, Any]
@@ -160,7 +161,7 @@ class _Asked:
         for name in reader["depends_on"]["nodes"]:
             if source := self.graph["sources"].get(name):
                 columns = [[column["name"], column.get("data_type")] for column in source["columns"].values()]
-                told.append([name, _meta(source).get("delivers"), _meta(source).get("key"), columns])
+                told.append([name, *(_meta(source).get(each) for each in ("delivers", "key", "deleted_when")), columns])
             elif (node := self.graph["nodes"].get(name)) and node["config"]["materialized"] in TRANSPARENT:
                 built, config = self.built(name), node["config"]
                 settings = [config.get(setting) for setting in ("materialized", "partition", "reach", "partition_grain")]
@@ -255,7 +256,8 @@ class _Asked:
         """Give the partitions where new rows of the source stand, and those where their keys stood before.
 
         The SELECT is run on the new rows alone, one of each key at a time, so that none hides behind another; then on all
-        the rows of their keys, for one may tell where another stands (the end of a state is the beginning of the next).
+        the rows of their keys, for one may tell where another stands (the end of a state is the beginning of the next). Where
+        rows may be deletions, it is run as if none were, on those that stood as well: where a key is not shown, it may count.
         """
         relation, partition = source["relation_name"], unit(self.model["config"]["partition"])
         if relation not in self.sql:
@@ -271,13 +273,18 @@ class _Asked:
         alone = f"temp.main.{quoted(source['identifier'])}"
         turn = f"row_number() over (partition by {key} order by _load_id, _file, _row)"
         turns = [f"{new} qualify {turn} = {place}" for place in range(1, depth + 1)]
-        for rows in [*turns, f"{relation} where {key} in (select {key} from {new})"] if depth else []:
-            self.query(f"create or replace temporary view {quoted(source['identifier'])} as select * from {rows}")
+        of_keys = f"{relation} where {key} in (select {key} from {new})"
+        runs = [(rows, False) for rows in (*turns, of_keys)]
+        if may_delete := bool(_meta(source).get("deleted_when")):
+            runs += [(f"{of_keys} and _load_id not in ({texts(loads)})", False), (of_keys, True)]
+        for rows, is_deleting in runs if depth else []:
+            shown = f"* replace (false as {DELETED})" if may_delete and not is_deleting else "*"
+            self.query(f"create or replace temporary view {quoted(source['identifier'])} as select {shown} from {rows}")
             given = f"select distinct {held} as key, {partition} as partition from ({self.sql.replace(relation, alone)}\n)"
             self.query(f"create or replace temporary table orchestra_news as {given}")
             unlike = f"select key from orchestra_news where key not in (select {key} from {alone})"
             absent = f"select {key} from {alone} where {key} not in (select key from orchestra_news)"
-            if self.query(f"{unlike} union all {absent} limit 1"):
+            if self.query(f"{unlike} limit 1" if is_deleting else f"{unlike} union all {absent} limit 1"):
                 raise Whole(f"a new row of {source['name']} is left out, or stands under another key")
             found |= {each for (each,) in self.query("select partition from orchestra_news")}
         return found
@@ -288,7 +295,11 @@ class _Asked:
             return None
         key, held = (hashed(quoted(column) for column in columns) for columns in (_meta(self.source)["key"], self.held))
         of_loads = f"_load_id in ({texts(loads)}) and " if loads else ""
-        return f"select 1 from {self.source['relation_name']} where {of_loads}{key} not in (select {held} from {staged})"
+        missed = f"select 1 from {self.source['relation_name']} where {of_loads}{key} not in (select {held} from {staged})"
+        # A key whose latest row is a deletion is rightly absent.
+        latest = "order by _read_at desc, _load_id desc, _file desc, _row desc"
+        is_living = f" qualify row_number() over (partition by {key} {latest}) = 1 and not {DELETED}"
+        return missed + (is_living if _meta(self.source).get("deleted_when") else "")
 
 
 def _meta(source: Node) -> Node:

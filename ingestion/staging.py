@@ -16,6 +16,7 @@ from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.cursor import cursor_from, position_after
 from ingestion.declaration import BrickError
+from ingestion.deletion import deleted_count
 from ingestion.erased_keys import Erasure
 from ingestion.formats.header import ANOTHER
 from ingestion.lake import listed, literal, quoted
@@ -26,6 +27,8 @@ from ingestion.refusal import REFUSAL, TOLD_ROWS, first_refused, lines_of, refus
 
 if TYPE_CHECKING:
     import duckdb
+
+    from ingestion.connectors.shared import Shared
 
 MARKS = ("_file", "_row", "_refused", "_read_at", "_load_id")
 
@@ -51,10 +54,11 @@ def read_table(
     progress: Callable[[str, int], None] | None,
     name_of: Callable[[str], str] = str,
     inbox: Path | None = None,
+    shared: Shared | None = None,
 ) -> Reading:
     """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it.
 
-    `inbox` is where what was pushed to the brick waits.
+    `inbox` is where what was pushed to the brick waits, `shared` holds what other tables of the brick were given in this landing.
     """
     spool = folder / table.name
     spool.mkdir(parents=True)
@@ -81,6 +85,8 @@ def read_table(
             failed=frozenset(position.failed.keys() - position.given_up),
             name_of=name_of,
             inbox=inbox,
+            tables=tuple(module.TableOptions.model_validate(each.meta.options) for each in brick.tables),
+            shared=shared,
             typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
         )
     )
@@ -164,6 +170,8 @@ def stage(
         "refused_files": [list(refusal) for refusal in reading.refused_files],
         "refused_as": "struct",
     }
+    if staged.absent and rows > refused and rows - refused == deleted_count(connection, table, staged.files):
+        staged.absent = []  # of deletions, the key alone is asked for
     if left_out["erased"]:
         staged.record["erased"] = left_out["erased"]
     if refused:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ingestion.brick import Brick, Table
 from ingestion.casting import landed_under, mapped, notation_of
 from ingestion.clear import clear_columns, landed_columns
+from ingestion.deletion import DELETED
 from ingestion.entries import Entry
 from ingestion.journal import Journal
 from ingestion.lake import Lake, LakeError, listed, literal, quoted
@@ -27,10 +28,11 @@ REWRITES = ("drop", "compact")
 def catch_up(connection: duckdb.DuckDBPyConnection, lake: Lake, journal: Journal, bricks: dict[str, Brick]) -> int:
     """Make the sources of dbt say what the journal says now, in one transaction; give the seq that was reached.
 
-    Views: one schema per brick, one view per table (declared columns, `_file`, `_row`, `_read_at`, `_load_id`), kept rows
-    only. Tables of `meta`: `journal` (seq, digest, as_of, is_synthetic, and run, which numbers the times that the journal was
-    caught up with), `sources` (brick, table_name), `loads` (brick, table_name, load_id, seq, reading: a digest of its files and of how
-    they are read, run: when it came), `rewrites` (brick, table_name, run: when a load went, or was read otherwise).
+    Views: one schema per brick, one view per table (declared columns, `_file`, `_row`, `_read_at`, `_load_id`, and `_deleted` of a
+    table that may tell deletions), kept rows only. Tables of `meta`: `journal` (seq, digest, as_of, is_synthetic, and run, which
+    numbers the times that the journal was caught up with), `sources` (brick, table_name), `loads` (brick, table_name, load_id, seq,
+    reading: a digest of its files and of how they are read, run: when it came), `rewrites` (brick, table_name, run: when a load went,
+    or was read otherwise).
 
     The models' own: `built` (model, made_as: its materialization, fingerprint: what it is made of, or its content for what the
     house does not write itself, seq and run that it reached, holds: see `plan.Built`, why: the whole was computed the last
@@ -180,6 +182,7 @@ def source_sql(lake: Lake, journal: Journal, brick: Brick, table: Table, loads: 
     if selects:
         return " union all ".join(selects)
     columns = ", ".join(f"null::{c.sql_type} as {quoted(c.name)}" for c in table.columns if c.is_landed)
+    columns += f", false as {DELETED}" if table.meta.deleted_when else ""
     marks = "null::varchar as _file, null::bigint as _row, null::timestamptz as _read_at, null::varchar as _load_id"
     return f"select {columns}, {marks} where false"
 
@@ -213,6 +216,9 @@ def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
             for column in table.columns
             if column.is_landed
         ]
+        if told := table.meta.deleted_when:
+            value = mapped(next(column for column in table.columns if column.name == told.column), types, notation, key)
+            columns.append(f"{told.test(f'({value})')} as {DELETED}")
         yield ", ".join(columns), "_refused is null", alike
 
 

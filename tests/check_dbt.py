@@ -19,6 +19,7 @@ from expectations.validation import faults_of_suites
 from flows.dbt_process import DBT_PROJECT, dbt_environment
 from flows.schema import faults_of_schemas
 from ingestion.census import read_bricks
+from ingestion.deletion import DELETED
 from ingestion.lake import PROJECT, Lake, quoted
 from ingestion.plan import GRAINS, PARTITIONED, REACHES, changes_read, columns_of
 from ingestion.territory import read_territory
@@ -183,6 +184,19 @@ def partition_faults(manifest: dict[str, Any]) -> list[str]:
     return found
 
 
+def faults_of_deletions(manifest: dict[str, Any]) -> list[str]:
+    """Name the models that read a table whose rows may be deletions, and say nothing of them: what has gone would be shown."""
+    found = []
+    for model in manifest["nodes"].values():
+        for source in (manifest["sources"].get(name) for name in model["depends_on"].get("nodes", ())):
+            told = (source or {}).get("config", {}).get("meta", {}).get("deleted_when")
+            if source and told and model["resource_type"] == "model" and not re.search(rf"\b{DELETED}\b", model["raw_code"]):
+                name = f"{source['source_name']}.{source['name']}"
+                mend = f"`and not {source['name']}.{DELETED}` beside what takes the latest row"
+                found.append(f"{model['name']}: {name} tells deletions (`deleted_when`). Mend: {mend}")
+    return found
+
+
 def main() -> int:
     """Compile the project, have dbt-bouncer judge it, and add our own rules."""
     folder = PROJECT / "lake" / "check"
@@ -196,6 +210,7 @@ def main() -> int:
     judged = subprocess.run([str(bouncer), "--config-file", "pyproject.toml"], cwd=PROJECT, env=wide, check=False).returncode
     manifest = json.loads((folder / "manifest.json").read_bytes())
     told = [*faults(), *partition_faults(manifest), *meta_faults(manifest), *faults_of_docs(manifest), *faults_of_joins(manifest)]
+    told += faults_of_deletions(manifest)
     told += faults_of_schemas()
     told += faults_of_suites(read_bricks(), columns_of_marts(manifest))
     for warning in unsaid_of(manifest, read_territory().languages):

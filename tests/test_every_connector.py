@@ -69,6 +69,7 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"format": "geojson", "paging": {"kind": "next_link", "path": "next"}, "total": "total"},
     ),
     "wfs": ("wfs", {"kind": "offset", "format": "wfs"}, {"type_name": "rows"}),
+    "sensorthings": ("sensorthings", {"kind": "next_link", "format": "sta"}, {"entities": "rows"}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
 }
 LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}
@@ -159,7 +160,8 @@ def test_what_passes_at_any_page_costs_no_row(
 
 def filtered(name: str, size: int) -> dict[str, Any]:
     """Give what asks for rows that a filter means."""
-    return {"properties": {"since": ""}} if name == "ogc features" else {"parameters": {"since": "", "size": size}}
+    told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}}
+    return told.get(name, {"parameters": {"since": "", "size": size}})
 
 
 @pytest.mark.parametrize("name", SPOKEN)
@@ -168,6 +170,8 @@ def filtered(name: str, size: int) -> dict[str, Any]:
 def test_what_lasts_is_all_rows_or_a_clear_error(
     paged: Paged, tmp_path: Path, name: str, fault: str, count: int, size: int, at: int, once: bool
 ) -> None:
+    # Where nothing is announced and no link leads on, an empty page is the end, by all that can be known.
+    fault = "page again" if (name, fault) == ("rest by offset, untold", "empty page") else fault
     source = Source(count=count, size=size, fault=fault, at=at, times=1 if once else 99)
     request = ask(paged, source, name, tmp_path, options=filtered(name, size) if fault == "ignored filter" else {})
     try:

@@ -82,6 +82,19 @@ def test_all_accepted_rows_are_read_by_the_script_of_the_page_alone(house: House
     assert rows_left(left(house.lake.root, house.folder), columns) == kept
 
 
+def test_rows_that_are_deleted_say_so(house: House) -> None:
+    columns = [column("id"), column("v", "bigint"), column("is_gone", "boolean", optional=True)]
+    tables = [table("t", columns, ["id"], CSV, deleted_when={"column": "is_gone", "values": [True]})]
+    house.drop("1.csv", "id,v\nA,1\nB,2\n")
+    house.land(house.brick("town", tables))
+    house.drop("2.csv", "id,v,is_gone\nA,,true\nB,3,false\n")
+    brick = house.brick("town", tables)
+    house.land(brick)
+    kept = house.rows(brick, "t", "id, v, is_gone, _deleted")
+    assert [row[-1] for row in kept] == [False, True, False, False]
+    assert rows_left(left(house.lake.root, house.folder), "id, v, is_gone, _deleted") == kept
+
+
 def test_a_table_without_rows_keeps_its_columns_and_types(house: House) -> None:
     brick = house.brick("town", [table("t", [column("id"), column("v", "bigint")], ["id"], CSV)])
     house.drop("1.csv", "id,v\nA,1\n")

@@ -37,6 +37,7 @@ from tests.fixtures.forked import dbt_here, forked, parsed_in, warm_up
 from tests.fixtures.town import project_without_models
 
 IDS, PLACES = ("A", "B", "C"), ("x", "y", "9", "")
+GONE = "9"  # the note of a row that is deleted
 DAYS = ("2024-01-05", "2024-01-20", "2024-12-01", "2025-01-03")
 PARTITIONS = ("month_date", "d", "year_text", "year_number", "place")
 LATEST = "qualify row_number() over (partition by t.id order by t._read_at desc, t._load_id desc, t._file desc, t._row desc) = 1"
@@ -83,6 +84,12 @@ TAKEN = f"select {SOURCE} from {{{{ source('town', 't') }}}} as t {LATEST}"
 BODIES = {
     # of the source
     "latest": TAKEN,
+    "living": f"{TAKEN} and not t._deleted",
+    "ranked living": (
+        "select id, row_id, rank() over (partition by {unit} order by v, id) as v, label, place, d "
+        f"from (select *, {DATED} from (select {SOURCE}, t._deleted from {{{{ source('town', 't') }}}} as t {LATEST})) as t "
+        "qualify not t._deleted"
+    ),
     "filtered": f"select * from ({TAKEN}) where v % 2 = 0",
     "exploded": (
         f"select id, id || k as row_id, v, label, place, cast(d + k * interval '1' month as date) as d "
@@ -124,7 +131,7 @@ BODIES = {
     "moved": "select * replace (cast(d + interval '1' month as date) as d) from {0}",
     "cumulated": "select * replace (sum(v) over (order by d, row_id, v, label, place)::bigint as v) from {0}",
 }
-OF_SOURCE = ("latest", "filtered", "exploded", "half", "ranked", "tallied", "every", "ended", "photo")
+OF_SOURCE = ("latest", "living", "living", "ranked living", "filtered", "exploded", "half", "ranked", "tallied", "every", "ended", "photo")
 OWN = ("rows", "window", "seeded", "union", "astray")
 NEXT = ("before", "moved")
 
@@ -208,7 +215,8 @@ class World:
         self.told |= changes
         columns = [column("id"), column("v", self.told["data_type"]), column("d", "date"), column("place"), column("note")]
         options = {"format": "csv", "path": "t*.csv", "null_values": self.told["null_values"], "thousands": self.told["thousands"]}
-        changing = table("t", columns, self.told["key"], {name: value for name, value in options.items() if value})
+        gone = {"column": "note", "values": [GONE]}
+        changing = table("t", columns, self.told["key"], {name: value for name, value in options.items() if value}, deleted_when=gone)
         photo = table("w", [column("id"), column("d", "date")], ["id"], {"format": "csv", "path": "w.csv"}, delivers="whole")
         self.brick = self.house.brick("town", [changing, photo])
 
@@ -582,6 +590,24 @@ def test_a_row_may_stand_where_another_of_its_key_tells(world: World) -> None:
     for rows in ([("A", "5", "2024-12-01", "x", "x")], [("A", "6", "2024-01-20", "x", "x"), ("B", "7", "2025-01-03", "x", "x")]):
         world.land(rows)
         assert is_equal(world) == {"ended": None}
+
+
+def test_a_deletion_goes_from_where_its_key_stood_and_counts_where_it_comes(world: World) -> None:
+    world.land([("A", "1", "2024-01-05", "x", "x"), ("B", "2", "2024-01-20", "x", "x"), ("C", "3", "2024-12-01", "x", "x")])
+    grown(world, kept("living", "living"), kept("ranked", "ranked living"), kept("child", "window", "living"), kept("first", "latest"))
+    changes: list[list[tuple[str, ...]]] = [
+        [("A", "", "", "", GONE)],  # its key alone
+        [("A", "7", "2024-12-01", "x", "x")],  # it comes back elsewhere
+        # Deleted where it never stood: it ranks there, and is not shown.
+        [("A", "1", "2024-01-20", "x", GONE)],
+        [("A", "9", "2025-01-03", "x", "x")],  # it ranks there no more
+        [("B", "1", "2024-01-20", "x", GONE), ("B", "2", "2025-01-03", "x", "x"), ("C", "2", "", "x", GONE)],
+        [("B", "", "", "", GONE), ("C", "", "", "", GONE), ("D", "", "", "", GONE)],  # one that never stood
+        [("C", "5", "2024-01-05", "x", "x")],
+    ]
+    for rows in changes:
+        world.land(rows)
+        assert is_equal(world) == dict.fromkeys(("living", "ranked", "child", "first")), rows
 
 
 def test_a_row_may_come_to_have_no_partition(world: World) -> None:

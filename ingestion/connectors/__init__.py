@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from ingestion.connectors.shared import Shared
+
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
-# may say under `options`), and `read(request) -> Reading`.
-CONNECTORS = ("files", "mqtt", "ogc_features", "opendatasoft", "rest", "webhook", "wfs")
+# may say under `options`), and `read(request) -> Reading`. One that can tell more of its options than their form, without asking a
+# source, has `check(brick_options, table_options, table) -> str | None`, what is wrong.
+CONNECTORS = ("dlt", "files", "mqtt", "ogc_features", "opendatasoft", "rest", "sensorthings", "webhook", "wfs")
 # Of these, sources that are not asked: they push, `orchestra listen` receives, and `read` drains the inbox of the brick.
 PUSHED = ("mqtt", "webhook")
 # Names that landing, the connectors and DuckDB write beside those of the source, which lands under another then.
-OURS = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "load_id")
+OURS = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "_deleted", "load_id")
 RESERVED = (*OURS, "filename", "file_row_number", "file_index")
 OF_SOURCE = "_of_source"
 
@@ -83,7 +86,8 @@ class Request:
     `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content. `name_of`
     gives what a file, and a member of an archive, is called in all that a reading says, which names persons else: `known` and
     `failed` call them so. The name of a path is that of its parts. `inbox` is the folder of what was pushed to the brick, None where
-    no lake is known.
+    no lake is known. `tables` are the options of all the brick's tables, and `shared` holds for one landing what several of them
+    read.
     """
 
     brick: str
@@ -107,6 +111,8 @@ class Request:
     typed: frozenset[str] = frozenset()
     name_of: Callable[[str], str] = str
     inbox: Path | None = None
+    tables: tuple[Any, ...] = ()
+    shared: Shared | None = None
 
 
 @dataclass

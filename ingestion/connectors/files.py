@@ -25,7 +25,7 @@ from pydantic import Field
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, UnreadableFile
 from ingestion.connectors.authentication import WebOptions
-from ingestion.connectors.patterns import halt, matches, walk
+from ingestion.connectors.patterns import are_shared, halt, matches, walk, written_names
 from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
@@ -125,6 +125,9 @@ class _Intake:
         self.opened: dict[str, tuple[date | None, str]] = {}
         self.missing: set[str] = set()
         self.is_empty, self.unreadable_count = True, 0
+        # What several tables name by one path is fetched once, unless it is read where it is.
+        is_shared = store.root is None and are_shared(self.options.path, [each.path for each in self.request.tables])
+        self.shared = self.request.shared if is_shared else None
 
     def take_in(self, found: Iterable[StoreEntry], known: dict[str, str]) -> None:
         """Take what has changed of the files found, 8 at a time and at most 64 ahead; raises SourceError."""
@@ -182,7 +185,7 @@ class _Intake:
             return None
         known = signature and signature.removeprefix(DOUBTFUL)
         try:
-            taken = self.store.read(file, known, lambda stream: self._unpack(file, stream))
+            taken = self._read(file, known)
         except SourceError as error:
             for name in (file.name, urllib.parse.quote(file.name)):
                 error.args = (str(error).replace(name, self.request.name_of(file.name)),)
@@ -190,6 +193,12 @@ class _Intake:
         if taken and is_frame and not all(_is_object(text) for _, text in taken.content[0]):
             return replace(taken, signature=DOUBTFUL + taken.signature)
         return taken
+
+    def _read(self, file: StoreEntry, known: str | None) -> Taken | None:
+        def take(stream: BinaryIO) -> Any:
+            return self._unpack(file, stream)
+
+        return self.shared.read(self.store, file, known, take, self.reading) if self.shared else self.store.read(file, known, take)
 
     def _book(self, file: StoreEntry, reading: Future[Taken | None]) -> None:
         """Note what was taken of a file; raises SourceError for what makes the whole reading worthless."""
@@ -339,25 +348,14 @@ def _meant(archive: zipfile.ZipFile, patterns: tuple[str, ...], *, is_private: b
         inside = re.fullmatch(r"(.*?\.zip)/(.+)", pattern, re.IGNORECASE | re.DOTALL)
         outer, inner = inside.groups() if inside else (pattern, "**")
         for member in files:
-            if shown := next((each for each in _written_names(member) if matches(outer, each)), None):
+            if shown := next((each for each in written_names(member) if matches(outer, each)), None):
                 kept = found.get(id(member), (member, shown, ()))
                 found[id(member)] = (member, kept[1], (*kept[2], inner))
     if not found:
-        held = sorted(_written_names(member)[0] for member in files)
+        held = sorted(written_names(member)[0] for member in files)
         told = f"{len(held)} files" if is_private else f"{', '.join(held[:10])}{' and more' if len(held) > 10 else ''}" or "no file"
         raise ValueError(f"the archive holds no {' or '.join(patterns)}; it holds {told}. Mend: the brick's `path`")
     # By its name, zipfile would open the last of them each time, and their rows would be under one name.
     if len({shown for _, shown, _ in found.values()}) < len(found):
         raise ValueError("the archive holds several members of one name. Mend: pack them under different names")
     return list(found.values())
-
-
-def _written_names(member: zipfile.ZipInfo) -> list[str]:
-    """Give what the name of a member may be, the likeliest first: archives that say no encoding use that of who packed them."""
-    if member.flag_bits & 0x800 or member.filename.isascii():
-        return [member.filename]
-    written, names = member.filename.encode("cp437", "replace"), []
-    for encoding in (UTF_8, "cp437", "cp850", "cp1252"):
-        with contextlib.suppress(UnicodeDecodeError):
-            names.append(written.decode(encoding))
-    return names

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from ingestion.connectors import SourceError, Strict, Variable, pushed
+from ingestion.connectors.authentication import value_of
 from ingestion.connectors.pushed import read
-from ingestion.connectors.web import value_of
 from ingestion.declaration import written
 
 if TYPE_CHECKING:

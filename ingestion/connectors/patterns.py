@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import calendar
+import contextlib
 import re
 import unicodedata
+import zipfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
@@ -25,11 +28,7 @@ def walk(
     Only folders that a wildcard or a date stands for are listed, and none whose date is before `floor`, but for the files
     that failed, which `name_of` knows. Raises SourceError, and MissingFile when the folder where the listing starts is not there.
     """
-    paths: dict[str, list[str]] = {}
-    for alternative in expand_braces(pattern):
-        # What follows a component that ends in .zip means members of it, all of them when nothing does.
-        archive = re.fullmatch(r"(.*?\.zip)(?:/(.*))?", alternative, re.IGNORECASE | re.DOTALL)
-        paths.setdefault(archive[1] if archive else alternative, []).append((archive and archive[2]) or "**")
+    paths = _files_of(pattern)
     given: set[tuple[str, tuple[str, ...]]] = set()
     for path, members in paths.items():
         for file in _walk(store, floor, _Failed(failed, name_of), "", list(filter(None, path.split("/"))), {}, is_named=True):
@@ -38,6 +37,22 @@ def walk(
                 yield found
             if len(paths) > 1:
                 given.add((found.name, found.members))
+
+
+def are_shared(pattern: str, patterns: Collection[str]) -> bool:
+    """Say whether several of some patterns name files by a path, in the same words, by which this one does; members are their own."""
+    named = Counter(path for each in patterns for path in _files_of(each))
+    return any(named[path] > 1 for path in _files_of(pattern))
+
+
+def _files_of(pattern: str) -> dict[str, list[str]]:
+    """Give the paths of files that a pattern means, and the patterns of the members that are meant of each."""
+    paths: dict[str, list[str]] = {}
+    for alternative in expand_braces(pattern):
+        # What follows a component that ends in .zip means members of it, all of them when nothing does.
+        archive = re.fullmatch(r"(.*?\.zip)(?:/(.*))?", alternative, re.IGNORECASE | re.DOTALL)
+        paths.setdefault(archive[1] if archive else alternative, []).append((archive and archive[2]) or "**")
+    return paths
 
 
 class _Failed(NamedTuple):
@@ -149,3 +164,14 @@ def _days(codes: dict[str, str]) -> tuple[date, date] | None:
         return first, first if "d" in codes else date(year, last_month, calendar.monthrange(year, last_month)[1])
     except ValueError:
         return None
+
+
+def written_names(member: zipfile.ZipInfo) -> list[str]:
+    """Give what the name of a member may be, the likeliest first: archives that say no encoding use that of who packed them."""
+    if member.flag_bits & 0x800 or member.filename.isascii():
+        return [member.filename]
+    written, names = member.filename.encode("cp437", "replace"), []
+    for encoding in ("utf-8-sig", "cp437", "cp850", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            names.append(written.decode(encoding))
+    return names

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, model_validator
 
-from ingestion.connectors import Part, Reading, Request, SourceError, Strict
+from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import FAULTS_OF_OURS, NoAnswer, at, holds, members_of, records_at, value_of_json, xml_records
 from ingestion.connectors.authentication import WebOptions, value_of
 from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, followed, note, read_pages, spooled
@@ -20,11 +20,11 @@ from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import DENIED, Client, instant
 from ingestion.formats import parts
+from ingestion.formats.deeper import with_columns
 from ingestion.formats.geojson import crs_of, document_of, elsewhere, partial, read_feature
 from ingestion.formats.options import TextOptions
 from ingestion.formats.spool import UNDECODED, Spool
 from ingestion.formats.text import row_count
-from ingestion.lake import literal
 
 # What a page of each kind needs said.
 NEEDED = {
@@ -139,7 +139,8 @@ def read(request: Request) -> Reading:
     if not names:
         names.append(f"{request.table}.ndjson")
         spool.create(names[0]).close()
-    reading.parts = [_with_columns(part, options) for part in parts(form, names, reading, spool)]
+    deeper = {name: tuple(path.split(".")) for name, path in options.columns.items()}
+    reading.parts = [with_columns(part, deeper) for part in parts(form, names, reading, spool)]
     if reading.refused_files:
         name, why = reading.refused_files[0]
         raise SourceError(f"{request.brick}.{request.table}: {name} {why}. Mend: check `format`, and what the API answers.")
@@ -374,17 +375,3 @@ def _following(
 
 def _asked_value(ask: Ask, name: str) -> Any:
     return json.loads(ask.body)[name] if ask.body is not None else parse_qs(urlsplit(ask.url).query)[name][0]
-
-
-def _with_columns(part: Part, options: TableOptions) -> Part:
-    """Have what stands deeper in a document stand at its top too, under the name of a column."""
-    if not options.columns:
-        return part
-    deep = []
-    for name, path in options.columns.items():
-        place = literal("$." + ".".join(json.dumps(key) for key in path.split(".")))
-        # What is nowhere is absent, not null: landing says so of a column that no document holds.
-        deep.append(f"{literal(json.dumps(name) + ':')} || json_extract(_doc, {place})::varchar")
-    inner = "nullif(trim(regexp_extract(trim(_doc, ' ' || chr(9)), '^\\{(.*)\\}$', 1, 's')), '')"
-    document = f"case when try(json_type(_doc)) = 'OBJECT' then '{{' || concat_ws(',', {', '.join(deep)}, {inner}) || '}}' else _doc end"
-    return replace(part, relation=f"select {document} as _doc, _file from ({part.relation})")

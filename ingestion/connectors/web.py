@@ -36,11 +36,13 @@ DENIED = (401, 403, 498, 499)
 MENDS: dict[int | None, str] = {
     None: "check the address, the network and the proxy",
     200: "try later, or tell the producer",
+    400: "check what the brick asks of it: its options",
     401: "give a key that may read it",
     403: "give a key that may read it",
     404: "check the endpoint and the path in the brick",
     **dict.fromkeys((301, 302, 303, 307, 308), "it has moved: write its new address in the brick"),
     410: "the source has withdrawn it: check the endpoint and the path in the brick",
+    422: "check what the brick asks of it: its options",
     429: "the source asks for fewer requests: lower the cadence or ask for a key",
 }
 
