@@ -200,7 +200,7 @@ def readings_of(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
 def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]) -> Iterator[tuple[str, str, list[Entry]]]:
     """Give the columns and the conditions of the SELECT of a table, and the loads that are read by them."""
     groups: dict[tuple[str, str, tuple[str, ...]], list[Entry]] = {}  # by contract, shape and columns in clear
-    for load in loads:
+    for load in _shown(table, loads):
         landed = load["tables"].get(table.name)
         if landed and landed["files"]:
             shape = json.dumps([landed_columns(journal, load, table.name), landed.get("refused_as")], sort_keys=True)
@@ -220,6 +220,13 @@ def _read_alike(journal: Journal, brick: Brick, table: Table, loads: list[Entry]
             value = mapped(next(column for column in table.columns if column.name == told.column), types, notation, key)
             columns.append(f"{told.test(f'({value})')} as {DELETED}")
         yield ", ".join(columns), "_refused is null", alike
+
+
+def _shown(table: Table, loads: list[Entry]) -> list[Entry]:
+    """Give the loads of which a table shows rows: where the last photo holds none, what those before it held has ended."""
+    photos = [load for load in loads if table.name in load["tables"]] if table.meta.delivers == "whole" else []
+    last = max(photos, key=lambda load: (load["read_at"], load["load_id"]), default=None)
+    return loads if last is None or last["tables"][table.name]["kept"] else [last]
 
 
 def shape_of(journal: Journal, load: Entry, table: str) -> dict[str, str]:

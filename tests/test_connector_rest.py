@@ -295,3 +295,13 @@ def test_turns_at_a_host_are_first_come_first_served() -> None:
     for thread in threads:
         thread.join()
     assert order == [0, 1, 2, 3]
+
+
+def test_what_an_empty_photo_lacks_has_ended_and_comes_back_with_the_next(house: House, site: Site) -> None:
+    brick = house.brick("b", [table("t", [column("id")], ["id"], {"path": "rows"}, delivers="whole")], site.url, connector="rest")
+    photos: list[tuple[list[str], list[str]]] = [(["1", "2"], ["1", "2"]), ([], []), (["2"], ["1", "2", "2"])]
+    for photo, shown in photos:
+        site.put("/rows", json.dumps([{"id": each} for each in photo]))
+        assert house.land(brick)
+        # Of the photos that stand, each is shown, for whoever reads their history, but none before one that is empty.
+        assert [row[0] for row in house.rows(brick, "t", "id", "1")] == shown

@@ -196,10 +196,8 @@ def note(pages: Pages, reading: Reading, mend: str) -> bool:
     if digest == request.position.get("digest") or not (pages.rows or (request.whole and request.position)):
         return False
     if not pages.rows:
-        told = "the source holds no record any more, which no row can tell: staging shows those of the photo before"
-        reading.warnings.append(
-            f"{table}: {told}. Mend: check {mend}; if it is so, `orchestra loads drop <id> --forget` of the loads before"
-        )
+        told = "the source holds no record any more: once this load is accepted, the table shows none"
+        reading.warnings.append(f"{table}: {told}. Mend: check {mend}; accept the load if it is so")
     if pages.announced is not None:
         reading.announced, reading.count_method = pages.announced, "announced"
     return True

@@ -11,7 +11,10 @@ from ingestion.lake import literal
 
 
 def with_columns(part: Part, columns: Mapping[str, tuple[str, ...]]) -> Part:
-    """Have what stands at a path of keys in a document stand at its top too, under the name of a column, as it is written there."""
+    """Have what stands at a path of keys in a document stand at its top too, under the name of a column.
+
+    A number that is not whole is a double there, as DuckDB writes it.
+    """
     if not columns:
         return part
     deep = []
