@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from ingestion.lake import PROJECT
 from ingestion.sandbox.files import write_drops
 from ingestion.territory import read_territory
 from tests.check_deploy import faults_of_deployments, faults_of_template
+from tests.fixtures.prefect_api import asked_of_prefect
 
 
 def test_prefect_yaml_has_the_crons_of_the_cadences_and_the_ends_of_a_run() -> None:
@@ -74,9 +73,7 @@ def test_prefect_deploys_all_a_worker_takes_a_run_and_an_alert_follows_it(tmp_pa
     }  # fmt: skip
 
     def ask(path: str, **body: Any) -> Any:
-        request = urllib.request.Request(f"{api}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        return asked_of_prefect(api, path, body)
 
     def prefect(*arguments: str) -> str:
         command = [sys.executable, "-m", "prefect", *arguments]

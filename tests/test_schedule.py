@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from ingestion.connectors import SourceError
 from ingestion.declaration import BrickError
 from ingestion.lake import Busy, Lake, LakeError
 from ingestion.territory import read_territory
+from tests.fixtures.prefect_api import asked_of_prefect
 
 CHECK = """
 import json
@@ -265,10 +265,7 @@ def test_prefect_runs_a_schedule_and_shows_what_it_did(tmp_path: Path) -> None:
     up = subprocess.Popen([sys.executable, "-m", "flows.cli", "up"], env=environment, stdout=log, stderr=log)
 
     def ask(path: str, **body: Any) -> Any:
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/api/{path}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        return asked_of_prefect(f"http://127.0.0.1:{port}/api", path, body)
 
     try:
         found: list[Any] = []
