@@ -769,6 +769,8 @@ def test_one_document_that_the_source_fails_to_give_is_refused_alone(ask: Callab
 def test_a_source_that_asks_to_wait_is_waited_for(ask: Callable[..., Request], site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(web.time, "sleep", waits.append)
+    rests: list[tuple[str, float]] = []  # of all bricks that ask something of the host
+    monkeypatch.setattr(web, "rest", lambda *told: rests.append(told))
     past = "Mon, 03 Nov 2025 10:00:00 GMT"
     answers = [
         (429, {"Retry-After": "7"}, b""),
@@ -779,6 +781,7 @@ def test_a_source_that_asks_to_wait_is_waited_for(ask: Callable[..., Request], s
     site.pages["/a.csv"] = lambda _: answers.pop(0)
     assert read(ask(site.url, {"format": "csv", "path": "a.csv"}))[1]
     assert waits == [7.0, pytest.approx(0.002), web.LONGEST_WAIT_SECONDS]
+    assert rests == [(site.url.removeprefix("http://"), 7.0), (site.url.removeprefix("http://"), web.LONGEST_WAIT_SECONDS)]
 
 
 def test_a_source_that_cannot_be_reached_says_the_mend(ask: Callable[..., Request], site: Site) -> None:
