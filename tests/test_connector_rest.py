@@ -305,3 +305,15 @@ def test_what_an_empty_photo_lacks_has_ended_and_comes_back_with_the_next(house:
         assert house.land(brick)
         # Of the photos that stand, each is shown, for whoever reads their history, but none before one that is empty.
         assert [row[0] for row in house.rows(brick, "t", "id", "1")] == shown
+
+
+def test_rows_of_csv_that_differ_in_a_later_column_did_not_come_twice(house: House, site: Site) -> None:
+    def answer(asked: Any) -> Any:
+        start = int(asked["url"].partition("start=")[2].partition("&")[0])
+        return 200, {}, ("id,n\n" + (f"a,{start}\n" if start < 3 else "")).encode()
+
+    site.pages["/rows"] = answer
+    options = {"path": "rows", "format": "csv", "paging": {"kind": "offset", "parameter": "start"}}
+    brick = house.brick("b", [table("t", [column("id"), column("n")], ["id", "n"], options)], site.url, connector="rest")
+    assert house.land(brick)
+    assert len(site.asked) == 4  # it was read once

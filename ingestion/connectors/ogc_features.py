@@ -11,11 +11,11 @@ from pydantic import Field
 
 from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
-from ingestion.connectors.authentication import WebOptions, value_of
+from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.pages import Answer, Ask, Page, asked_with, fault, followed, note, read_pages, spooled
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
-from ingestion.connectors.web import Client, instant
+from ingestion.connectors.web import Client, client_of, instant
 from ingestion.formats import parts
 from ingestion.formats.geojson import OF_FEATURE, crs_of, document_of, elsewhere, read_feature
 from ingestion.formats.spool import Spool
@@ -55,9 +55,8 @@ class TableOptions(Strict):
 def read(request: Request) -> Reading:
     """Read a collection from the cursor on, as features whose geometry is in longitude and latitude; raises SourceError."""
     options: TableOptions = request.table_options
-    reading, web = Reading(request, dict(request.position)), request.brick_options
-    headers = {name: value_of(request.brick, variable) for name, variable in web.headers_env.items()}
-    client = Client(reading, {"Accept": JSON, **headers}, web.auth, web.limits)
+    reading = Reading(request, dict(request.position))
+    client = client_of(reading, {"Accept": JSON})
     described = _described(client, options)
     reading.metadata = {name: described[name] for name in KEPT if described.get(name)}
     first = _first(client, options, request)

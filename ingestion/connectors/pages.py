@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsp
 from ingestion.connectors import Reading, SourceError, UnreadableFile
 from ingestion.connectors.answers import NoAnswer
 from ingestion.connectors.web import Client, instant
+from ingestion.formats import parts
 from ingestion.formats.spool import Spool
 
 logger = logging.getLogger(__name__)
@@ -212,6 +213,14 @@ def spooled(spool: Spool, name: str) -> Iterator[Callable[[bytes], None]]:
             target.write(content)
 
         yield take
+
+
+def twice_in(names: list[str], form: str, reading: Reading, spool: Spool) -> int:
+    """Count the rows of spooled pages that came before, whatever page they stand on."""
+    rows = "*columns(* exclude (_file))" if form == "csv" else "_doc"
+    asked = f"select count(*) - count(distinct hash({rows})) from ({{}})"
+    ask = reading.request.connection.execute
+    return sum(ask(asked.format(part.relation)).fetchall()[0][0] for part in parts(form, names, reading, spool))
 
 
 def where(client: Client, ask: Ask) -> str:

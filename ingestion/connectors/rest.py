@@ -14,11 +14,11 @@ from pydantic import Field, model_validator
 
 from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import FAULTS_OF_OURS, NoAnswer, at, holds, members_of, records_at, value_of_json, xml_records
-from ingestion.connectors.authentication import WebOptions, value_of
-from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, followed, note, read_pages, spooled
+from ingestion.connectors.authentication import WebOptions
+from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, followed, note, read_pages, spooled, twice_in
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
-from ingestion.connectors.web import DENIED, Client, instant
+from ingestion.connectors.web import DENIED, Client, client_of, instant
 from ingestion.formats import parts
 from ingestion.formats.deeper import with_columns
 from ingestion.formats.geojson import crs_of, document_of, elsewhere, partial, read_feature
@@ -111,9 +111,7 @@ def read(request: Request) -> Reading:
     """Read a table from its cursor on; nothing when the source says that it is the same, or gives the same. Raises SourceError."""
     options: TableOptions = request.table_options
     reading = Reading(request, dict(request.position))
-    web: BrickOptions = request.brick_options
-    headers = {name: value_of(request.brick, variable) for name, variable in web.headers_env.items()}
-    client = Client(reading, headers, web.auth, web.limits)
+    client = client_of(reading)
     first, told = _first(client, options, request)
     spool = reading.held = Spool(request.spool, is_private=request.is_private)
     names: list[str] = []
@@ -152,16 +150,7 @@ def _doubt(read: Pages, options: TableOptions, reading: Reading, spool: Spool, n
     """Say that pages told by numbers hold a row twice: one that came meanwhile has moved those after it, or the source holds it twice."""
     if options.paging.kind not in ("page_number", "offset") or read.pages < 2:
         return None
-    rows = (
-        "count(*) - count(distinct hash(columns(* exclude (_file))))"
-        if options.format == "csv"
-        else "count(*) - count(distinct hash(_doc))"
-    )
-    form = "csv" if options.format == "csv" else "ndjson"
-    twice = sum(
-        reading.request.connection.execute(f"select {rows} from ({part.relation})").fetchall()[0][0]
-        for part in parts(form, names, reading, spool)
-    )
+    twice = twice_in(names, "csv" if options.format == "csv" else "ndjson", reading, spool)
     return f"{twice} rows came twice on pages that the source numbers: it may have changed while it was read" if twice else None
 
 

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from ingestion.connectors import Reading, Request, Strict
 from ingestion.connectors.answers import NoAnswer, members_of, records_at, value_of_json
-from ingestion.connectors.authentication import WebOptions, value_of
+from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.pages import Answer, Ask, Page, fault, followed, note, read_pages, spooled
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
-from ingestion.connectors.web import Client
+from ingestion.connectors.web import Client, client_of
 from ingestion.formats import parts
 from ingestion.formats.deeper import with_columns
 from ingestion.formats.spool import Spool
@@ -48,8 +48,8 @@ class TableOptions(Strict):
 def read(request: Request) -> Reading:
     """Read entities from the cursor on; raises SourceError."""
     options: TableOptions = request.table_options
-    reading, web = Reading(request, dict(request.position)), request.brick_options
-    client = Client(reading, {name: value_of(request.brick, variable) for name, variable in web.headers_env.items()}, web.auth, web.limits)
+    reading = Reading(request, dict(request.position))
+    client = client_of(reading)
     first = _first(client, options, request)
     spool, name = Spool(request.spool, is_private=request.is_private), f"{request.table}.ndjson"
     reading.held = spool

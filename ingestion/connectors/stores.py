@@ -21,8 +21,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from ingestion.connectors import MissingFile, Reading, SourceError, UnreadableFile
-from ingestion.connectors.authentication import value_of
-from ingestion.connectors.web import Client, instant
+from ingestion.connectors.web import Client, client_of, instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +275,7 @@ def open_store(reading: Reading) -> Store:
     request = reading.request
     kind = request.endpoint.partition("://")[0] if "://" in request.endpoint else ""
     if kind in ("http", "https"):
-        headers = {name: value_of(request.brick, variable) for name, variable in request.brick_options.headers_env.items()}
-        return HttpStore(Client(reading, headers, request.brick_options.auth, request.brick_options.limits))
+        return HttpStore(client_of(reading))
     if kind == "s3":
         return S3Store(reading, request.endpoint.partition("://")[2])
     if kind not in ("", "file"):

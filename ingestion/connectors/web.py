@@ -246,6 +246,13 @@ class Client:
             )
 
 
+def client_of(reading: Reading, headers: Mapping[str, str] | None = None) -> Client:
+    """Give the client of a brick whose options are `WebOptions`; raises SourceError for a variable that is not set."""
+    brick, options = reading.request.brick, reading.request.brick_options
+    own = {name: value_of(brick, variable) for name, variable in options.headers_env.items()}
+    return Client(reading, {**(headers or {}), **own}, options.auth, options.limits)
+
+
 def _with_query(url: str, query: Mapping[str, str]) -> str:
     """Give a URL with what is added to its query."""
     parts = urlsplit(url)

@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 
 from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
-from ingestion.connectors.authentication import WebOptions, value_of
-from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, note, read_pages, spooled, where
+from ingestion.connectors.authentication import WebOptions
+from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, note, read_pages, spooled, twice_in, where
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
-from ingestion.connectors.web import Client
+from ingestion.connectors.web import Client, client_of
 from ingestion.formats import parts
 from ingestion.formats.geojson import OF_FEATURE, document_of, read_feature
 from ingestion.formats.spool import Spool
@@ -69,8 +69,8 @@ class TableOptions(Strict):
 def read(request: Request) -> Reading:
     """Read a feature type from the cursor on; raises SourceError, with what the server offers where it refuses what is asked."""
     options: TableOptions = request.table_options
-    reading, web = Reading(request, dict(request.position)), request.brick_options
-    client = Client(reading, {name: value_of(request.brick, variable) for name, variable in web.headers_env.items()}, web.auth, web.limits)
+    reading = Reading(request, dict(request.position))
+    client = client_of(reading)
     first = _first(client, options, request)
     spool, name = Spool(request.spool, is_private=request.is_private), f"{request.table}.ndjson"
     reading.held = spool
@@ -221,9 +221,7 @@ def _doubt(read: Pages, reading: Reading, spool: Spool, name: str) -> str | None
     """Say that numbered pages hold a feature twice: without an order, a server may give one twice, and another never."""
     if read.pages < 3:  # the last one is empty
         return None
-    asked = "select count(*) - count(distinct hash(_doc)) from ({})"
-    found = [reading.request.connection.execute(asked.format(part.relation)).fetchall() for part in parts("ndjson", [name], reading, spool)]
-    twice = sum(rows[0][0] for rows in found)
+    twice = twice_in([name], "ndjson", reading, spool)
     return f"{twice} features came twice on pages that are numbered: the server keeps no order" if twice else None
 
 
