@@ -30,6 +30,7 @@ app = App(
     default_parameter=Parameter(negative=(), allow_repeating=True, show_default=lambda value: str(value) if value else None),
 )  # fmt: skip
 bricks_app = app.command(App("bricks", help="The census of the bricks.", version_flags=()))
+bricks_app.command("flows.trials:try_place", "try", help="Try a source that no brick describes yet: a file, a folder, an address.")
 sandbox_app = app.command(App("sandbox", help="A synthetic territory.", version_flags=()))
 app.command("flows.stewards:loads_app", "loads", help="The loads of the journal.")
 app.command("flows.stewards:marts_app", "marts", help="The marts that are withheld.")

@@ -87,7 +87,8 @@ class Request:
     gives what a file, and a member of an archive, is called in all that a reading says, which names persons else: `known` and
     `failed` call them so. The name of a path is that of its parts. `inbox` is the folder of what was pushed to the brick, None where
     no lake is known. `tables` are the options of all the brick's tables, and `shared` holds for one landing what several of them
-    read.
+    read. `sample_rows` is set by a trial, to which the first so many rows are enough: what a source announces is held to nothing
+    then, and it is asked once.
     """
 
     brick: str
@@ -113,6 +114,7 @@ class Request:
     inbox: Path | None = None
     tables: tuple[Any, ...] = ()
     shared: Shared | None = None
+    sample_rows: int | None = None
 
 
 @dataclass

@@ -58,7 +58,7 @@ def read(request: Request) -> Reading:
         digest = _export(client, where)
         reading.announced = _count(client, where)
         is_whole = reading.announced in (None, sum(part.counted or 0 for part in reading.parts))
-        if is_whole or reading.refused_files:
+        if is_whole or reading.refused_files or request.sample_rows:
             break
     if not (is_whole and (modified or processed)):
         # The portal's dates say nothing of what was cut on its way: its content says whether it was read before.
@@ -89,6 +89,8 @@ def _export(client: Client, where: dict[str, str]) -> str:
                 target.write(block)
 
     arguments = {"timezone": "UTC", "use_labels": "false"} if options.format == "jsonl" else {}
+    if reading.request.sample_rows:
+        arguments["limit"] = str(reading.request.sample_rows)
     _fetch(client, f"/exports/{options.format}", {**arguments, **where}, sink)
     reading.parts = parts(FORMATS[options.format], [name], reading, spool)
     return digest.hexdigest()[:16]

@@ -129,6 +129,7 @@ def _read_once(
     headers: Mapping[str, str],
 ) -> Pages | None:
     read, asked, digests, empty = Pages(), {first}, set[bytes](), 0
+    enough = client.reading.request.sample_rows
     ask: Ask | None = first
     while ask:
         try:
@@ -153,6 +154,8 @@ def _read_once(
         read.digest.update(page.content)
         take(page.content)
         read.rows, read.pages, ask = read.rows + page.row_count, read.pages + 1, page.following
+        if enough and read.rows >= enough:
+            return read
         if ask in asked:
             raise unsteady(client, ask or first, "is said to follow itself")
         if ask:

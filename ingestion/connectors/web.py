@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")  # in an endpoint: a part that the environment holds, and nothing shows
-CONNECT_SECONDS, READ_SECONDS = 10, 60
+CONNECT_SECONDS, READ_SECONDS, TRIAL_SECONDS = 10, 60, 5
 TRIES, BACKOFF_SECONDS, LONGEST_WAIT_SECONDS = 5, 0.5, 120.0
 CLOCKS_APART = timedelta(minutes=10)  # by which a source's clock may differ from this machine's
 # None is no answer.
@@ -115,7 +115,9 @@ class Client:
         self._retries = urllib3.Retry(
             connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False, remove_headers_on_redirect=secret
         )
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        is_trial = reading.request.sample_rows is not None
+        self._tries = 1 if is_trial else TRIES
+        timeout = urllib3.Timeout(connect=TRIAL_SECONDS if is_trial else CONNECT_SECONDS, read=TRIAL_SECONDS if is_trial else READ_SECONDS)
         settings: dict[str, Any] = {"timeout": timeout, "maxsize": self._limits.concurrency, "block": True, "retries": self._retries}
         proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
         self._pool = urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
@@ -167,7 +169,7 @@ class Client:
                 if error.status in DENIED and not was_renewed and (was_renewed := self._pass.give_up(token)):
                     continue
                 attempt += 1
-                if attempt == TRIES or not error.may_pass:
+                if attempt >= self._tries or not error.may_pass:
                     raise
                 wait = min(max(BACKOFF_SECONDS * 2 ** (attempt - 1), error.wait), LONGEST_WAIT_SECONDS)
                 if error.wait:

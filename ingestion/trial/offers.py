@@ -1,0 +1,184 @@
+"""What a place offers, and the options by which its connector reads each of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from ingestion.connectors import SourceError
+from ingestion.trial.look import look_of
+from ingestion.trial.place import HEAD_BYTES, Place
+from ingestion.trial.recognise import Recognised, recognise
+
+MOST_OFFERS = 500
+NEXT = ("next", "nextLink", "next_link", "next_page_url", "links.next", "_links.next", "paging.next", "pagination.next", "meta.next")
+TOTALS = ("total", "count", "total_count", "totalCount", "nhits", "numberMatched", "total_results", "meta.total", "pagination.total")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One thing that a place offers: a table that a brick could have.
+
+    `endpoint`, `of_brick` and `of_table` are what the brick would say; `at` is where a trial reads it, where that is another place (the
+    copy of an address). `why_not` says why no brick can read it as it is, though a trial may.
+    """
+
+    name: str
+    title: str
+    connector: str
+    endpoint: str
+    of_table: dict[str, Any] = field(default_factory=dict)
+    of_brick: dict[str, Any] = field(default_factory=dict)
+    at: str = ""
+    licence: str | None = None
+    producer: str | None = None
+    modified: str | None = None
+    why_not: str = ""
+
+
+def offers_of(place: Place) -> list[Offer]:
+    """Say what a place offers; raises SourceError where it is nothing that a connector reads."""
+    found = place.found
+    if not found.connector:
+        asked = f" (asked besides: {len(place.asked)} addresses of known protocols)" if place.asked else ""
+        raise SourceError(f"{place.address}: it is {found.told}{asked}. Mend: {found.mend or 'no connector reads it'}.")
+    if found.kind == "folder":
+        return [offer for name in found.members[:MOST_OFFERS] for offer in _of_file(place, name)]
+    if not place.is_url and found.connector in ("rest", "files"):
+        return _of_members(place) if found.members else _of_file(place, "")
+    if found.connector == "files" and not (place.is_url and urlsplit(place.endpoint).query):
+        return _of_members(place) if found.members else _of_file(place, Path(urlsplit(place.endpoint).path).name if place.is_url else "")
+    if found.connector in ("rest", "files"):
+        return [_of_answer(place)]
+    raise SourceError(f"{place.address}: it is {found.told}, which `{found.connector}` reads. Mend: write its brick by hand.")
+
+
+def _of_file(place: Place, name: str) -> list[Offer]:
+    """Give a file as an offer; none where it is nothing that is read."""
+    at, own = _beside(place), name or (place.local.name if place.local else "")
+    path = Path(at, own if not place.is_url else (place.local or Path(own)).name)
+    with path.open("rb") as file:
+        body = file.read(HEAD_BYTES)
+        body += file.read() if body[:2] == b"PK" else b""
+    found = recognise(body, path.name) if place.found.kind == "folder" else place.found
+    endpoint = place.endpoint.rpartition("/")[0] if place.is_url else at
+    if found.members:
+        return [_member(each, path.name, endpoint, at, found, body) for each in found.members[:MOST_OFFERS]]
+    if found.connector == "rest" and not place.is_url:
+        return [_rows_in_a_file(path, found)]
+    if found.connector != "files":
+        return []
+    table: dict[str, Any] = {"format": found.format, "path": unquote(own)}
+    if found.format == "csv":
+        table |= look_of(_unpacked(body))
+    return [Offer(own, own, "files", endpoint, table, at=at)]
+
+
+def _unpacked(body: bytes) -> bytes:
+    import zlib
+
+    return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(body, HEAD_BYTES) if body[:2] == b"\x1f\x8b" else body
+
+
+def _beside(place: Place) -> str:
+    """Give the folder in which a file of the place stands on this machine."""
+    if place.local is None:
+        raise SourceError(f"{place.address}: nothing was answered. Mend: check the address.")
+    return str(place.local if place.local.is_dir() else place.local.parent)
+
+
+def _of_members(place: Place) -> list[Offer]:
+    if place.local is None:
+        return []
+    endpoint = place.endpoint.rpartition("/")[0] if place.is_url else place.endpoint
+    body = place.local.read_bytes()
+    return [_member(name, place.local.name, endpoint, _beside(place), place.found, body) for name in place.found.members[:MOST_OFFERS]]
+
+
+def _member(name: str, archive: str, endpoint: str, at: str, found: Recognised, body: bytes) -> Offer:
+    """Give a member of an archive as an offer."""
+    import io
+    import zipfile
+
+    from ingestion.trial.recognise import BY_SUFFIX
+
+    form = "csv" if found.kind == "gtfs" else BY_SUFFIX.get(name.rpartition(".")[2].lower(), found.format)
+    table: dict[str, Any] = {"format": form, "path": f"{archive}/{name}"}
+    if form == "csv":
+        with zipfile.ZipFile(io.BytesIO(body)) as held, held.open(name) as member:
+            table |= look_of(member.read(1 << 20))
+    return Offer(name, f"{name} of {archive}", "files", endpoint, table, at=at)
+
+
+def _rows_in_a_file(path: Path, found: Recognised) -> Offer:
+    """Give the rows of one JSON as an offer that a trial reads, and no brick: `files` reads a document a file."""
+    told = json.loads(path.read_bytes().decode("utf-8-sig"))
+    for key in filter(None, found.records.split(".")):
+        told = told[key]
+    rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+    why = "its rows stand in one JSON document, of which `files` makes one row. Mend: give the address that answers it, which `rest` reads"
+    return Offer(path.name, path.name, "files", str(path.parent), {"format": "ndjson", "path": path.name, "rows": rows}, why_not=why)
+
+
+def _of_answer(place: Place) -> Offer:
+    """Give what an API answers as an offer of `rest`: where its rows are, what it announces, how it leads on."""
+    found, parts = place.found, urlsplit(place.endpoint)
+    endpoint, path = urlunsplit(parts._replace(path="", fragment="")), parts.path.lstrip("/")
+    form = found.format if found.format in ("json", "ndjson", "csv", "xml", "geojson") else None
+    name = unquote(parts.path.rstrip("/").rpartition("/")[2]) or (parts.hostname or "rows")
+    if form is None:
+        why = f"it is {found.told} behind a query, which no connector reads. Mend: ask for its address without a query"
+        return Offer(
+            name,
+            name,
+            "files",
+            place.endpoint,
+            {"format": found.format, "path": Path(str(place.local)).name},
+            at=_beside(place),
+            why_not=why,
+        )
+    table: dict[str, Any] = {"path": path, "format": form, "records": found.records}
+    if form == "csv" and place.local:
+        look = look_of(place.local.read_bytes()[:HEAD_BYTES])
+        table |= look
+    if form == "json" and place.local:
+        table |= _paging(json.loads(place.local.read_bytes().decode("utf-8-sig")), place.headers)
+    return Offer(name, name, "rest", endpoint, table)
+
+
+def _paging(told: Any, headers: dict[str, str]) -> dict[str, Any]:
+    """Give the options by which the answers of an API lead on, as far as its first one tells."""
+    if 'rel="next"' in headers.get("link", ""):
+        return {"paging": {"kind": "link_header"}}
+    if not isinstance(told, dict):
+        return {}
+
+    def at(path: str) -> Any:
+        value: Any = told
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    said: dict[str, Any] = {}
+    if path := next((path for path in NEXT if isinstance(at(path), str)), None):
+        said["paging"] = {"kind": "next_link", "path": path}
+    if total := next((path for path in TOTALS if isinstance(at(path), int) and not isinstance(at(path), bool)), None):
+        said["total"] = total
+    return said
+
+
+def chosen(offers: list[Offer], name: str | None) -> Offer:
+    """Give the offer of a name, the first one where none is asked for; raises SourceError naming those that there are."""
+    if name is None:
+        return offers[0]
+    found = [offer for offer in offers if offer.name == name] or [offer for offer in offers if name.casefold() in offer.name.casefold()]
+    if len(found) == 1:
+        return found[0]
+    told = "several are called so" if found else "none is called so"
+    raise SourceError(f"{name}: {told}. Mend: one of {', '.join(offer.name for offer in (found or offers)[:20])}")
+
+
+__all__ = ["Offer", "chosen", "offers_of", "replace"]

@@ -1,0 +1,192 @@
+"""A trial of a place: what it is, what it offers, a sample of one of its tables, and a brick of it, landed once in a folder of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ingestion.connectors import SourceError
+from ingestion.lake import connect
+from ingestion.trial.keys import cursors_of, duplicate_count, keys_of
+from ingestion.trial.offers import Offer, chosen, offers_of
+from ingestion.trial.place import Place, open_place
+from ingestion.trial.places import note_places
+from ingestion.trial.profile import Profile, profiles_of
+from ingestion.trial.sample import Sample, read_sample, request_of
+from ingestion.trial.writing import UNKNOWN, Draft, brick_yaml, name_of, staged, titled
+
+if TYPE_CHECKING:
+    import duckdb
+
+FEW_ROWS, SLOW_SECONDS, HEAVY_BYTES = 20, 3.0, 50 << 20
+
+
+@dataclass
+class Trial:
+    """What a trial found; `good` and `bad` are told as they are, `bad` with what to do. `draft` is None where no brick can be written."""
+
+    place: Place
+    offers: list[Offer]
+    offer: Offer
+    sample: Sample
+    profiles: list[Profile]
+    keys: list[tuple[str, ...]]
+    cursors: list[str]
+    draft: Draft | None = None
+    landed: dict[str, Any] = field(default_factory=dict)
+    good: list[str] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def trying(
+    given: str,
+    name: str | None = None,
+    *,
+    table: str | None = None,
+    key: tuple[str, ...] = (),
+    licence: str | None = None,
+    communes: Collection[str] = (),
+    today: dt.date | None = None,
+) -> Iterator[Trial]:
+    """Try a place, and hold its sample meanwhile; raises SourceError, with the mend, where it cannot be tried.
+
+    `table` is the one of its offers to sample, `key` the columns of its key where who tries knows them better, `communes` the codes of
+    the reference, where one is landed.
+    """
+    with tempfile.TemporaryDirectory(prefix="orchestra-trial-") as held:
+        folder = Path(held)
+        with connect(folder / "spill") as connection:
+            place = open_place(given, folder, connection)
+            offers = offers_of(place)
+            if not offers:
+                raise SourceError(f"{place.address}: it is {place.found.told}, of which none is read. Mend: give one of its files.")
+            offer = chosen(offers, table)
+            trial = _try(place, offers, offer, connection, folder, communes)
+            trial.draft = _draft(trial, name, key, licence, today or dt.datetime.now(dt.UTC).date())
+            _judge(trial)
+            if trial.draft:
+                _land(trial, trial.draft, folder)
+            yield trial
+
+
+def listed(given: str) -> tuple[Place, list[Offer]]:
+    """Say what a place is and what it offers, without sampling any of it; raises SourceError."""
+    with tempfile.TemporaryDirectory(prefix="orchestra-trial-") as held, connect(Path(held) / "spill") as connection:
+        place = open_place(given, Path(held), connection)
+        return place, offers_of(place)
+
+
+def _try(
+    place: Place, offers: list[Offer], offer: Offer, connection: duckdb.DuckDBPyConnection, folder: Path, communes: Collection[str]
+) -> Trial:
+    spool, of_table, at = folder / "spool", dict(offer.of_table), offer.at or offer.endpoint
+    spool.mkdir()
+    if (rows := of_table.pop("rows", None)) is not None:
+        at = str(folder)
+        Path(at, str(of_table["path"])).write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    request = request_of(at, offer.connector, offer.of_brick, of_table, connection=connection, spool=spool)
+    try:
+        sample = read_sample(request, offer.connector)
+    except SourceError as error:
+        raise SourceError(str(error).replace("trial.sample: ", "").replace("trial: ", f"{place.address}: ", 1)) from None
+    profiles = profiles_of(sample)
+    note_places(sample, profiles, communes)
+    return Trial(place, offers, offer, sample, profiles, keys_of(sample, profiles) if sample.row_count else [], cursors_of(profiles))
+
+
+def _draft(trial: Trial, name: str | None, key: tuple[str, ...], licence: str | None, today: dt.date) -> Draft | None:
+    """Draft the brick of the table that was sampled; None where none can be, which `bad` says."""
+    offer, own = trial.offer, {column.name for column in trial.profiles}
+    if unknown := [each for each in key if each not in own]:
+        raise SourceError(f"{unknown[0]}: no column is called so. Mend: one of {', '.join(sorted(own)[:30])}")
+    found = key or next(iter(trial.keys), ())
+    if offer.why_not:
+        trial.bad.append(offer.why_not)
+        return None
+    if not found:
+        return None
+    nulls = dict.fromkeys(word for column in trial.profiles for word in column.null_values)
+    decimals = {column.decimal for column in trial.profiles if column.decimal}
+    of_table = dict(offer.of_table)
+    if nulls:
+        of_table["null_values"] = list(nulls)
+    if decimals == {","}:
+        of_table["decimal"] = ","
+    elif "," in decimals:  # numbers are written in two ways: those of the fewer stay texts
+        for column in trial.profiles:
+            if column.decimal == ",":
+                column.data_type, column.note = "string", "a number with a comma, where others have a point: kept as a text"
+    if thousands := next((column.thousands for column in trial.profiles if column.thousands), None):
+        of_table["thousands"] = thousands
+    stem = Path(offer.name).name.split(".")[0] or "rows"
+    host = urlsplit(offer.endpoint).hostname if "://" in offer.endpoint else None
+    return Draft(
+        name=name or name_of(f"{host.split('.')[-2] if host and '.' in host else ''} {stem}", "source"), table=name_of(stem, "rows"),
+        title=titled(offer.title or stem), connector=offer.connector, endpoint=offer.endpoint, of_brick=offer.of_brick, of_table=of_table,
+        columns=tuple(trial.profiles), key=tuple(found), producer=offer.producer or host, licence=licence or offer.licence,
+        homepage=None, tried_on=today.isoformat(), crs=None,
+    )  # fmt: skip
+
+
+def _judge(trial: Trial) -> None:
+    """Say what is good and what is bad of a source for who would read it for years."""
+    sample, place, good, bad = trial.sample, trial.place, trial.good, trial.bad
+    licence = trial.draft.licence if trial.draft else trial.offer.licence
+    duplicates = duplicate_count(sample) if sample.row_count else 0
+    personal = [column.name for column in trial.profiles if column.personal]
+    tests = (
+        (bool(licence) and licence != UNKNOWN, f"licence: {licence}", "no licence is told: ask its producer under which one it may be used (--licence)"),
+        (bool(trial.keys), f"key: {', '.join(trial.keys[0])}" if trial.keys else "", "no set of three columns identifies its rows: say which do (--key)"),
+        (bool(trial.cursors), f"cursor: {', '.join(trial.cursors[:3])}", "no column tells what is new: all of it is read each time"),
+        (duplicates == 0, "no row comes twice", f"{duplicates} rows are another one to the letter"),
+        (sample.row_count >= FEW_ROWS, f"{sample.row_count} rows sampled", f"{sample.row_count} rows: too few to tell types and keys by"),
+        (place.seconds < SLOW_SECONDS, f"answers in {place.seconds:.1f} s", f"slow: {place.seconds:.1f} s for {place.size} bytes"),
+        (place.size < HEAVY_BYTES and place.is_whole, f"{place.size} bytes", f"heavy: {place.size} bytes{'' if place.is_whole else ', and more that was not read'}"),
+        (not personal, "no column looks personal", f"{', '.join(personal)}: what looks personal is dropped until somebody decides (legal basis, mask)"),
+        (not sample.refused, "every file was read", f"{len(sample.refused)} files cannot be read: {'; '.join(sample.refused[:2])}"),
+    )  # fmt: skip
+    for is_good, told, otherwise in tests:
+        (good if is_good else bad).append(told if is_good else otherwise)
+    if place.is_url and not {"etag", "last-modified"} & place.headers.keys() and place.headers:
+        bad.append("its answer tells no version (ETag, Last-Modified): all of it is read to know whether it has changed")
+    if not place.is_url:
+        bad.append("it stands on this machine: say the folder or the address where its producer leaves it (`endpoint`)")
+    if trial.draft and (left := len(trial.profiles) - len(staged(trial.draft)) - len(personal)):
+        bad.append(f"{len(sample.names)} columns: its staging leaves {left} out, the brick lands them all")
+
+
+def _land(trial: Trial, draft: Draft, folder: Path) -> None:
+    """Land the sample as the brick that was drafted would, in a folder that goes: what is kept, what is refused and why."""
+    from ingestion.census import read_brick
+    from ingestion.declaration import BrickError
+    from ingestion.position import Position
+    from ingestion.refusal import reasons_before_judging
+    from ingestion.staging import stage
+
+    work = folder / "landed"
+    work.mkdir()
+    path = work / f"{draft.name}.yml"
+    path.write_text(brick_yaml(draft), encoding="utf-8")
+    try:
+        brick = read_brick(path)
+    except BrickError as error:
+        trial.bad.append(f"the brick that was drafted is not what the contract asks: {error}")
+        trial.draft = None
+        return
+    table, reading = brick.tables[0], trial.sample.reading
+    typed = frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask)
+    reading.request = replace(reading.request, brick=brick.name, table=table.name, columns=table.source_columns, typed=typed)
+    held = stage(trial.sample.connection, brick, table, reading, work, dt.datetime.now(dt.UTC), Position())
+    told = trial.landed = {name: held.record.get(name) for name in ("kept", "refused", "lines", "refused_files")}
+    for reason in reasons_before_judging(held) if trial.sample.is_whole else ():
+        trial.bad.append(f"a load of it would be refused: {reason}")
+    if told["refused"]:
+        trial.bad.append(f"{told['refused']} of {told['kept'] + told['refused']} rows would be refused")
