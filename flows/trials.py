@@ -7,9 +7,7 @@ import os
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from flows.commands import Json, Misuse, show
 
@@ -25,19 +23,23 @@ def try_place(
     place: str,
     /,
     *,
-    table: Annotated[
-        str | None, Parameter(help="which of its tables to sample: a member, a sheet, a dataset; the first unless said")
-    ] = None,
-    catalog: Annotated[bool, Parameter("--catalog", help="list what it offers, and sample nothing")] = False,
-    write: Annotated[str | None, Parameter(help="write a brick of this name, and its staging")] = None,
-    key: Annotated[tuple[str, ...], Parameter("--key", help="a column of the key (may be repeated), where the sample tells another")] = (),
-    licence: Annotated[str | None, Parameter(help="the licence it may be used under, where the source does not tell")] = None,
+    table: str | None = None,
+    catalog: bool = False,
+    write: str | None = None,
+    key: tuple[str, ...] = (),
+    licence: str | None = None,
     is_json: Json = False,
 ) -> None:
     """Try a source that no brick describes yet: a file, a folder, or the address of an API or of a portal.
 
     Args:
         place: a path, or an address that begins with http:// or https://
+        table: which of its tables to sample: a member of an archive, a sheet, a dataset; the first unless said
+        catalog: list what it offers, and sample nothing
+        write: write a brick of this name, its staging and the sheet of the trial
+        key: a column of the key (may be repeated), where the sample tells another one
+        licence: the licence under which it may be used, where the source tells none
+        is_json: print JSON
     """
     from ingestion.connectors import SourceError
     from ingestion.trial.trial import listed, trying
@@ -127,10 +129,11 @@ def _write(trial: Trial, paths: dict[str, Path]) -> list[str]:
 def _criteria(trial: Trial) -> list[tuple[str, str]]:
     """Give what was looked at and what was found, for the sheet and the screen."""
     sample, landed = trial.sample, trial.landed
+    options = ", ".join(f"{name}: {value}" for name, value in trial.offer.of_table.items() if name != "rows")
     whole = "all of it" if sample.is_whole else f"of {sample.announced}" if sample.announced is not None else "the first rows"
     return [
         ("it is", trial.place.found.told),
-        ("read by", f"`{trial.offer.connector}` ({', '.join(f'{name}: {value}' for name, value in trial.offer.of_table.items() if name != 'rows')})"),
+        ("read by", f"`{trial.offer.connector}` ({options})"),
         ("offers", f"{len(trial.offers)} tables" if len(trial.offers) > 1 else "one table"),
         ("sampled", f"{trial.offer.name}: {sample.row_count} rows ({whole}), {len(sample.names)} columns"),
         ("answered in", f"{trial.place.seconds + sample.seconds:.1f} s, {max(trial.place.size, sample.bytes_read)} bytes"),
@@ -180,12 +183,13 @@ def _as_text(trial: Trial, written: list[str]) -> str:
 
 
 def _as_json(trial: Trial, written: list[str]) -> dict[str, Any]:
+    sample = trial.sample
     return {
         "place": trial.place.address,
         "tried_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "kind": trial.place.found.kind,
         "offers": [{"table": each.name, "title": each.title, "connector": each.connector} for each in trial.offers],
-        "sampled": {"table": trial.offer.name, "rows": trial.sample.row_count, "is_whole": trial.sample.is_whole, "announced": trial.sample.announced},
+        "sampled": {"table": trial.offer.name, "rows": sample.row_count, "is_whole": sample.is_whole, "announced": sample.announced},
         "columns": [asdict(profile) for profile in trial.profiles],
         "keys": trial.keys,
         "cursors": trial.cursors,

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # What a key is called, rather than what is measured.
 KEYED = re.compile(
-    "(.* )?(id|ident|identifiant|identifier|code|cle|key|uuid|uid|gid|fid|objectid|ref|reference|numero|num|siret|insee|index|slug|sequence|seq|rang|ordre)( .*)?"
+    "(.* )?(id|ident|identifiant|identifier|code|cle|key|uuid|uid|gid|fid|objectid|ref|reference|numero|num|siret|insee|index|slug|"
+    "sequence|seq|rang|ordre)( .*)?"
 )
 CHANGED = re.compile(r"(.* )?(maj|modif\w*|update\w*|changed?|edit\w*|mise a jour|processed)( .*)?")
 MOST_COLUMNS, TRIED, TRIED_SETS, GIVEN = 3, 14, 150, 5
@@ -23,7 +24,8 @@ MOST_COLUMNS, TRIED, TRIED_SETS, GIVEN = 3, 14, 150, 5
 def keys_of(sample: Sample, found: list[Profile]) -> list[tuple[str, ...]]:
     """Give the smallest sets of columns, three at most, that are filled in each row and alike in no two, the likeliest first.
 
-    Rows that are alike to the letter are one, as staging takes them. A date alone identifies rows of one place only: what is constant beside it and called as a key is added.
+    Rows that are alike to the letter are one, as staging takes them. A date alone identifies rows of one place only: what is constant
+    beside it and called as a key is added.
     """
     row_count = sample.row_count - duplicate_count(sample)
     usable = [profile for profile in found if _may_be_of_key(sample, profile)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from ingestion.connectors import SourceError
 from ingestion.trial.look import look_of
@@ -14,6 +15,7 @@ from ingestion.trial.place import HEAD_BYTES, Place
 from ingestion.trial.recognise import Recognised, recognise
 
 MOST_OFFERS = 500
+SECRET = re.compile("(?i)key|token|secret|pass|auth|signature|^sig$|credential")  # a parameter whose value is nobody else's to know
 NEXT = ("next", "nextLink", "next_link", "next_page_url", "links.next", "_links.next", "paging.next", "pagination.next", "meta.next")
 TOTALS = ("total", "count", "total_count", "totalCount", "nhits", "numberMatched", "total_results", "meta.total", "pagination.total")
 
@@ -126,7 +128,8 @@ def _rows_in_a_file(path: Path, found: Recognised) -> Offer:
 def _of_answer(place: Place) -> Offer:
     """Give what an API answers as an offer of `rest`: where its rows are, what it announces, how it leads on."""
     found, parts = place.found, urlsplit(place.endpoint)
-    endpoint, path = urlunsplit(parts._replace(path="", fragment="")), parts.path.lstrip("/")
+    path, (named, secret, parameters) = parts.path.lstrip("/"), _parameters(parts.query)
+    endpoint, at = (urlunsplit(parts._replace(path="", query=query, fragment="")) for query in (named, secret))
     form = found.format if found.format in ("json", "ndjson", "csv", "xml", "geojson") else None
     name = unquote(parts.path.rstrip("/").rpartition("/")[2]) or (parts.hostname or "rows")
     if form is None:
@@ -140,13 +143,27 @@ def _of_answer(place: Place) -> Offer:
             at=_beside(place),
             why_not=why,
         )
-    table: dict[str, Any] = {"path": path, "format": form, "records": found.records}
+    table: dict[str, Any] = {"path": path, "format": form, "records": found.records, "parameters": parameters}
     if form == "csv" and place.local:
         look = look_of(place.local.read_bytes()[:HEAD_BYTES])
         table |= look
     if form == "json" and place.local:
         table |= _paging(json.loads(place.local.read_bytes().decode("utf-8-sig")), place.headers)
-    return Offer(name, name, "rest", endpoint, table)
+    return Offer(name, name, "rest", endpoint, table, at=at)
+
+
+def _parameters(query: str) -> tuple[str, str, dict[str, Any]]:
+    """Part a query: what is secret, by the name of the variable that is to hold it and as it is, and the rest, by parameter."""
+    named, secret, others = list[str](), list[tuple[str, str]](), dict[str, Any]()
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if SECRET.search(name):
+            secret.append((name, value))
+            named.append(f"{name}={{{re.sub('[^A-Z0-9]+', '_', name.upper()).strip('_') or 'KEY'}}}")
+        elif name in others:
+            others[name] = [*(others[name] if isinstance(others[name], list) else [others[name]]), value]
+        else:
+            others[name] = value
+    return "&".join(named), urlencode(secret), others
 
 
 def _paging(told: Any, headers: dict[str, str]) -> dict[str, Any]:
@@ -179,6 +196,3 @@ def chosen(offers: list[Offer], name: str | None) -> Offer:
         return found[0]
     told = "several are called so" if found else "none is called so"
     raise SourceError(f"{name}: {told}. Mend: one of {', '.join(offer.name for offer in (found or offers)[:20])}")
-
-
-__all__ = ["Offer", "chosen", "offers_of", "replace"]

@@ -5,24 +5,29 @@ from __future__ import annotations
 import re
 
 FIRST_NAMES = ("prenom", "prenoms", "pre nom", "first name", "firstname", "given name")
-PERSONS = "agent|contact|usager|client|occupant|proprietaire|titulaire|conducteur|chauffeur|abonne|demandeur|signataire|locataire|beneficiaire|patient"
+PERSONS = (
+    "agent|contact|usager|client|occupant|proprietaire|titulaire|conducteur|chauffeur|abonne|demandeur|signataire|locataire|"
+    "beneficiaire|patient"
+)
 # What a column is called, in words without accents, and what that tells.
 NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a first name", FIRST_NAMES),
     ("a name of a person", (
-        "last name", "surname", "family name", "full name", "nom (de )?(famille|usage|naissance|jeune fille)", "nom prenom", "nom et prenom",
+        "last name", "surname", "family name", "full name", "nom (de )?(famille|usage|naissance|jeune fille)", "nom prenom",
+        "nom et prenom",
         f"(nom )?(du |de l |d |de la )?({PERSONS})s?( nom| prenom)?", f"({PERSONS}) (name|nom)", "nom responsable", "nom du responsable",
     )),
     ("an e-mail address", ("(e )?mail( .*)?", "courriel( .*)?", ".* (e )?mail", ".* courriel", "adresse electronique")),
     ("a telephone number", ("(tel|telephone|phone|mobile|portable|fax)( .*)?", ".* (tel|telephone|phone|portable)")),
     ("a social security number", ("nir", "numero (de )?secu(rite sociale)?", "num secu", "ssn")),
     ("a bank account", ("iban( .*)?", "rib", "compte bancaire")),
-    ("a birth", ("date (de )?naissance", "naissance", "birth ?date", "date of birth", "dob", "annee (de )?naissance", "(lieu|commune|pays) (de )?naissance")),
+    ("a birth", ("((date|annee|lieu|commune|pays) (de )?)?naissance", "birth ?date", "date of birth", "dob")),
     ("a number plate", ("(n |numero )?immatriculation( .*)?", "plaque( .*)?", "licen[cs]e plate( .*)?", "plate number")),
     ("a badge or a chip that a person carries", ("(id |numero |n |code )?(badge|puce|rfid)( .*)?", "uid carte", "(id|numero) carte")),
     ("a trace of a connection", ("adresse ip", "ip", "ip address", "remote addr", "user agent", "session id")),
     ("an account of a person", (
-        "login", "user ?name", "utilisateur", "user( id)?", "id user", "(created|updated|edited) (by|user)", "(cree|modifie|saisi) par", "last edited user", "creator", "editor",
+        "login", "user ?name", "utilisateur", "user( id)?", "id user", "(created|updated|edited) (by|user)", "(cree|modifie|saisi) par",
+        "last edited user", "creator", "editor",
     )),
     ("a trait of a person", ("sexe", "civilite", "gender", "nationalite", "situation familiale", "etat civil")),
     ("follows a vehicle, and who drives it", ("vehicle id", "id vehicule", "driver id", "id conducteur", "bike id")),

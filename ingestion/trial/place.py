@@ -15,7 +15,7 @@ from ingestion.trial.recognise import Recognised, recognise
 from ingestion.trial.sample import request_of
 
 # How much of an address is read: what is larger is told, and of a text its beginning is tried.
-MOST_BYTES, MOST_SECONDS, HEAD_BYTES = 64 << 20, 6.0, 8 << 20
+MOST_BYTES, MOST_SECONDS, HEAD_BYTES = 64 << 20, 6.0, 64 << 20
 PROBE_BYTES, PROBES_SECONDS = 4 << 20, 8.0
 # What an address is asked besides, in this order, where its own answer tells no protocol; what stands in the query, or below its path.
 PROBES = (

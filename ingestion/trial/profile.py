@@ -24,16 +24,19 @@ CODED = re.compile(
     "(.* )?(code|insee|cog|siren|siret|cp|postal|zip|iris|epci|dep|departement|reg|region|num|numero|no|ref|reference|id|ident|identifiant|"
     "uuid|gid|naf|ape|tel|telephone|rne|finess|uai)( .*)?"
 )
+IDENTIFIER = re.compile("(.* )?(id|ident|identifiant|identifier|uuid|cle|key)")  # a text, though it be written as a date
 CODE_LENGTHS = (5, 9, 14)  # of a commune, a SIREN, a SIRET: digits that are all of such a length are of a code
 DATES = (
     ("%d/%m/%Y", "[0-9]{2}/[0-9]{2}/[0-9]{4}"), ("%m/%d/%Y", "[0-9]{2}/[0-9]{2}/[0-9]{4}"), ("%Y/%m/%d", "[0-9]{4}/[0-9]{2}/[0-9]{2}"),
-    ("%d-%m-%Y", "[0-9]{2}-[0-9]{2}-[0-9]{4}"), ("%d.%m.%Y", r"[0-9]{2}\.[0-9]{2}\.[0-9]{4}"), ("%Y%m%d", "(19|20)[0-9]{2}[01][0-9][0-3][0-9]"),
+    ("%d-%m-%Y", "[0-9]{2}-[0-9]{2}-[0-9]{4}"), ("%d.%m.%Y", r"[0-9]{2}\.[0-9]{2}\.[0-9]{4}"),
+    ("%Y%m%d", "(19|20)[0-9]{2}[01][0-9][0-3][0-9]"),
 )  # fmt: skip
 CLOCKS = (
     ("%d/%m/%Y %H:%M:%S", "[0-9]{2}/[0-9]{2}/[0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}"),
     ("%d/%m/%Y %H:%M", "[0-9]{2}/[0-9]{2}/[0-9]{4} [0-9]{2}:[0-9]{2}"),
 )
 DAY, CLOCK = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
+OFFSET = " ?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)"  # -94 is none, but a code after a date
 WHOLE = "[+-]?(0|[1-9][0-9]{0,17})"
 SPACES = "[ \\x{202f}\\x{a0}]"
 PATTERNS = {
@@ -120,7 +123,7 @@ def _tests() -> dict[str, str]:
     tests = {name: full(pattern) for name, pattern in PATTERNS.items()}
     tests["logical"] = "lower(v) in ('true', 'false')"
     tests["day"] = f"{full(DAY)} and try_cast(v as date) is not null"
-    tests["zoned"] = f"{full(f'{DAY}{CLOCK} ?(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)')} and try_cast(v as timestamptz) is not null"
+    tests["zoned"] = f"{full(DAY + CLOCK + OFFSET)} and try_cast(v as timestamptz) is not null"
     tests["clock"] = f"{full(DAY + CLOCK)} and try_cast(v as timestamp) is not null"
     tests["document"] = "left(v, 1) in ('{', '[') and json_valid(v)"
     tests |= {form: f"{full(pattern)} and try_strptime(v, {literal(form)}) is not null" for form, pattern in (*DATES, *CLOCKS)}
@@ -130,12 +133,16 @@ def _tests() -> dict[str, str]:
 def _profile(sample: Sample, number: int, name: str, own: set[str]) -> Profile:
     """Profile one column."""
     tests, ask = _tests(), sample.connection.execute
-    values = f"select trim(c{number}) as v from sample where trim(c{number}) <> ''"
-    bare = f"({values}) where lower(v) not in ({', '.join(map(literal, NULLS))})"
-    asked = "count(*), count(distinct v), min(v), max(v), min(length(v)), max(length(v))"
-    filled, distinct, lowest, highest, shortest, longest = ask(f"select {asked} from ({values})").fetchall()[0]
-    counted = ", ".join(f"count(*) filter ({test})" for test in tests.values())
-    real, *counts = ask(f"select count(*), {counted} from {bare}").fetchall()[0]
+    # Each value once, with the number of rows that hold it.
+    ask(
+        f"create or replace temp table column_values as select trim(c{number}) as v, count(*) as n from sample "
+        f"where trim(c{number}) <> '' group by 1"
+    )
+    asked = "coalesce(sum(n), 0)::bigint, count(*), min(v), max(v), min(length(v)), max(length(v))"
+    filled, distinct, lowest, highest, shortest, longest = ask(f"select {asked} from column_values").fetchall()[0]
+    bare = f"column_values where lower(v) not in ({', '.join(map(literal, NULLS))})"
+    counted = ", ".join(f"coalesce(sum(n) filter ({test}), 0)::bigint" for test in tests.values())
+    real, *counts = ask(f"select coalesce(sum(n), 0)::bigint, {counted} from {bare}").fetchall()[0]
     seen = _Values(real, dict(zip(tests, counts, strict=True)), (shortest, longest), sample.types.get(number))
     found = Profile(number, name, filled=filled, distinct=distinct, lowest=lowest, highest=highest)
     held = next((why for why, _ in HELD if real and seen.counts[why] > MOST * real), None)
@@ -149,7 +156,7 @@ def _profile(sample: Sample, number: int, name: str, own: set[str]) -> Profile:
         value = f"try_cast(replace(regexp_replace(v, {literal(SPACES)}, '', 'g'), ',', '.') as double)"
         found.lowest, found.highest = ask(f"select min_by(v, {value}), max_by(v, {value}) from {bare}").fetchall()[0]
     if real < filled and found.data_type != "string":
-        words = ask(f"select distinct v from ({values}) where lower(v) in ({', '.join(map(literal, NULLS))}) order by 1").fetchall()
+        words = ask(f"select v from column_values where lower(v) in ({', '.join(map(literal, NULLS))}) order by 1").fetchall()
         found.null_values = tuple(word for (word,) in words)
     if found.personal:
         found.lowest = found.highest = None
@@ -163,7 +170,7 @@ def _decide(found: Profile, seen: _Values) -> None:
         found.data_type, found.has_zone = kind, kind == "timestamptz"
         found.decimal = "." if kind == "double" else None
         found.note = "a decimal at its source: a double holds 15 digits of it" if bare == "DECIMAL" else ""
-    elif not (_is_dated(found, seen) or _is_other(found, seen)):
+    elif not ((not IDENTIFIER.fullmatch(found.words) and _is_dated(found, seen)) or _is_other(found, seen)):
         _decide_number(found, seen)
 
 

@@ -41,7 +41,7 @@ BY_SUFFIX = {
 }
 # What its address says of a body is tried last: what a file's first line holds where it is a table.
 SEPARATED = re.compile(r"[;,\t|]")
-OF_JSON_SHOWN, SHORT_LINE = 6, 200
+OF_JSON_SHOWN, SHORT_LINE, LOOKED_AT = 6, 200, 1 << 20
 UPLINKS = ({"DevEUI_uplink"}, {"end_device_ids"}, {"deviceInfo", "fCnt"})
 OF_GEOJSON = ("FeatureCollection", "GeometryCollection", "MultiPoint", "MultiPolygon", "LineString", "MultiLineString")
 ENTITY_SETS = ("Things", "Datastreams", "Sensors", "Observations", "Locations", "ObservedProperties", "FeaturesOfInterest")
@@ -73,6 +73,7 @@ REFERENCE = "reference only: no connector reads it"
 KNOWN = {
     found.kind: found
     for found in (
+        Recognised("empty", "nothing: it holds no byte but blanks", mend="check the address"),
         Recognised("html", "a page of HTML, for a person", mend="look on the page for the address of the data or of its API"),
         Recognised("wfs", "a WFS", "wfs"),
         Recognised("wms", "a WMS: pictures of maps", mend=REFERENCE),
@@ -108,7 +109,7 @@ def recognise(body: bytes, name: str = "") -> Recognised:
     Raises nothing: what is not recognised is `unknown`, with what was seen.
     """
     if not body.strip():
-        return Recognised("empty", "nothing: it holds no byte but blanks", mend="check the address")
+        return KNOWN["empty"]
     if body[:2] == b"PK":
         return _of_zip(body)
     if body[:2] == b"\x1f\x8b":
@@ -123,6 +124,8 @@ def recognise(body: bytes, name: str = "") -> Recognised:
     text = _text(body)
     if text is None:
         return Recognised("unknown", "bytes that are no text, nor a format that is known", mend="ask its producer what it is")
+    if not text:
+        return KNOWN["empty"]
     for reader in (_of_xml, _of_json, _of_rdf, _of_table):
         if found := reader(text):
             return found
@@ -175,7 +178,7 @@ def _of_gzip(body: bytes, name: str) -> Recognised:
 def _of_xml(text: str) -> Recognised | None:
     if text[:1] != "<":
         return None
-    body = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->", "", text[:LOOKED_AT], flags=re.DOTALL)
     met = re.search(r"<(?![?!])(?:[\w.-]+:)?([\w.-]+)([^>]*)", body)
     root, attributes = (met[1], met[2]) if met else ("", "")
     tests = (
@@ -225,7 +228,7 @@ def _of_rdf(text: str) -> Recognised | None:
 
 
 def _of_table(text: str) -> Recognised | None:
-    lines = [line for line in text.splitlines()[:30] if line.strip()]
+    lines = [line for line in text[:LOOKED_AT].splitlines()[:30] if line.strip()]
     if any(SEPARATED.search(line) for line in lines):
         return Recognised("csv", "a table (CSV)", "files", "csv")
     # One column is a table where its lines are short.
@@ -238,8 +241,8 @@ def _of_json(text: str) -> Recognised | None:
     try:
         told = json.loads(text)
     except ValueError:
-        first = text.splitlines()[0].strip()
-        if first[:1] == "{" and _is_json(first) and len(text.splitlines()) > 1:
+        first, _, others = text.partition("\n")
+        if first[:1] == "{" and others and _is_json(first):
             return Recognised("ndjson", "a JSON object a line (NDJSON)", "files", "ndjson")
         return _of_begun(text)
     return of_members(told) if isinstance(told, dict) else _of_list(told)
@@ -258,7 +261,7 @@ def _of_begun(text: str) -> Recognised:
     head = text[:4000]
     if re.search(r'"type"\s*:\s*"FeatureCollection"', head):
         return Recognised("geojson", "GeoJSON", "files", "geojson")
-    return Recognised("json", "JSON that ends too early, or is none", "rest", "json", mend="ask for it again, or tell its producer")
+    return Recognised("json", "JSON that ends too early, or is none", mend="ask for it again, or tell its producer")
 
 
 def _of_list(rows: list[Any]) -> Recognised:

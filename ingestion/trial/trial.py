@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ingestion.connectors import SourceError
-from ingestion.lake import connect
+from ingestion.connectors import SourceError, declared_name
+from ingestion.lake import connect, quoted
+from ingestion.lake import listed as listed_sql
 from ingestion.trial.keys import cursors_of, duplicate_count, keys_of
 from ingestion.trial.offers import Offer, chosen, offers_of
 from ingestion.trial.place import Place, open_place
@@ -96,7 +97,8 @@ def _try(
     try:
         sample = read_sample(request, offer.connector)
     except SourceError as error:
-        raise SourceError(str(error).replace("trial.sample: ", "").replace("trial: ", f"{place.address}: ", 1)) from None
+        told = str(error).replace("trial.sample: ", "").replace("trial: ", f"{place.address}: ", 1)
+        raise SourceError(told if "Mend: " in told else f"{told}. Mend: ask its producer for one that can be read") from None
     profiles = profiles_of(sample)
     note_places(sample, profiles, communes)
     return Trial(place, offers, offer, sample, profiles, keys_of(sample, profiles) if sample.row_count else [], cursors_of(profiles))
@@ -141,25 +143,27 @@ def _judge(trial: Trial) -> None:
     sample, place, good, bad = trial.sample, trial.place, trial.good, trial.bad
     licence = trial.draft.licence if trial.draft else trial.offer.licence
     duplicates = duplicate_count(sample) if sample.row_count else 0
-    personal = [column.name for column in trial.profiles if column.personal]
+    personal = ", ".join(column.name for column in trial.profiles if column.personal)
+    key, more = ", ".join(next(iter(trial.keys), ())), "" if place.is_whole else ", and more that was not read"
     tests = (
-        (bool(licence) and licence != UNKNOWN, f"licence: {licence}", "no licence is told: ask its producer under which one it may be used (--licence)"),
-        (bool(trial.keys), f"key: {', '.join(trial.keys[0])}" if trial.keys else "", "no set of three columns identifies its rows: say which do (--key)"),
+        (licence not in (None, UNKNOWN), f"licence: {licence}", "no licence is told: ask its producer for one (--licence)"),
+        (bool(key), f"key: {key}", "no set of three columns identifies its rows: say which do (--key)"),
         (bool(trial.cursors), f"cursor: {', '.join(trial.cursors[:3])}", "no column tells what is new: all of it is read each time"),
-        (duplicates == 0, "no row comes twice", f"{duplicates} rows are another one to the letter"),
+        (not duplicates, "no row comes twice", f"{duplicates} rows are another one to the letter"),
         (sample.row_count >= FEW_ROWS, f"{sample.row_count} rows sampled", f"{sample.row_count} rows: too few to tell types and keys by"),
-        (place.seconds < SLOW_SECONDS, f"answers in {place.seconds:.1f} s", f"slow: {place.seconds:.1f} s for {place.size} bytes"),
-        (place.size < HEAVY_BYTES and place.is_whole, f"{place.size} bytes", f"heavy: {place.size} bytes{'' if place.is_whole else ', and more that was not read'}"),
-        (not personal, "no column looks personal", f"{', '.join(personal)}: what looks personal is dropped until somebody decides (legal basis, mask)"),
+        (place.size < HEAVY_BYTES and place.is_whole, f"{place.size} bytes", f"heavy: {place.size} bytes{more}"),
+        (not personal, "no column looks personal", f"{personal}: what looks personal is dropped until somebody decides"),
         (not sample.refused, "every file was read", f"{len(sample.refused)} files cannot be read: {'; '.join(sample.refused[:2])}"),
-    )  # fmt: skip
+        (not place.is_url or place.seconds < SLOW_SECONDS, "", f"slow: {place.seconds:.1f} s for {place.size} bytes"),
+    )
     for is_good, told, otherwise in tests:
-        (good if is_good else bad).append(told if is_good else otherwise)
+        if kept := told if is_good else otherwise:
+            (good if is_good else bad).append(kept)
     if place.is_url and not {"etag", "last-modified"} & place.headers.keys() and place.headers:
         bad.append("its answer tells no version (ETag, Last-Modified): all of it is read to know whether it has changed")
     if not place.is_url:
         bad.append("it stands on this machine: say the folder or the address where its producer leaves it (`endpoint`)")
-    if trial.draft and (left := len(trial.profiles) - len(staged(trial.draft)) - len(personal)):
+    if trial.draft and (left := len(trial.profiles) - len(staged(trial.draft)) - sum(bool(each.personal) for each in trial.profiles)):
         bad.append(f"{len(sample.names)} columns: its staging leaves {left} out, the brick lands them all")
 
 
@@ -188,5 +192,16 @@ def _land(trial: Trial, draft: Draft, folder: Path) -> None:
     told = trial.landed = {name: held.record.get(name) for name in ("kept", "refused", "lines", "refused_files")}
     for reason in reasons_before_judging(held) if trial.sample.is_whole else ():
         trial.bad.append(f"a load of it would be refused: {reason}")
+    distinct = _distinct_keys(trial, held.files, draft.key)
+    if distinct < told["kept"] - duplicate_count(trial.sample):
+        trial.bad.append(f"{', '.join(draft.key)}: {distinct} values in {told['kept']} rows once landed: it is no key (--key)")
     if told["refused"]:
         trial.bad.append(f"{told['refused']} of {told['kept'] + told['refused']} rows would be refused")
+
+
+def _distinct_keys(trial: Trial, files: list[Path], key: tuple[str, ...]) -> int:
+    """Count the values of a key in the rows that were kept, as they landed."""
+    names = ", ".join(quoted(declared_name(name)) for name in key)
+    kept = f"read_parquet({listed_sql(map(str, files))}, union_by_name = true) where _refused.rule is null"
+    count: int = trial.sample.connection.execute(f"select count(distinct ({names})) from {kept}").fetchall()[0][0] if files else 0
+    return count

@@ -15,13 +15,13 @@ UNKNOWN = "unknown"  # the licence of what says none
 MOST_STAGED, LONGEST_NAME, LONGEST_ALIAS, WIDTH = 50, 50, 45, 88
 MOST_LINES, OWN_LINES = 80, 28  # of a model; those that hold no column
 # Words that SQL keeps for itself: such a name is written between quotes.
-RESERVED = frozenset(
-    "all and any as asc both case cast check collate column constraint create current_date current_time date default desc describe distinct do "
-    "else end except exists false fetch for foreign from full grant group having hour in initially inner intersect interval into is join lateral "
-    "leading left like limit minute month natural not null offset on only or order outer partition pivot primary qualify range references "
-    "returning right row rows select show some sum table then time timestamp to trailing true type union unique unpivot user using value values "
-    "when where window with year day second".split()
-)  # fmt: skip
+RESERVED = frozenset(re.findall(r"\w+", (
+    "all and any as asc both case cast check collate column constraint create current_date current_time date default desc describe "
+    "distinct do else end except exists false fetch for foreign from full grant group having hour in initially inner intersect "
+    "interval into is join lateral leading left like limit minute month natural not null offset on only or order outer partition "
+    "pivot primary qualify range references returning right row rows select show some sum table then time timestamp to trailing "
+    "true type union unique unpivot user using value values when where window with year day second "
+)))  # fmt: skip
 
 
 @dataclass(frozen=True)

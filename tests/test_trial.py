@@ -1,0 +1,413 @@
+"""A source that no brick describes yet: it is recognised by what it holds, nothing of it is lost, and its brick lands as it is written."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+import random
+import re
+import string
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import House, Site
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flows.cli import main
+from ingestion.census import read_brick
+from ingestion.connectors import SourceError
+from ingestion.trial.look import look_of
+from ingestion.trial.personal import looks_personal
+from ingestion.trial.recognise import recognise
+from ingestion.trial.trial import trying
+from ingestion.trial.words import folded
+from ingestion.trial.writing import brick_yaml, staging_sql, staging_yaml
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded payloads are not on this machine")
+
+
+@pytest.fixture
+def site() -> Any:
+    """Give a web server."""
+    served = Site()
+    yield served
+    served.stop()
+
+
+def zipped(**members: str) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name.replace("__", "."), text)
+    return held.getvalue()
+
+
+BODIES: dict[str, Any] = {
+    "ogc_features": {"conformsTo": ["http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core"]},
+    "stac": {"stac_version": "1.0.0", "id": "a", "links": [{"rel": "items", "href": "/items"}]},
+    "geojson": {"type": "FeatureCollection", "features": []},
+    "gbfs": {"last_updated": 1, "ttl": 0, "version": "2.3", "data": {"feeds": []}},
+    "sensorthings": {"value": [{"name": "Things", "url": "http://here/Things"}]},
+    "arcgis": {"currentVersion": 11.1, "services": []},
+    "ckan": {"help": "", "success": True, "result": {}},
+    "opendatasoft": {"total_count": 0, "results": []},
+    "udata": {"data": [], "page": 1, "page_size": 20, "total": 0},
+    "ngsi": [{"id": "urn:ngsi-ld:Bin:1", "type": "Bin", "level": {"type": "Property", "value": 1}}],
+    "error": {"error": {"code": 498, "message": "Invalid token"}},
+    "wfs": '<?xml version="1.0"?><!-- c --><wfs:WFS_Capabilities xmlns:wfs="http://www.opengis.net/wfs/2.0"/>',
+    "wms": "<WMS_Capabilities/>",
+    "csw": '<csw:Capabilities xmlns:csw="http://www.opengis.net/cat/csw/2.0.2"/>',
+    "ogc_error": "<ows:ExceptionReport><ows:Exception>no such layer</ows:Exception></ows:ExceptionReport>",
+    "dcat": "@prefix dcat: <http://www.w3.org/ns/dcat#> .\n<a> a dcat:Catalog .",
+    "html": "<!DOCTYPE html><html><body>hello</body></html>",
+    "json": [{"a": 1}],
+    "xml": "<rows><row><a>1</a></row><row><a>2</a></row></rows>",
+    "ndjson": '{"a": 1}\n{"a": 2}\n',
+    "csv": "a;b\n1;2\n",
+    "parquet": b"PAR1....",
+    "gtfs": zipped(stops__txt="stop_id\n1\n", trips__txt="trip_id\n1\n"),
+    "empty": b"  \n",
+    "unknown": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_body_is_recognised_by_what_it_holds(kind: str) -> None:
+    body = BODIES[kind]
+    told = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    assert recognise(told, "anything.bin").kind == kind
+
+
+@shared
+@pytest.mark.parametrize(
+    ("folder", "kinds", "others"),
+    [
+        ("gbfs", {"gbfs"}, 0),
+        ("csw", {"csw"}, 0),
+        ("wms", {"wms"}, 0),
+        ("stac", {"stac"}, 0),
+        ("hubeau", {"json"}, 0),
+        ("wfs", {"wfs", "ogc_error"}, 2),  # GeoJSON with links as OGC API has them
+        ("sensorthings", {"sensorthings"}, 1),  # a JSON that is none
+        ("ngsi", {"ngsi"}, 16),  # as GeoJSON features, key-values of one word, a context alone
+        ("dcat", {"dcat", "iso19139"}, 1),  # a JSON that ends too early
+        ("ods", {"opendatasoft"}, 0),
+    ],
+)
+def test_recorded_payloads_are_recognised(folder: str, kinds: set[str], others: int) -> None:
+    files = [path for path in sorted((SHARED / "protocols" / folder).rglob("*")) if path.is_file() and path.suffix != ".ttl"]
+    missed = [path.name for path in files if recognise(path.read_bytes()).kind not in kinds]
+    assert len(missed) <= others, missed
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.binary(max_size=400) | st.text(max_size=400).map(str.encode) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.sampled_from(["features", "links", "@type", "dcat"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["type", "id", "links", "@type", "@context", "conformsTo", "value", "data", "results", "resources", "@graph"]),
+        inner, max_size=4,
+    ), max_leaves=8,
+).map(lambda told: json.dumps(told).encode()))  # fmt: skip
+def test_nothing_breaks_recognition(body: bytes) -> None:
+    found = recognise(body)
+    assert found.connector or found.mend
+
+
+# Columns whose values a reader that guesses would change, by what a brick is to say of them.
+def _codes(random_: random.Random) -> str:
+    return f"{random_.randrange(100_000):05d}"
+
+
+MADE: dict[str, tuple[str, Any]] = {
+    "code_commune": ("string", _codes),
+    "siret": ("string", lambda r: f"{r.randrange(10**14):014d}"),
+    "ref": ("string", lambda r: str(r.randrange(10, 99))),
+    "effectif": ("bigint", lambda r: str(r.randrange(-5, 10**6))),
+    "taux": ("double", lambda r: f"{r.uniform(-10, 10):.3f}"),
+    "montant": ("double", lambda r: f"{r.uniform(-10, 10):.2f}".replace(".", ",")),
+    "jour": ("date", lambda r: (dt.date(2020, 1, 1) + dt.timedelta(r.randrange(2000))).strftime("%d/%m/%Y")),
+    "depuis": ("date", lambda r: (dt.date(2020, 1, 1) + dt.timedelta(r.randrange(2000))).isoformat()),
+    "vu_le": ("timestamptz", lambda r: (dt.datetime(2020, 1, 1) + dt.timedelta(seconds=r.randrange(10**8))).isoformat() + "+02:00"),
+    "libelle": ("string", lambda r: "".join(r.choices("aéœ \"';,|\n", k=r.randrange(1, 9))) + "z"),
+    "actif": ("boolean", lambda r: r.choice(["true", "false"])),
+    "identifiant": ("string", lambda r: f"2016-01-01T00:00:00-{r.randrange(20, 95)}"),
+}
+
+
+def made(seed: int, encoding: str, separator: str, title: bool) -> tuple[bytes, list[str], list[list[str]]]:
+    """Make a table of a number, the key, and of columns of all kinds; as a CSV, its header and its rows."""
+    drawn = random.Random(seed)
+    names = drawn.sample(list(MADE), drawn.randrange(2, len(MADE)))
+    if {"taux", "montant"} <= set(names):  # decimals are written in one way
+        names.remove("taux")
+    empty = {name: drawn.choice(["", "", "n/a"]) if MADE[name][0] in ("bigint", "double") else "" for name in names}
+    rows = [
+        [f"{place:04d}", *(empty[name] if drawn.random() < 0.1 else MADE[name][1](drawn) for name in names)]
+        for place in range(drawn.randrange(30, 200))
+    ]
+    held = io.StringIO()
+    if title:
+        held.write("Export des équipements\r\n\r\n")
+    csv.writer(held, delimiter=separator).writerows([["numero_objet", *names], *rows])
+    return held.getvalue().encode(encoding, "replace"), ["numero_objet", *names], rows
+
+
+def drafted(house: House, place: str, **asked: Any) -> Any:
+    """Try a place, write its brick in the house, and give it with what was tried."""
+    with trying(place, "essai", **asked) as trial:
+        assert trial.draft, trial.bad
+        path = house.folder / "bricks" / "essai.yml"
+        path.write_text(brick_yaml(trial.draft), encoding="utf-8")
+        return trial, read_brick(path)
+
+
+def nothing_is_lost(house: House, seed: int, encoding: str, separator: str, *, title: bool) -> None:
+    content, names, rows = made(seed, encoding, separator, title)
+    house.drop("essai.csv", content)
+    trial, brick = drafted(house, str(house.drops / "essai.csv"))
+    told = {column.name: column.data_type for column in brick.tables[0].columns}
+    assert told == {"numero_objet": "string"} | {name: MADE[name][0] for name in names[1:]}
+    assert trial.draft.key == ("numero_objet",)
+    entry = house.land(brick)
+    record = entry["tables"]["essai"]
+    assert (record["kept"], record["refused"]) == (len(rows), 0)
+    landed = house.rows(brick, "essai", ", ".join(f'"{name}"::varchar' for name in names), "numero_objet")
+    for row, own in zip(landed, rows, strict=True):
+        for name, value, text in zip(names, row, own, strict=True):
+            kind = told[name]
+            text = text.encode(encoding, "replace").decode(encoding)
+            if text in ("", "n/a") and kind != "string":
+                assert value is None
+            elif kind == "string":
+                assert (value or "") == text, (name, value, text)
+            elif kind in ("bigint", "double"):
+                assert float(value) == float(text.replace(",", ".")), (name, value, text)
+            elif kind == "date":
+                assert value == ("-".join(reversed(text.split("/"))) if "/" in text else text)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10**9), st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]), st.sampled_from(";,\t|"), st.booleans())
+def test_a_draft_lands_every_value_as_it_is_written(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, encoding: str, separator: str, title: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        nothing_is_lost(House(tmp_path_factory.mktemp("house"), patch), seed, encoding, separator, title=title)
+
+
+@pytest.mark.soak
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10**9), st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]), st.sampled_from(";,\t|"), st.booleans())
+def test_many_drafts_land_every_value_as_it_is_written(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, encoding: str, separator: str, title: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        nothing_is_lost(House(tmp_path_factory.mktemp("house"), patch), seed, encoding, separator, title=title)
+
+
+def test_a_header_without_names_is_seen(house: House) -> None:
+    assert look_of(b"12;2024-01-01;x\n13;2024-01-02;y\n") == {"separator": ";", "header": False}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_key_that_was_planted_is_found(house: House, seed: int) -> None:
+    drawn = random.Random(seed)
+    stations, hours = [f"{n:03d}" for n in range(7)], [f"2024-01-{day:02d}T{hour:02d}:00:00Z" for day in (1, 2) for hour in range(24)]
+    rows = [(s, h, str(drawn.randrange(3)), f"{drawn.gauss(10, 3):.1f}") for s in stations for h in hours]
+    drawn.shuffle(rows)
+    house.drop("mesures.csv", "\n".join(";".join(row) for row in [("station_id", "mesure_le", "statut", "valeur"), *rows]))
+    with trying(str(house.drops / "mesures.csv")) as trial:
+        assert trial.keys[0] == ("station_id", "mesure_le")
+        assert trial.cursors == ["mesure_le"]
+
+
+PERSONAL = (
+    "prenom", "Prénom", "nom_de_naissance", "Nom du contact", "contact_name", "e-mail", "adresse_mail", "Courriel", "telephone",
+    "tel_portable", "NIR", "IBAN", "date_naissance", "dateNaissance", "lieu_de_naissance", "immatriculation", "numero_badge", "idBadge",
+    "code_puce", "adresse_ip", "user_id",
+    "created_by", "last_edited_user", "civilite", "sexe", "vehicle_id", "conducteur", "nom_conducteur", "PRM", "id_pdl", "locataire",
+)  # fmt: skip
+NOT_PERSONAL = (
+    "nom", "nom_commune", "nom_voie", "nom_station", "libelle", "adresse", "code_postal", "code_insee", "date_maj", "date_debut",
+    "valeur", "nombre",
+    "type", "categorie", "surface_m2", "producteur", "organisme", "site", "siret", "telemetrie", "genre_botanique",
+    "carte_scolaire", "mobilier",
+    "portail", "annee_construction", "id_arbre", "hauteur", "longitude", "etat", "reseau", "usage", "naissances_domiciliees", "mode", "ipc",
+)  # fmt: skip
+
+
+def test_what_looks_personal_is_told_and_nothing_else() -> None:
+    assert [name for name in PERSONAL if not looks_personal(folded(name), set(), None)] == []
+    assert [name for name in NOT_PERSONAL if looks_personal(folded(name), set(), None)] == []
+    assert looks_personal("nom", {"prenom"}, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("jeanne.le.goff{n}@exemple.bzh", "e-mail"),
+        ("06 12 34 56 {n:02d}", "telephone"),
+        ("+336123456{n:02d}", "telephone"),
+        ("2 84 05 35 238 123 {n:02d}", "social security"),
+        ("AB-1{n:02d}-CD", "number plates"),
+        ("FR76 3000 6000 0112 3456 7890 1{n:02d}", "IBAN"),
+        ("192.168.1.{n}", "IP addresses"),
+        ("Mme Le Goff {n}", "title"),
+    ],
+)
+def test_what_values_are_is_told_and_dropped(house: House, value: str, why: str) -> None:
+    rows = "\n".join(f"{n};{value.format(n=n)}" for n in range(10, 40))
+    house.drop("t.csv", f"objet;zz\n{rows}\n")
+    trial, brick = drafted(house, str(house.drops / "t.csv"))
+    assert why in str(trial.profiles[1].personal)
+    assert not trial.profiles[1].lowest
+    assert brick.tables[0].named("zz").meta.mask == "drop"
+
+
+def test_the_reference_communes_are_joined(house: House) -> None:
+    house.drop("t.csv", "\n".join(["lieu;ou", *(f"l{n};{35000 + n % 3}" for n in range(40))]))
+    with trying(str(house.drops / "t.csv"), communes={"35000", "35001", "35002"}) as trial:
+        assert trial.profiles[1].place == "commune: 100% of its values are codes of the reference"
+
+
+def test_a_file_at_an_address_is_a_brick_of_files(house: House, site: Site) -> None:
+    site.put("/open/bins.csv", "id;kg\n" + "\n".join(f"{n:03d};{n},5" for n in range(50)))
+    trial, brick = drafted(house, f"{site.url}/open/bins.csv")
+    assert (brick.meta.connector, brick.meta.endpoint) == ("files", f"{site.url}/open")
+    entry = house.land(brick)
+    assert entry["tables"]["bins"]["kept"] == 50
+    assert house.rows(brick, "bins", "id, kg", "1")[1] == ("001", 1.5)
+    assert "no licence is told" in trial.bad[0]
+
+
+def test_an_api_at_an_address_is_a_brick_of_rest_with_its_pages(house: House, site: Site) -> None:
+    rows = [{"code": f"{n:04d}", "debit": n / 2} for n in range(60)]
+
+    def page(request: Any) -> Any:
+        number = int((re.search(r"page=(\d+)", request["url"]) or ["", "1"])[1])
+        told = {
+            "count": 60,
+            "next": f"/api/obs?page={number + 1}&taille=20" if number < 3 else None,
+            "data": rows[number * 20 - 20 : number * 20],
+        }
+        return 200, {"Content-Type": "application/json"}, json.dumps(told).encode()
+
+    site.pages["/api/obs"] = page
+    trial, brick = drafted(house, f"{site.url}/api/obs?taille=20")
+    assert brick.tables[0].meta.options == {
+        "path": "api/obs", "format": "json", "records": "data", "parameters": {"taille": "20"},
+        "paging": {"kind": "next_link", "path": "next"}, "total": "count",
+    }  # fmt: skip
+    assert house.land(brick)["tables"]["obs"]["kept"] == 60
+    assert trial.sample.is_whole
+
+
+def test_a_secret_of_an_address_is_written_nowhere(house: House, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.pages["/rows"] = lambda asked: (
+        (200, {}, json.dumps([{"id": f"{n}x"} for n in range(30)]).encode()) if "s3cr3t" in asked["url"] else (403, {}, b"")
+    )
+    trial, brick = drafted(house, f"{site.url}/rows?apikey=s3cr3t&zone=35")
+    assert "s3cr3t" not in brick_yaml(trial.draft) + trial.place.address
+    monkeypatch.setenv("APIKEY", "s3cr3t")
+    monkeypatch.setenv("ORCHESTRA_ENDPOINT_ESSAI", str(brick.meta.endpoint))
+    assert house.land(brick)["tables"]["rows"]["kept"] == 30
+
+
+def test_a_page_for_persons_is_asked_for_the_protocols_it_may_speak(house: House, site: Site) -> None:
+    site.pages["/geo"] = (200, {"Content-Type": "text/html"}, b"<html>welcome</html>")
+    site.pages["/geo/conformance"] = (200, {}, json.dumps(BODIES["ogc_features"]).encode())
+    with pytest.raises(SourceError, match="ogc_features") as told, trying(f"{site.url}/geo"):
+        pass
+    assert "is an OGC API Features" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("nowhere.csv", "there is no such file"),
+        ("mqtt://here/topic", "this protocol is not tried"),
+        ("http://user:pw@127.0.0.1/x", "no user nor password stands in an address"),
+        ("http://127.0.0.1:9/x", "cannot be reached"),
+    ],
+)
+def test_a_place_that_cannot_be_had_is_told(place: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bricks", "try", place]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Mend: " in said
+    assert "pw" not in said
+
+
+def test_a_stall_is_told_in_time(site: Site) -> None:
+    def stall(_: Any) -> Any:
+        import time
+
+        time.sleep(8)
+        return 200, {}, b""
+
+    site.pages["/slow"] = stall
+    begun = dt.datetime.now()
+    with pytest.raises(SourceError), trying(f"{site.url}/slow"):
+        pass
+    assert (dt.datetime.now() - begun).total_seconds() < 10
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.binary(max_size=300) | st.text(alphabet=string.printable + "é;,", max_size=300).map(str.encode))
+def test_whatever_a_file_holds_a_trial_ends_in_words(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
+    path = tmp_path_factory.mktemp("t") / "f.csv"
+    path.write_bytes(body)
+    try:
+        with trying(str(path)) as trial:
+            assert trial.sample.names
+    except SourceError as error:
+        assert "Mend: " in str(error)
+
+
+@shared
+def test_each_messy_file_is_tried_in_words() -> None:
+    for path in sorted((SHARED / "messy").rglob("*")):
+        if path.is_file():
+            try:
+                with trying(str(path)) as trial:
+                    assert trial.sample.row_count or trial.bad
+            except SourceError as error:
+                assert "Mend: " in str(error), path
+
+
+def test_what_is_written_is_what_the_checks_ask(house: House) -> None:
+    names = [f"Une colonne n°{n} d'un nom assez long (€)" for n in range(90)] + ["order", "Type", "date", "ordre", "Ordre "]
+    rows = [";".join([f"k{n}", *(f"v{n}" for _ in names)]) for n in range(30)]
+    house.drop("large.csv", ";".join(["Clé", *names]) + "\n" + "\n".join(rows))
+    trial, _ = drafted(house, str(house.drops / "large.csv"))
+    sql = staging_sql(trial.draft)
+    assert len(sql.splitlines()) <= 80
+    assert max(map(len, sql.splitlines())) <= 88
+    told = yaml.safe_load(staging_yaml(trial.draft))["models"][0]
+    aliases = [column["name"] for column in told["columns"]]
+    assert len(set(aliases)) == len(aliases)
+    assert aliases[0] == "cle"
+
+
+def test_what_is_there_is_not_written_over(house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
+    monkeypatch.setattr("flows.dbt_process.DBT_PROJECT", house.folder / "dbt")
+    house.drop("arbres.csv", "id;h\n" + "\n".join(f"a{n};{n}" for n in range(30)))
+    place = str(house.drops / "arbres.csv")
+    assert main(["bricks", "try", place, "--write", "arbres", "--licence", "etalab-2.0"]) == 0
+    brick = read_brick(house.folder / "bricks" / "arbres.yml")
+    assert (brick.meta.status, brick.meta.licence) == ("candidate", "etalab-2.0")
+    assert "| good | licence: etalab-2.0 |" in (sheet := (house.folder / "bricks" / "arbres.md").read_text(encoding="utf-8"))
+    assert "## Decision" in sheet
+    assert (house.folder / "dbt" / "models" / "staging" / "arbres" / "stg_arbres__arbres.sql").is_file()
+    assert main(["bricks", "try", place, "--write", "arbres"]) == 2
+    assert "nothing is written over" in capsys.readouterr().err
+    assert main(["bricks", "try", place, "--write", "Les Arbres"]) == 2
+    assert "--write les_arbres" in capsys.readouterr().err
