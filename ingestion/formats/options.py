@@ -42,3 +42,17 @@ class TextOptions(Strict):
         if mark == info.data.get("decimal"):
             raise ValueError(f"'{mark}' is the mark of decimals as well: say which one `decimal` is")
         return mark
+
+
+class SheetOptions(Strict):
+    """Which sheet of a workbook is read, by its name or its number from 1, and whether merged cells hold their value in all their rows."""
+
+    sheet: int | str | None = None
+    fill_merged: bool = False
+
+    @field_validator("sheet")
+    @classmethod
+    def _is_one(cls, sheet: int | str | None) -> int | str | None:
+        if isinstance(sheet, int) and sheet < 1:
+            raise ValueError("sheets are numbered from 1")
+        return sheet
