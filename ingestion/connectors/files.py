@@ -27,10 +27,10 @@ from ingestion.connectors import MissingFile, Reading, Request, SourceError, Unr
 from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.patterns import are_shared, halt, matches, walk, written_names
 from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
-from ingestion.connectors.wholes import is_whole, is_workbook
+from ingestion.connectors.wholes import bundle_of, check_journal, is_aside, is_shape, is_whole, is_workbook, read_shapefile
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
-from ingestion.formats.options import UTF_8, SheetOptions, TextOptions
+from ingestion.formats.options import UTF_8, LayerOptions, SheetOptions, TextOptions
 from ingestion.formats.spool import UNDECODED, Spool
 
 THREADS, AHEAD = 8, 64
@@ -43,6 +43,7 @@ OTHER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 TEXTS = ("csv", "ndjson", "json", "geojson")
+COPIED = ("geopackage",)  # of which a reader may write beside it
 # How often what is packed may be packed again.
 PACKED_TIMES = 3
 # What files that are no text begin with, and what they are.
@@ -69,14 +70,14 @@ class BrickOptions(WebOptions):
     """What a brick of files may say: how it is let in by a web server."""
 
 
-class TableOptions(SheetOptions, TextOptions):
+class TableOptions(LayerOptions, SheetOptions, TextOptions):
     """What a table of files may say.
 
     `path` may hold `*` (within a name), `{a,b}`, and %Y, %m, %d where folders or files are dated; what follows a .zip
     means its members.
     """
 
-    format: Literal["csv", "ndjson", "json", "geojson", "parquet", "spreadsheet"]
+    format: Literal["csv", "ndjson", "json", "geojson", "parquet", "spreadsheet", "shapefile", "geopackage", "flatgeobuf"]
     path: str = Field(min_length=1)
 
 
@@ -200,6 +201,12 @@ class _Intake:
         def take(stream: BinaryIO) -> Any:
             return self._unpack(file, stream)
 
+        if is_shape(self.options.format, file.name):
+            name = self.request.name_of(file.name)
+            return read_shapefile(
+                self.store, file, known, self.spool, lambda all_: ([self._take_in("", name, all_, UTF_8, is_here=False)], None)
+            )
+        check_journal(self.options.format, self.store, file)
         return self.shared.read(self.store, file, known, take, self.reading) if self.shared else self.store.read(file, known, take)
 
     def _book(self, file: StoreEntry, reading: Future[Taken | None]) -> None:
@@ -266,7 +273,7 @@ class _Intake:
         if other := next((other for mark, other in OTHER_MARKS.items() if start.startswith(mark)), None):
             raise ValueError(f"it is {other}, and is read as UTF-8. Mend: declare its `encoding: {other}`")
         is_marked_twice = is_text and source.peek(6)[:6] == MARK * 2
-        if is_here and encoding == UTF_8 and not is_marked_twice and self.store.is_in_place(own):
+        if is_here and encoding == UTF_8 and self.options.format not in COPIED and not is_marked_twice and self.store.is_in_place(own):
             self.spool.stand(name, cast("Path", self.store.root), own)
             return name
         with self.spool.create(name) as target:
@@ -334,7 +341,14 @@ def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, time
                     there.seek(0)
                     yield name, there
                     return
-                for member, shown, inner in _meant(archive, members, is_private=spool.is_private):
+                meant = [each for each in _meant(archive, members, is_private=spool.is_private) if not is_aside(form, each[1])]
+                if not meant:
+                    raise ValueError("the archive holds no .shp. Mend: the brick's `path`")
+                for member, shown, inner in meant:
+                    if is_shape(form, shown):
+                        with spool.temporary() as bundle:
+                            yield f"{name}/{shown}", bundle_of(archive, member, bundle)
+                        continue
                     with archive.open(member) as source:
                         try:
                             yield from _opened(f"{name}/{shown}", inner, source, spool, times - 1, form)

@@ -1,4 +1,4 @@
-"""Files as relations that DuckDB reads itself: CSV, NDJSON, GeoJSON, Parquet, what spreadsheets hold, with a count of their own."""
+"""Files as relations that DuckDB reads itself: CSV, NDJSON, GeoJSON, Parquet, spreadsheets, layers, with a count of their own."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ from ingestion.formats.shape import Counted, Shape
 from ingestion.formats.sheets import look_at_sheet
 from ingestion.formats.spool import Spool, escaped
 from ingestion.formats.text import look_at_csv, look_at_ndjson
+from ingestion.formats.vectors import FORMS, look_at_vector
 from ingestion.lake import listed, literal, quoted
 
 _numbers = itertools.count(1)
-_LOOKS = {"csv": look_at_csv, "ndjson": look_at_ndjson, "parquet": look_at_parquet, "spreadsheet": look_at_sheet}
+_LOOKS: dict[str, Any] = {
+    "csv": look_at_csv,
+    "ndjson": look_at_ndjson,
+    "parquet": look_at_parquet,
+    "spreadsheet": look_at_sheet,
+    **dict.fromkeys(FORMS, look_at_vector),
+}
 
 
 def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> list[Part]:
@@ -37,6 +44,8 @@ def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> li
         else:
             groups[spool.roots[name], shape][name] = count
             reading.warnings += [f"{reading.request.brick}.{reading.request.table}: {name}: {told}" for told in count.warnings]
+            if count.said:
+                reading.metadata.setdefault("layers", {})[name] = count.said
     return [_part(spool, root, shape, counts) for (root, shape), counts in groups.items()]
 
 

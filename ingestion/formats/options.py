@@ -56,3 +56,10 @@ class SheetOptions(Strict):
         if isinstance(sheet, int) and sheet < 1:
             raise ValueError("sheets are numbered from 1")
         return sheet
+
+
+class LayerOptions(Strict):
+    """Which layer of a file is read, and the CRS of its places where the file tells none."""
+
+    layer: str | None = None
+    source_crs: str | None = Field(None, pattern="^[A-Za-z]+:[A-Za-z0-9]+$")
