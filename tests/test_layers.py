@@ -295,7 +295,7 @@ def test_a_zip_without_shapefile_is_told(tmp_path: Path) -> None:
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
     zipped(tmp_path / "in", tmp_path / "out" / "d.zip")
-    assert "the archive holds no .shp" in fault(tmp_path / "out", "shapefile", "d.zip")
+    assert "the archive holds no shapefile" in fault(tmp_path / "out", "shapefile", "d.zip")
 
 
 def test_a_shapefile_of_a_web_server_is_read_again_when_a_part_of_it_changes(tmp_path: Path, site: Site) -> None:

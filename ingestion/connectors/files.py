@@ -21,16 +21,16 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, UnreadableFile
 from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.patterns import are_shared, halt, matches, walk, written_names
 from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
-from ingestion.connectors.wholes import bundle_of, check_journal, is_aside, is_shape, is_whole, is_workbook, read_shapefile
+from ingestion.connectors.wholes import asked_anew, bundle_of, check_journal, is_aside, is_shape, is_whole, is_workbook, read_shapefile
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
-from ingestion.formats.options import UTF_8, LayerOptions, SheetOptions, TextOptions
+from ingestion.formats.options import UTF_8, LayerOptions, RasterOptions, SheetOptions, TextOptions
 from ingestion.formats.spool import UNDECODED, Spool
 
 THREADS, AHEAD = 8, 64
@@ -70,15 +70,21 @@ class BrickOptions(WebOptions):
     """What a brick of files may say: how it is let in by a web server."""
 
 
-class TableOptions(LayerOptions, SheetOptions, TextOptions):
+class TableOptions(RasterOptions, LayerOptions, SheetOptions, TextOptions):
     """What a table of files may say.
 
     `path` may hold `*` (within a name), `{a,b}`, and %Y, %m, %d where folders or files are dated; what follows a .zip
     means its members.
     """
 
-    format: Literal["csv", "ndjson", "json", "geojson", "parquet", "spreadsheet", "shapefile", "geopackage", "flatgeobuf"]
+    format: Literal["csv", "ndjson", "json", "geojson", "parquet", "spreadsheet", "shapefile", "geopackage", "flatgeobuf", "geotiff"]
     path: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_outlines(self) -> TableOptions:
+        if (self.format == "geotiff") != (self.outlines is not None):
+            raise ValueError("a GeoTIFF lands by `outlines`, and nothing else does: say which, or another `format`")
+        return self
 
 
 def read(request: Request) -> Reading:
@@ -87,6 +93,8 @@ def read(request: Request) -> Reading:
     Raises SourceError. Files that are there and cannot be used are in `refused_files`.
     """
     reading = Reading(request, dict(request.position))
+    if outlines := request.table_options.outlines:
+        request = reading.request = asked_anew(request, reading, outlines)
     intake = _Intake(reading, open_store(reading))
     try:
         _take_all(intake)
@@ -343,7 +351,7 @@ def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, time
                     return
                 meant = [each for each in _meant(archive, members, is_private=spool.is_private) if not is_aside(form, each[1])]
                 if not meant:
-                    raise ValueError("the archive holds no .shp. Mend: the brick's `path`")
+                    raise ValueError(f"the archive holds no {form}. Mend: the brick's `path`")
                 for member, shown, inner in meant:
                     if is_shape(form, shown):
                         with spool.temporary() as bundle:

@@ -10,13 +10,16 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from ingestion.connectors import MissingFile, UnreadableFile
+from ingestion.connectors import MissingFile, Reading, Request, SourceError, UnreadableFile
 from ingestion.connectors.stores import Store, StoreEntry, Taken
 from ingestion.formats.features import IN_BUNDLE, SIDECARS
+from ingestion.formats.outlines import Outlines
 from ingestion.formats.spool import Spool
 
 # What files begin with that a format takes as they are.
 BEGINNINGS = {"spreadsheet": (b"\xd0\xcf\x11\xe0",), "geopackage": (b"SQLite format 3",)}
+# What the files of a format that stand among others are called.
+OWN = {"shapefile": (".shp",), "geotiff": (".tif", ".tiff")}
 BLOCK = 1 << 20
 
 
@@ -39,13 +42,23 @@ def check_journal(form: str, store: Store, file: StoreEntry) -> None:
 
 
 def is_aside(form: str, name: str) -> bool:
-    """Say whether a member of an archive is none that a format reads by itself: what stands beside a Shapefile."""
-    return form == "shapefile" and PurePosixPath(name).suffix.lower() not in (".shp", ".zip", ".gz")
+    """Say whether a member of an archive is none that a format reads by itself: what stands beside a Shapefile or a GeoTIFF."""
+    return form in OWN and PurePosixPath(name).suffix.lower() not in (*OWN[form], ".zip", ".gz")
 
 
 def is_shape(form: str, name: str) -> bool:
     """Say whether a file is one of several that are read as one."""
     return form == "shapefile" and name.lower().endswith(".shp")
+
+
+def asked_anew(request: Request, reading: Reading, outlines: Outlines) -> Request:
+    """Give what is asked: all files again where the outlines by which they land have changed; raises SourceError without these."""
+    try:
+        digest = outlines.digest()
+    except ValueError as error:
+        raise SourceError(f"{request.brick}.{request.table}: {error}.") from error
+    was, reading.position["outlines"] = request.position.get("outlines"), digest
+    return request if was in (None, digest) else replace(request, known={})
 
 
 def bundle_of(archive: zipfile.ZipFile, shape: zipfile.ZipInfo, target: BinaryIO) -> BinaryIO:

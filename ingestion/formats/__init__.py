@@ -1,4 +1,4 @@
-"""Files as relations that DuckDB reads itself: CSV, NDJSON, GeoJSON, Parquet, spreadsheets, layers, with a count of their own."""
+"""Files as relations that DuckDB reads itself: CSV, NDJSON, GeoJSON, Parquet, spreadsheets, layers, rasters, with a count of their own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ingestion.connectors import Part, Reading
 from ingestion.formats.count import Sought, blank_record, scan
 from ingestion.formats.geojson import parts_of_collections
 from ingestion.formats.parquet import look_at_parquet
+from ingestion.formats.rasters import look_at_raster
 from ingestion.formats.shape import Counted, Shape
 from ingestion.formats.sheets import look_at_sheet
 from ingestion.formats.spool import Spool, escaped
@@ -28,6 +29,7 @@ _LOOKS: dict[str, Any] = {
     "parquet": look_at_parquet,
     "spreadsheet": look_at_sheet,
     **dict.fromkeys(FORMS, look_at_vector),
+    "geotiff": look_at_raster,
 }
 
 

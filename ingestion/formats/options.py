@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from ingestion.connectors import Strict
+from ingestion.formats.outlines import Outlines
 
 UTF_8 = "utf-8-sig"  # a byte order mark is none of the text
 
@@ -63,3 +64,11 @@ class LayerOptions(Strict):
 
     layer: str | None = None
     source_crs: str | None = Field(None, pattern="^[A-Za-z]+:[A-Za-z0-9]+$")
+
+
+class RasterOptions(Strict):
+    """By which outlines the pixels of a raster are summed up, which band, and which value stands for none where the file does not say."""
+
+    outlines: Outlines | None = None
+    band: int | None = Field(None, ge=1)
+    nodata: float | None = None
