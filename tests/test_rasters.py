@@ -105,7 +105,7 @@ def test_a_mean_by_hand(tmp_path: Path) -> None:
 EDGES = st.tuples(st.integers(-20, 120), st.integers(1, 90)).map(lambda edge: (edge[0] / 10, (edge[0] + edge[1]) / 10))
 
 
-@pytest.mark.parametrize("block", [4_000_000, 7])
+@pytest.mark.parametrize("block", [2_000_000, 7])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=12)
 @given(across=EDGES, down=EDGES, seed=st.integers(0, 99))
 def test_means_are_those_of_overlaps(tmp_path: Path, block: int, across: Any, down: Any, seed: int) -> None:
@@ -155,7 +155,9 @@ def test_outlines_are_moved_to_where_the_raster_is(tmp_path: Path) -> None:
     assert "are in another CRS than longitude and latitude" in fault(raster, tmp_path / "far.parquet")
     assert (mean, share, count) == (
         pytest.approx(np.arange(10_000).reshape(100, 100)[20:60, 20:60].mean(), abs=0.1),
-        pytest.approx(1), pytest.approx(1600))
+        pytest.approx(1),
+        pytest.approx(1600),
+    )
 
 
 def test_scales_masks_and_declared_nodata(tmp_path: Path) -> None:

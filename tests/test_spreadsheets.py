@@ -292,6 +292,17 @@ def test_formulas_that_were_never_computed_refuse_the_file(tmp_path: Path) -> No
     assert "holds 1 formulas without a value, the first in B2: it was never computed" in reading.refused_files[0][1]
 
 
+def test_an_empty_cell_that_tells_an_error_takes_no_other_with_it(tmp_path: Path) -> None:
+    source, target = zipfile.ZipFile(io.BytesIO(xlsx([("id", "n", "v"), ("a", None, 2)]))), io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            held = source.read(name)
+            if name.endswith("sheet1.xml"):
+                held = held.replace(b'<c r="C2"', b'<c r="B2" t="e"/><c r="C2"')
+            archive.writestr(name, held)
+    assert read(tmp_path, target.getvalue())[1] == [("a", None, "2")]
+
+
 def test_merged_cells_are_told_and_filled_where_it_is_declared(tmp_path: Path) -> None:
     rows = [("id", "n"), ("a", 1), ("b", None), ("c", None)]
     content = xlsx(rows, lambda _, page: page.merge_cells("B2:B4"))
@@ -332,6 +343,18 @@ def test_what_gdal_indents_is_told(tmp_path: Path) -> None:
     pyogrio.write_dataframe(pd.DataFrame({"id": ["01"]}), tmp_path / "a.ods", driver="ODS")
     reading, _ = read(tmp_path, (tmp_path / "a.ods").read_bytes())
     assert "is an ODS whose XML is indented, as GDAL writes it. Mend: open it in an office suite" in reading.refused_files[0][1]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xef\xbb\xbf<html><table><tr><td>id</td></tr></table></html>", "is an HTML or XML page, not a workbook"),
+        (b"id;n\n01;2\n", "is no whole workbook (Cannot detect file format)"),
+        (b"", "is no whole workbook"),
+    ],
+)
+def test_what_is_no_workbook_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+    assert told in read(tmp_path, content, "items.xls")[0].refused_files[0][1]
 
 
 @pytest.mark.parametrize(("path", "over_http"), [("items.zip", False), ("items.zip/a.xlsx", True)])

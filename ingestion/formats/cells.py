@@ -8,6 +8,7 @@ import itertools
 import posixpath
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -19,7 +20,7 @@ SHEET_BYTES = 1 << 20
 Cell = tuple[int, int]  # row and column, from 0
 _LETTERS = re.compile(r"([A-Z]+)([0-9]+)")
 _CELL = re.compile(rb"""<(?:\w+:)?c\b[^>]*?\br=["']([A-Z]+)([0-9]+)["'][^>]*[^/>]>""")
-_ERROR = re.compile(rb"""<(?:\w+:)?c\b([^>]*\bt=["']e["'][^>]*)>(.*?)</(?:\w+:)?c>""", re.DOTALL)
+_ERROR = re.compile(rb"""<(?:\w+:)?c\b([^>]*\bt=["']e["'](?:[^>]*[^/>])?)>(.*?)</(?:\w+:)?c>""", re.DOTALL)
 _UNTOLD = re.compile(
     rb"""<(?:\w+:)?c\b([^>]*)>\s*<(?:\w+:)?f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f>)\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"""
 )
@@ -28,6 +29,8 @@ _IS_TEXT = re.compile(rb"""\bt=["'](?:str|s|inlineStr)["']""")
 # What offices of several languages show in place of a value that cannot be computed.
 _SHOWN_ERROR = re.compile(r"#[A-Z/0]+ ?[!?]?|(?:Err|Erreur) ?: ?[0-9]+")
 _TABLE, _OFFICE, _TEXT = (f"{{urn:oasis:names:tc:opendocument:xmlns:{name}:1.0}}" for name in ("table", "office", "text"))
+# What a broken archive, or what it holds, raises.
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ElementTree.ParseError)
 _CALC_TYPE = "{urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0}value-type"
 
 
@@ -47,22 +50,22 @@ def cells_of(file: BinaryIO, number: int, name: str) -> Cells:
     file.seek(0)
     if start == b"\xd0\xcf\x11\xe0":
         return _of_xls(file, name)
-    with zipfile.ZipFile(file) as archive:
-        names = set(archive.namelist())
-        if "content.xml" in names:
-            with archive.open("content.xml") as content:
-                return _of_ods(content, number)
-        place = _sheet_in(archive, name)
-        if place not in names:
-            return Cells()  # of a binary workbook
-        with archive.open(place) as sheet:
-            return _of_xlsx(sheet)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            is_ods = "content.xml" in archive.namelist()
+            place = "content.xml" if is_ods else _sheet_in(archive, name)
+            if place.endswith(".bin"):
+                raise ValueError("is a binary workbook (.xlsb). Mend: save it as .xlsx")
+            with archive.open(place) as sheet:
+                return _of_ods(sheet, number) if is_ods else _of_xlsx(sheet)
+    except _BROKEN as error:
+        raise ValueError(f"is no whole workbook ({type(error).__name__}). Mend: save it anew in an office suite") from error
 
 
 def indented(file: BinaryIO) -> str | None:
     """Say that an ODS has spaces between its cells, which its reader takes for a fault; None for another file."""
     with (
-        contextlib.suppress(zipfile.BadZipFile, KeyError, OSError),
+        contextlib.suppress(*_BROKEN, OSError),
         zipfile.ZipFile(file) as archive,
         archive.open("content.xml") as content,
     ):

@@ -28,6 +28,8 @@ class Counted(NamedTuple):
 
 def of_shapefile(path: Path) -> Counted:
     """Count the features of a bundle; raises ValueError for one that lacks a part, or whose parts are cut or differ."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("is no .shp. Mend: `path` names the .shp, or the archive that holds it")
     with zipfile.ZipFile(path) as bundle:
         sizes = {Path(each.filename).suffix: each.file_size for each in bundle.infolist()}
         if missing := [each for each in NEEDED if each not in sizes]:
@@ -90,7 +92,9 @@ def check_geopackage(path: Path) -> None:
         head, size = file.read(100), file.seek(0, 2)
     if head[:15] != b"SQLite format 3" or (len(head) == 100 and head[68:70] != b"GP"):
         raise ValueError("is no GeoPackage")
-    page, pages = struct.unpack(">H", head[16:18])[0], struct.unpack(">I", head[28:32])[0] if len(head) == 100 else 1
+    if len(head) < 100:
+        raise ValueError(f"is cut: {size:,} bytes. {MEND}")
+    page, pages = struct.unpack(">H", head[16:18])[0], struct.unpack(">I", head[28:32])[0]
     if size < (told := (65536 if page == 1 else page) * max(1, pages)):
         raise ValueError(f"is cut: {size:,} bytes of {told:,}. {MEND}")
 

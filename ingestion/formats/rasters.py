@@ -14,11 +14,12 @@ from ingestion.formats.shape import Counted, Shape
 from ingestion.formats.spool import Spool
 
 # Pixels that are in memory at once.
-BLOCK_PIXELS = 4_000_000
+BLOCK_PIXELS = 2_000_000
 # What stands for no value in rasters that do not say so.
 USUAL_NODATA, LEAST_REAL = (-9999, -99999, -32768), -1e30
 # Nothing beside the file is looked at: another store would not give it.
 ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+CACHE_BYTES = 64 << 20  # of GDAL, for which a twentieth of the memory is usual
 MEND = "Mend: have the source give it whole"
 
 
@@ -36,7 +37,7 @@ def look_at_raster(name: str, request: Request, spool: Spool) -> tuple[Shape, Co
     import pyarrow.parquet as pq
 
     options = request.table_options
-    with rasterio.Env(**ALONE), warnings.catch_warnings():
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, **ALONE), warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # it is an error here
         try:
             with rasterio.open(spool.path(name), driver="GTiff") as raster:
@@ -121,7 +122,8 @@ def _values(raster: Any, window: Any, options: Any, np: Any) -> Any:
     """Read pixels as numbers, NaN for those without value; raises ValueError where they hold what usually is none, unsaid."""
     band = options.band or 1
     read = raster.read(band, window=window, masked=True)
-    values = np.ma.filled(read.astype(np.float64), np.nan)
+    with np.errstate(invalid="ignore"):
+        values = np.ma.filled(read.astype(np.float64), np.nan)
     if options.nodata is not None:
         values[values == options.nodata] = np.nan
     elif raster.nodatavals[band - 1] is None and not np.ma.is_masked(read):

@@ -72,6 +72,9 @@ def _open_sheet(file: Any, request: Request) -> tuple[Any, Cells]:
         raise ValueError("is locked by a password. Mend: have the source give it without one") from error
     except calamine.CalamineError as error:
         told = "" if request.is_private else f" ({str(error)[:150]})"
+        file.seek(0)
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+            raise ValueError("is an HTML or XML page, not a workbook. Mend: have the source give a workbook") from error
         raise ValueError(indented(file) or f"is no whole workbook{told}. Mend: XLSX, XLS or ODS, saved anew in an office suite") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":

@@ -25,8 +25,6 @@ PLACE = "place"
 
 def look_at_vector(name: str, request: Request, spool: Spool) -> tuple[Shape, Counted]:
     """Write the features of a layer as Parquet; raises ValueError for what is not whole, or whose place on Earth is not known."""
-    import pyogrio
-
     options, path = request.table_options, spool.path(name)
     with warnings.catch_warnings(record=True) as met:
         warnings.simplefilter("always")
@@ -43,7 +41,9 @@ def look_at_vector(name: str, request: Request, spool: Spool) -> tuple[Shape, Co
             encoding = _encoding(options, counted)
             target = f"_layers/{spool.aliases.get(name, name)}"
             crs, count = _write(source, layer, encoding, request, spool, target)
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
+        except (RuntimeError, OSError) as error:  # pyogrio's own, and those of an Arrow stream, which have no number
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             why = "" if request.is_private else f" ({' '.join(str(error).replace(str(path), '').split())[:200]})"
             raise ValueError(f"is no whole {FORMS[options.format]}{why}. {features.MEND}") from error
     if count != counted.features:
