@@ -195,6 +195,22 @@ def test_a_place_that_is_elsewhere_is_told(tmp_path: Path, place: bytes, crs: st
     assert told in fault(tmp_path / "in", "geopackage")
 
 
+@pytest.mark.parametrize(
+    ("crs", "place", "there"),
+    [
+        ("EPSG:2154+5720", wkb(*RENNES, 12.0), (*IN_DEGREES, 12.0)),  # with heights above the sea, which stay
+        ("IGNF:LAMB93", wkb(*RENNES), IN_DEGREES),
+        ("OGC:CRS84", wkb(*IN_DEGREES), IN_DEGREES),
+        ("EPSG:4171", wkb(*IN_DEGREES), IN_DEGREES),
+        ("EPSG:2154", struct.pack("<BI4d", 1, 3001, *RENNES, 12.0, 7.0), (*IN_DEGREES, 12.0)),  # a measure has no place in GeoJSON
+    ],
+)
+def test_places_of_any_crs_are_moved(tmp_path: Path, crs: str, place: bytes, there: tuple[float, ...]) -> None:
+    write(tmp_path / "in", "geopackage", {"code": ["a"]}, [place], crs, geometry_type="Unknown")
+    [row] = read(tmp_path / "in", "geopackage")[1]
+    assert json.loads(row["geometry"])["coordinates"] == pytest.approx(there, abs=1e-9)
+
+
 def test_curves_and_empty_places(tmp_path: Path) -> None:
     curve = struct.pack("<BII6d", 1, 8, 3, 0, 0, 1, 1, 2, 0)
     write(tmp_path / "in", "geopackage", {"code": ["a"]}, [curve], "EPSG:4326", geometry_type="Unknown")

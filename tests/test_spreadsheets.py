@@ -187,9 +187,10 @@ def test_cells_and_texts_of_one_column_are_of_one_type(house: House, kind: str) 
     assert [row["line"] for row in landing.told] == [4]
 
 
-def test_a_header_lower_down_empty_rows_and_twin_columns(house: House) -> None:
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_header_lower_down_empty_rows_and_twin_columns(house: House, kind: str) -> None:
     rows = [
-        ("Suivi 2024",),
+        (None, "Suivi 2024"),
         (),
         (None, "id", "n", "n", None, "v"),
         (),
@@ -198,17 +199,51 @@ def test_a_header_lower_down_empty_rows_and_twin_columns(house: House) -> None:
         (None, "b", 4, 5, "?", 6),
     ]
 
-    def edit(book: Any, page: Any) -> None:
+    def edit(_: Any, page: Any) -> None:
         import openpyxl
 
-        for row in range(8, 3450):
+        for row in range(8, 500):  # an office suite keeps them for their style
             page.cell(row, 2).font = openpyxl.styles.Font(bold=True)
 
-    landing = land(house, xlsx(rows, edit), column("id"), column("n"), column("n_1"), column("v", "bigint"), skip=1)
+    content = xlsx(rows, edit) if kind == "xlsx" else WRITERS[kind](rows)
+    landing = land(house, content, column("id"), column("n"), column("n_1"), column("v", "bigint"), name=f"items.{kind}", skip=1)
     assert landing.values("id", "n", "n_1", "v") == [("a", "1", "2", 3), ("b", "4", "5", 6)]
     # Row 6 of the sheet has no key.
     assert [(row["row"], row["line"]) for row in landing.told] == [(2, 6)]
-    assert landing.record["new_columns"] == ["column4"]
+    assert len(landing.record["new_columns"]) == 1
+
+
+def test_repeated_rows_and_cells_of_an_ods_are_rows_and_cells(tmp_path: Path) -> None:
+    content = ods([("id", "n", "v"), ("a", 1, 2), ("b", 3, 4)])
+    source, target = zipfile.ZipFile(io.BytesIO(content)), io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            held = source.read(name)
+            if name == "content.xml":
+                first, second, third, rest = held.split(b"<table:table-row>", 3)
+                third = third.replace(b"<table:table-cell ", b'<table:table-cell table:number-columns-repeated="1" ')
+                tail = b'<table:table-row table:number-rows-repeated="3"><table:table-cell/></table:table-row>'
+                last = b'<table:table-row table:number-rows-repeated="1048000"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
+                again = b'<table:table-row table:number-rows-repeated="2">'
+                own, closing = rest.split(b"</table:table-row>", 1)
+                held = (
+                    first
+                    + b"<table:table-row>"
+                    + second
+                    + again
+                    + third
+                    + tail
+                    + b"<table:table-row>"
+                    + own
+                    + b"</table:table-row>"
+                    + last
+                    + closing
+                )
+            archive.writestr(name, held)
+    reading, found = read(tmp_path, target.getvalue(), "items.ods")
+    assert found == [("a", "1", "2"), ("a", "1", "2"), ("b", "3", "4")]
+    assert reading.parts[0].places
+    assert reading.parts[0].places("items.ods", [], [1, 2, 3])[1] == [2, 3, 7]
 
 
 def test_without_header_columns_are_those_declared(house: House) -> None:
