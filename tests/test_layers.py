@@ -253,6 +253,19 @@ def test_a_geopackage_that_is_being_written_is_not_read(tmp_path: Path) -> None:
         read(tmp_path / "in", "geopackage")
 
 
+@pytest.mark.parametrize("is_private", [False, True])
+def test_a_geopackage_whose_journal_was_taken_in_is_read(tmp_path: Path, is_private: bool) -> None:
+    path = write(tmp_path / "in", "geopackage", {"code": ["a"]}, [wkb(*RENNES)])
+    base = sqlite3.connect(path)
+    assert base.execute("pragma journal_mode = wal").fetchone() == ("wal",)
+    base.execute("create table other as select 1 as one")
+    base.commit()
+    base.close()
+    assert path.read_bytes()[18] == 2
+    assert [row["code"] for row in read(tmp_path / "in", "geopackage", is_private=is_private)[1]] == ["a"]
+    assert sorted(file.name for file in (tmp_path / "in").iterdir()) == ["a.gpkg"]
+
+
 @pytest.mark.parametrize("gone", [".dbf", ".shx", ".shp"])
 def test_a_shapefile_that_lacks_a_part_is_told(tmp_path: Path, gone: str) -> None:
     path = write(tmp_path / "in", "shapefile", {"code": ["a"]}, [wkb(*RENNES)])

@@ -99,19 +99,25 @@ def check_geopackage(path: Path) -> None:
         raise ValueError(f"is cut: {size:,} bytes of {told:,}. {MEND}")
 
 
+def bytes_of_geopackage(path: Path) -> bytes:
+    """Give a GeoPackage as SQLite reads it in memory, where there is no journal."""
+    held = bytearray(path.read_bytes())
+    held[18:20] = b"\x01\x01"
+    return bytes(held)
+
+
 def of_geopackage(path: Path, layer: str, *, is_private: bool) -> Counted:
     """Count the rows of a layer by SQLite itself; raises ValueError where it cannot."""
-    with path.open("rb") as file:
-        connection = sqlite3.connect(":memory:" if is_private else f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-        try:
-            if is_private:
-                connection.deserialize(file.read())
-            name = layer.replace('"', '""')
-            return Counted(connection.execute(f'select count(*) from "{name}"').fetchone()[0])
-        except sqlite3.Error as error:
-            raise ValueError(f"is no whole GeoPackage ({type(error).__name__}). {MEND}") from error
-        finally:
-            connection.close()
+    connection = sqlite3.connect(":memory:" if is_private else f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    try:
+        if is_private:
+            connection.deserialize(bytes_of_geopackage(path))
+        name = layer.replace('"', '""')
+        return Counted(connection.execute(f'select count(*) from "{name}"').fetchone()[0])
+    except sqlite3.Error as error:
+        raise ValueError(f"is no whole GeoPackage ({type(error).__name__}). {MEND}") from error
+    finally:
+        connection.close()
 
 
 def of_flatgeobuf(path: Path) -> Counted:

@@ -64,7 +64,9 @@ def _source(form: str, path: Path, *, is_private: bool) -> Any:
     """Give what GDAL opens: a path, a part of a bundle, or bytes where nothing may touch the disk."""
     if form == "shapefile":
         return f"/vsizip/{{{path}}}/{features.IN_BUNDLE}.shp"
-    return path.read_bytes() if is_private else str(path)
+    if not is_private:
+        return str(path)
+    return features.bytes_of_geopackage(path) if form == "geopackage" else path.read_bytes()
 
 
 def _layer(source: Any, request: Request) -> str:
