@@ -441,3 +441,11 @@ def test_real_workbooks(tmp_path: Path, path: str, count: int, name: str) -> Non
     reading, rows = read(tmp_path, (DATA / path).read_bytes(), Path(path).name, columns=(name,))
     assert not reading.refused_files
     assert len(rows) == count
+
+
+def test_each_messy_file_is_a_workbook_or_told_for_what_it_is(tmp_path: Path) -> None:
+    if not (found := sorted(path for path in (DATA / "messy").rglob("*") if path.is_file())):
+        pytest.skip("real data is not here")
+    told = {path.name: read(tmp_path, path.read_bytes(), path.name, columns=()) for path in found}
+    assert {name for name, (_, rows) in told.items() if rows} == {"file.xls", "file.ods", "catalog.xls"}
+    assert all(rows or "is no whole workbook" in reading.refused_files[0][1] for reading, rows in told.values())
