@@ -27,7 +27,7 @@ TOLD = {
     **dict.fromkeys(("Column", "ColumnMeta"), "of a column"),
     **dict.fromkeys(("LandedSuite", "Suite", "Expectation"), "of an expectations file"),
 }
-OF_OPTIONS = {"Paging": "of a paging", "Since": "of a since", "Auth": "of an auth", "Limits": "of limits"}
+OF_OPTIONS = {"Paging": "of a paging", "Since": "of a since", "Auth": "of an auth", "Limits": "of limits", "Outlines": "of outlines"}
 Schema = dict[str, Any]
 
 

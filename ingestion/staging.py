@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion import local_hours
 from ingestion.brick import Brick, Table, endpoint_of
+from ingestion.column import EPOCHS
 from ingestion.connectors import Part, Reading, Request, connector, source_name
 from ingestion.cursor import cursor_from, position_after
 from ingestion.declaration import BrickError
@@ -88,6 +89,7 @@ def read_table(
             tables=tuple(module.TableOptions.model_validate(each.meta.options) for each in brick.tables),
             shared=shared,
             typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
+            formats={c.name: c.meta.format for c in table.columns if c.meta.format and c.meta.format not in EPOCHS},
         )
     )
 

@@ -530,7 +530,7 @@ def test_what_is_packed_twice_is_opened(house: House, site: Site, content: bytes
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (XLSX, "it is an Excel workbook (.xlsx), not a table. Mend: save it as CSV"),
+        (XLSX, "it is an Excel workbook (.xlsx), not a table. Mend: `format: spreadsheet`, or save it as CSV"),
         (packed(XLSX), "it is an Excel workbook (.xlsx)"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500, "it is an older Excel workbook (.xls)"),
         (zipped(mimetype="application/vnd.oasis.opendocument.spreadsheet", content__xml=""), "it is a document of an office suite"),

@@ -81,7 +81,7 @@ class Request:
     the last `Reading.position` of the table held ({} the first time); `known` maps the name of each file already opened
     within the position's reach to its signature; `failed` are those that could not be read, asked for again however old. `crs`
     is the one of the table's coordinates, where it says one.
-    `typed` are the columns that are no text.
+    `typed` are the columns that are no text, `formats` how the texts of dates are written, by column.
     `spool` is an empty folder of this load's own.
     `is_private` for a brick with personal columns: downloads stay in memory, and messages show nothing of the content. `name_of`
     gives what a file, and a member of an archive, is called in all that a reading says, which names persons else: `known` and
@@ -110,6 +110,7 @@ class Request:
     failed: frozenset[str] = frozenset()
     crs: str | None = None
     typed: frozenset[str] = frozenset()
+    formats: dict[str, str] = field(default_factory=dict)
     name_of: Callable[[str], str] = str
     inbox: Path | None = None
     tables: tuple[Any, ...] = ()

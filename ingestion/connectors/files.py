@@ -1,4 +1,4 @@
-"""Files in a folder, on a web server or in S3: CSV, NDJSON, JSON, GeoJSON and Parquet, as such, in gzip or in zip."""
+"""Files in a folder, on a web server or in S3: texts, Parquet and spreadsheets, as such, in gzip or in zip."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, UnreadableFile
 from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.patterns import are_shared, halt, matches, walk, written_names
 from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
+from ingestion.connectors.wholes import asked_anew, bundle_of, check_journal, is_aside, is_shape, is_whole, is_workbook, read_shapefile
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
-from ingestion.formats.options import UTF_8, TextOptions
+from ingestion.formats.options import UTF_8, LayerOptions, RasterOptions, SheetOptions, TextOptions
 from ingestion.formats.spool import UNDECODED, Spool
 
 THREADS, AHEAD = 8, 64
@@ -41,11 +42,13 @@ OTHER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+TEXTS = ("csv", "ndjson", "json", "geojson")
+COPIED = ("geopackage",)  # of which a reader may write beside it
 # How often what is packed may be packed again.
 PACKED_TIMES = 3
 # What files that are no text begin with, and what they are.
 KINDS = {
-    b"\xd0\xcf\x11\xe0": "an older Excel workbook (.xls) or another document of Office",
+    b"\xd0\xcf\x11\xe0": "an older Excel workbook (.xls), which `format: spreadsheet` reads, or another document of Office",
     b"PK\x05\x06": "an empty zip",
     b"%PDF-": "a PDF",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
@@ -67,15 +70,21 @@ class BrickOptions(WebOptions):
     """What a brick of files may say: how it is let in by a web server."""
 
 
-class TableOptions(TextOptions):
+class TableOptions(RasterOptions, LayerOptions, SheetOptions, TextOptions):
     """What a table of files may say.
 
     `path` may hold `*` (within a name), `{a,b}`, and %Y, %m, %d where folders or files are dated; what follows a .zip
     means its members.
     """
 
-    format: Literal["csv", "ndjson", "json", "geojson", "parquet"]
+    format: Literal["csv", "ndjson", "json", "geojson", "parquet", "spreadsheet", "shapefile", "geopackage", "flatgeobuf", "geotiff"]
     path: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_outlines(self) -> TableOptions:
+        if (self.format == "geotiff") != (self.outlines is not None):
+            raise ValueError("a GeoTIFF lands by `outlines`, and nothing else does: say which, or another `format`")
+        return self
 
 
 def read(request: Request) -> Reading:
@@ -84,6 +93,8 @@ def read(request: Request) -> Reading:
     Raises SourceError. Files that are there and cannot be used are in `refused_files`.
     """
     reading = Reading(request, dict(request.position))
+    if outlines := request.table_options.outlines:
+        request = reading.request = asked_anew(request, reading, outlines)
     intake = _Intake(reading, open_store(reading))
     try:
         _take_all(intake)
@@ -198,6 +209,12 @@ class _Intake:
         def take(stream: BinaryIO) -> Any:
             return self._unpack(file, stream)
 
+        if is_shape(self.options.format, file.name):
+            name = self.request.name_of(file.name)
+            return read_shapefile(
+                self.store, file, known, self.spool, lambda all_: ([self._take_in("", name, all_, UTF_8, is_here=False)], None)
+            )
+        check_journal(self.options.format, self.store, file)
         return self.shared.read(self.store, file, known, take, self.reading) if self.shared else self.store.read(file, known, take)
 
     def _book(self, file: StoreEntry, reading: Future[Taken | None]) -> None:
@@ -240,7 +257,7 @@ class _Intake:
         faults: list[str] = []
         name, encoding = self.request.name_of(file.name), self.options.encoding
         try:
-            for inside, source in _opened("", file.members, stream, self.spool, PACKED_TIMES):
+            for inside, source in _opened("", file.members, stream, self.spool, PACKED_TIMES, self.options.format):
                 name = self.request.name_of(f"{file.name}{inside}")
                 # What one member does wrong is no fault of the others.
                 try:
@@ -259,12 +276,12 @@ class _Intake:
             raise source
         if self.documents:
             return name, source.read().decode(encoding).lstrip("\ufeff")
-        is_text = self.options.format != "parquet"
+        is_text = self.options.format in TEXTS
         start = source.peek(4)[:4] if is_text and encoding == UTF_8 else b""
         if other := next((other for mark, other in OTHER_MARKS.items() if start.startswith(mark)), None):
             raise ValueError(f"it is {other}, and is read as UTF-8. Mend: declare its `encoding: {other}`")
         is_marked_twice = is_text and source.peek(6)[:6] == MARK * 2
-        if is_here and encoding == UTF_8 and not is_marked_twice and self.store.is_in_place(own):
+        if is_here and encoding == UTF_8 and self.options.format not in COPIED and not is_marked_twice and self.store.is_in_place(own):
             self.spool.stand(name, cast("Path", self.store.root), own)
             return name
         with self.spool.create(name) as target:
@@ -305,12 +322,15 @@ def _floor(request: Request, position: dict[str, Any]) -> date | None:
     return None if request.whole or not reached else date.fromisoformat(reached) - timedelta(days=request.lookback_days)
 
 
-def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, times: int) -> Iterator[tuple[str, Any]]:
+def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, times: int, form: str) -> Iterator[tuple[str, Any]]:
     """Give what a file holds, by what its first bytes say: itself, what gzip has packed, the members of a zip, packed again or not.
 
     Each with what follows the name of the file in its own. In place of a member that cannot be opened, its fault.
     """
     start = stream.peek(16)[:16]
+    if is_whole(form, start):
+        yield name, stream
+        return
     if told := next((kind for first, kind in KINDS.items() if start.startswith(first)), None):
         raise ValueError(f"it is {told}. Mend: have the source give the file itself, as its brick says")
     if start[:2] != b"\x1f\x8b" and start[:4] != b"PK\x03\x04":
@@ -318,16 +338,28 @@ def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, time
     elif not times:
         raise ValueError(f"it is packed more than {PACKED_TIMES} times. Mend: pack it once at the source")
     elif start[:2] == b"\x1f\x8b":
-        yield from _opened(name, members, gzip.GzipFile(fileobj=stream, mode="rb"), spool, times - 1)
+        yield from _opened(name, members, gzip.GzipFile(fileobj=stream, mode="rb"), spool, times - 1, form)
     else:
         with spool.temporary() as copy:
             if not (is_there := stream.seekable() and not isinstance(stream, gzip.GzipFile | zipfile.ZipExtFile)):
                 shutil.copyfileobj(stream, copy, 1 << 20)
             with zipfile.ZipFile(stream if is_there else copy) as archive:
-                for member, shown, inner in _meant(archive, members, is_private=spool.is_private):
+                if is_workbook(form, archive):
+                    there = stream if is_there else copy
+                    there.seek(0)
+                    yield name, there
+                    return
+                meant = [each for each in _meant(archive, members, is_private=spool.is_private) if not is_aside(form, each[1])]
+                if not meant:
+                    raise ValueError(f"the archive holds no {form}. Mend: the brick's `path`")
+                for member, shown, inner in meant:
+                    if is_shape(form, shown):
+                        with spool.temporary() as bundle:
+                            yield f"{name}/{shown}", bundle_of(archive, member, bundle)
+                        continue
                     with archive.open(member) as source:
                         try:
-                            yield from _opened(f"{name}/{shown}", inner, source, spool, times - 1)
+                            yield from _opened(f"{name}/{shown}", inner, source, spool, times - 1, form)
                         except (*FAULTS, OSError) as error:
                             yield f"{name}/{shown}", _of_content(error)
 
@@ -341,7 +373,7 @@ def _meant(archive: zipfile.ZipFile, patterns: tuple[str, ...], *, is_private: b
     names = {member.filename for member in files}
     if patterns == ("**",) and names & {"[Content_Types].xml", "mimetype"}:
         kind = "an Excel workbook (.xlsx)" if any(name.startswith("xl/") for name in names) else "a document of an office suite"
-        raise ValueError(f"it is {kind}, not a table. Mend: save it as CSV, and declare that file")
+        raise ValueError(f"it is {kind}, not a table. Mend: `format: spreadsheet`, or save it as CSV")
     found: dict[int, tuple[zipfile.ZipInfo, str, tuple[str, ...]]] = {}
     for pattern in patterns:
         # What follows an archive in the archive is of its members.

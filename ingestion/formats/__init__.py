@@ -1,4 +1,4 @@
-"""Files as relations that DuckDB reads itself: CSV, NDJSON, GeoJSON, Parquet, with a count of their own."""
+"""Files as relations that DuckDB reads itself: CSV, NDJSON, GeoJSON, Parquet, spreadsheets, layers, rasters, with a count of their own."""
 
 from __future__ import annotations
 
@@ -14,13 +14,23 @@ from ingestion.connectors import Part, Reading
 from ingestion.formats.count import Sought, blank_record, scan
 from ingestion.formats.geojson import parts_of_collections
 from ingestion.formats.parquet import look_at_parquet
+from ingestion.formats.rasters import look_at_raster
 from ingestion.formats.shape import Counted, Shape
+from ingestion.formats.sheets import look_at_sheet
 from ingestion.formats.spool import Spool, escaped
 from ingestion.formats.text import look_at_csv, look_at_ndjson
+from ingestion.formats.vectors import FORMS, look_at_vector
 from ingestion.lake import listed, literal, quoted
 
 _numbers = itertools.count(1)
-_LOOKS = {"csv": look_at_csv, "ndjson": look_at_ndjson, "parquet": look_at_parquet}
+_LOOKS: dict[str, Any] = {
+    "csv": look_at_csv,
+    "ndjson": look_at_ndjson,
+    "parquet": look_at_parquet,
+    "spreadsheet": look_at_sheet,
+    **dict.fromkeys(FORMS, look_at_vector),
+    "geotiff": look_at_raster,
+}
 
 
 def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> list[Part]:
@@ -35,6 +45,9 @@ def parts(form: str, names: Iterable[str], reading: Reading, spool: Spool) -> li
             reading.refused_files.append((name, str(error)))
         else:
             groups[spool.roots[name], shape][name] = count
+            reading.warnings += [f"{reading.request.brick}.{reading.request.table}: {name}: {told}" for told in count.warnings]
+            if count.said:
+                reading.metadata.setdefault("layers", {})[name] = count.said
     return [_part(spool, root, shape, counts) for (root, shape), counts in groups.items()]
 
 
@@ -50,8 +63,18 @@ def _part(spool: Spool, root: Path, shape: Shape, counts: dict[str, Counted]) ->
     relation = f"select {shape.selected}, {named(shape.path)} as _file from {shape.before}"
     total = sum(counted.records for counted in counts.values())
     part = Part(f"{relation}{paths}{shape.after}", tuple(counts), shape.columns, bool(shape.types), total)
-    if shape.before != "read_csv(":
+
+    def without(gone: set[str]) -> Part:
+        return _part(spool, root, shape, {name: count for name, count in counts.items() if name not in gone})
+
+    if shape.types:
         return part
+    if shape.before != "read_csv(":
+
+        def rows_at(name: str, _: Sequence[int], rows: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
+            return [], [counts[name].rows[row - 1] for row in rows]
+
+        return replace(part, places=rows_at, header=shape.names, without=without)
     number = next(_numbers)
     scans, errors = f"reject_scans_{number}", f"reject_errors_{number}"
     paths += f", store_rejects = true, rejects_scan = '{scans}', rejects_table = '{errors}', rejects_limit = 0"
@@ -66,7 +89,7 @@ def _part(spool: Spool, root: Path, shape: Shape, counts: dict[str, Counted]) ->
 
     rejects = (scans, errors, named("scans.file_path"))
     texts: dict[str, Any] = {"relation": f"{relation}{paths}{shape.after}", "rejects": rejects, "places": places, "header": shape.names}
-    texts["without"] = lambda gone: _part(spool, root, shape, {name: count for name, count in counts.items() if name not in gone})
+    texts["without"] = without
     if shape.is_thin:
         separator, quote, *_ = shape.scanned
         spaces = "' '" if separator == "\t" else "' ' || chr(9)"

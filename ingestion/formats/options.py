@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from ingestion.connectors import Strict
+from ingestion.formats.outlines import Outlines
 
 UTF_8 = "utf-8-sig"  # a byte order mark is none of the text
 
@@ -42,3 +43,32 @@ class TextOptions(Strict):
         if mark == info.data.get("decimal"):
             raise ValueError(f"'{mark}' is the mark of decimals as well: say which one `decimal` is")
         return mark
+
+
+class SheetOptions(Strict):
+    """Which sheet of a workbook is read, by its name or its number from 1, and whether merged cells hold their value in all their rows."""
+
+    sheet: int | str | None = None
+    fill_merged: bool = False
+
+    @field_validator("sheet")
+    @classmethod
+    def _is_one(cls, sheet: int | str | None) -> int | str | None:
+        if isinstance(sheet, int) and sheet < 1:
+            raise ValueError("sheets are numbered from 1")
+        return sheet
+
+
+class LayerOptions(Strict):
+    """Which layer of a file is read, and the CRS of its places where the file tells none."""
+
+    layer: str | None = None
+    source_crs: str | None = Field(None, pattern="^[A-Za-z]+:[A-Za-z0-9]+$")
+
+
+class RasterOptions(Strict):
+    """By which outlines the pixels of a raster are summed up, which band, and which value stands for none where the file does not say."""
+
+    outlines: Outlines | None = None
+    band: int | None = Field(None, ge=1)
+    nodata: float | None = None

@@ -7,10 +7,17 @@ from typing import Any, NamedTuple
 
 
 class Counted(NamedTuple):
-    """How many records a file holds, and whether each of its lines is one, so that a record's number tells its line."""
+    """How many records a file holds, and whether each of its lines is one, so that a record's number tells its line.
+
+    Of a sheet, `rows` are the numbers of its rows that hold something. `warnings` is what a file may hold otherwise than it shows it,
+    `said` what it says of itself.
+    """
 
     records: int
     is_plain: bool = False
+    rows: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+    said: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
