@@ -70,8 +70,12 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "wfs": ("wfs", {"kind": "offset", "format": "wfs"}, {"type_name": "rows"}),
     "sensorthings": ("sensorthings", {"kind": "next_link", "format": "sta"}, {"entities": "rows"}),
+    "arcgis": ("arcgis", {"kind": "offset", "format": "arcgis"}, {"layer": 0}),
+    "arcgis by ids": ("arcgis", {"kind": "none", "format": "arcgis"}, {"layer": 0}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
 }
+# What is asked beside the pages: what is read is described, or counted, first.
+BESIDE = {"ogc features": 1, "arcgis": 2, "arcgis by ids": 2}
 LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}
 
 
@@ -150,7 +154,7 @@ def test_all_rows_are_read_whatever_the_size_of_a_page(paged: Paged, tmp_path: P
         reading = read(request)
         assert ids_of(request, reading) == source.ids
         assert reading.count_method == ("counted" if source.total is None or not count else "announced")
-        assert reading.request_count == len(source.asked) + (name == "ogc features")  # which is described first
+        assert reading.request_count == len(source.asked) + BESIDE.get(name, 0)
         # The same again is nothing new.
         again = ask(paged, Source(count=count, size=size), name, tmp_path, position=reading.position)
         assert not read(again).parts
@@ -171,8 +175,13 @@ def test_what_passes_at_any_page_costs_no_row(paged: Paged, tmp_path: Path, name
 
 def filtered(name: str, size: int) -> dict[str, Any]:
     """Give what asks for rows that a filter means."""
-    told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}, "wfs": {"sort_by": "id"}}
-    return told.get(name, {"parameters": {"since": "", "size": size}})
+    told = {
+        "ogc features": {"properties": {"since": ""}},
+        "sensorthings": {"filter": "id ge ''"},
+        "arcgis": {"where": "id >= ''"},
+        "wfs": {"sort_by": "id"},
+    }
+    return told.get(name.removesuffix(" by ids"), {"parameters": {"since": "", "size": size}})
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import House, Site
@@ -94,10 +96,42 @@ def datafair(site: Site) -> None:
     site.pages[path] = answer
 
 
+def arcgis(site: Site) -> None:
+    root = "/arcgis/rest/services/Voirie/Chantiers/FeatureServer"
+    types = {
+        "OBJECTID": "OID",
+        "globalid": "GlobalID",
+        "commune": "String",
+        "statut": "SmallInteger",
+        "date_debut": "Date",
+        "last_edited_date": "Date",
+    }
+    layer = {
+        "id": 0, "type": "Feature Layer", "geometryType": "esriGeometryPolygon", "objectIdField": "OBJECTID", "maxRecordCount": 1000,
+        "fields": [{"name": name, "type": f"esriFieldType{kind}"} for name, kind in types.items()],
+        "advancedQueryCapabilities": {"supportsPagination": True, "supportsOrderBy": True},
+    }  # fmt: skip
+    rings = [[[-1.7, 48.1], [-1.7, 48.2], [-1.6, 48.2], [-1.7, 48.1]]]
+    values = {"commune": "35238", "statut": 1, "date_debut": 1767225600000, "last_edited_date": 1767225600000}
+    features = [{"attributes": {"OBJECTID": n, "globalid": f"{{{n}}}", **values}, "geometry": {"rings": rings}} for n in (1, 2)]
+
+    def answer(asked: Any, told: Any) -> Any:
+        return _json(told if "token=t-hidden" in asked["url"] else {"error": {"code": 499, "message": "Token Required", "details": []}})
+
+    site.pages["/arcgis/tokens/generateToken"] = _json({"token": "t-hidden", "expires": 1767229200000, "ssl": True})
+    site.pages[f"{root}/0"] = lambda asked: answer(asked, layer)
+    told = {"spatialReference": {"wkid": 4326}, "features": features}
+    site.pages[f"{root}/0/query"] = lambda asked: answer(asked, {"count": 2} if "returnCountOnly" in asked["url"] else told)
+
+
 PLAYED: dict[str, tuple[Callable[[Site], None], int]] = {
     "hubeau_hydrometrie": (hubeau, 5), "vigieau": (vigieau, 1), "atmo_indices": (atmo, 2), "insee_melodi": (melodi, 2),
-    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3),
+    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2),
 }  # fmt: skip
+
+
+# Connectors whose endpoint is the root of a service: what plays it is below its path.
+ROOTED = ("arcgis",)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -105,8 +139,11 @@ def test_each_example_lands_whole(house: House, site: Site, monkeypatch: pytest.
     play, count = PLAYED[path.stem]
     play(site)
     brick = read_brick(path)
-    monkeypatch.setenv(f"ORCHESTRA_ENDPOINT_{brick.name.upper()}", site.url)
-    for name in ("ORCHESTRA_GRIST_TOKEN", "ORCHESTRA_ATMO_USER", "ORCHESTRA_ATMO_PASSWORD"):
+    endpoint = str(brick.meta.endpoint)
+    monkeypatch.setenv(
+        f"ORCHESTRA_ENDPOINT_{brick.name.upper()}", site.url + (urlsplit(endpoint).path if brick.meta.connector in ROOTED else "")
+    )
+    for name in re.findall(r"\bORCHESTRA_\w+", path.read_text(encoding="utf-8")):
         monkeypatch.setenv(name, "k-hidden")
     entry = house.land(brick)
     (table,) = brick.tables

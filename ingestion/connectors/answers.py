@@ -57,6 +57,9 @@ def _refuse_error(told: Mapping[str, Any]) -> None:
     codes = [str(error.get(name)) for name in ("code", "status")] if isinstance(error, dict) else []
     code = next((int(each) for each in codes if each.isdigit()), None)
     words = error.get("message") or error if isinstance(error, dict) else error
+    details = error.get("details") if isinstance(error, dict) else None
+    if isinstance(words, str) and isinstance(details, list):
+        words = " ".join([words, *map(str, details)])
     raise NoAnswer("answers an error under 200", code, json.dumps(words, ensure_ascii=False) if error else "success: false")
 
 
