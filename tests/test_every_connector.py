@@ -72,10 +72,11 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "sensorthings": ("sensorthings", {"kind": "next_link", "format": "sta"}, {"entities": "rows"}),
     "arcgis": ("arcgis", {"kind": "offset", "format": "arcgis"}, {"layer": 0}),
     "arcgis by ids": ("arcgis", {"kind": "none", "format": "arcgis"}, {"layer": 0}),
+    "gbfs": ("gbfs", {"kind": "none", "format": "gbfs", "total": None}, {"feed": "station_information"}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
 }
 # What is asked beside the pages: what is read is described, or counted, first.
-BESIDE = {"ogc features": 1, "arcgis": 2, "arcgis by ids": 2}
+BESIDE = {"ogc features": 1, "arcgis": 2, "arcgis by ids": 2, "gbfs": 1}
 LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}
 
 
@@ -189,7 +190,7 @@ def filtered(name: str, size: int) -> dict[str, Any]:
 def test_what_lasts_is_all_rows_or_a_clear_error(paged: Paged, tmp_path: Path, name: str, examples: int) -> None:
     def reads(fault: str, count: int, size: int, at: int, once: bool) -> None:
         # Where nothing is announced and no link leads on, an empty page is the end, by all that can be known.
-        is_untold = name in ("rest by offset, untold", "rest of csv by offset")
+        is_untold = name in ("rest by offset, untold", "rest of csv by offset", "gbfs")
         fault = "page again" if is_untold and fault == "empty page" else fault
         source = Source(count=count, size=size, fault=fault, at=at, times=1 if once else 99)
         request = ask(paged, source, name, tmp_path, options=filtered(name, size) if fault == "ignored filter" else {})

@@ -124,14 +124,28 @@ def arcgis(site: Site) -> None:
     site.pages[f"{root}/0/query"] = lambda asked: answer(asked, {"count": 2} if "returnCountOnly" in asked["url"] else told)
 
 
+def gbfs(site: Site) -> None:
+    place = "/star/gbfs"
+    stations = [{"station_id": f"55{n:02d}", "name": f"Station {n}", "lat": 48.11, "lon": -1.68, "capacity": 20} for n in range(3)]
+    states = [
+        {"station_id": f"55{n:02d}", "num_bikes_available": n, "num_docks_available": 20 - n, "is_renting": 1, "last_reported": 1767225600}
+        for n in range(3)
+    ]
+    feeds = [{"name": name, "url": f"{site.url}{place}/{name}.json"} for name in ("station_information", "station_status")]
+    told = {"last_updated": 1767225600, "ttl": 10, "version": "2.2"}
+    site.pages[f"{place}/gbfs.json"] = _json({**told, "data": {"fr": {"feeds": feeds}}})
+    site.pages[f"{place}/station_information.json"] = _json({**told, "data": {"stations": stations}})
+    site.pages[f"{place}/station_status.json"] = _json({**told, "data": {"stations": states}})
+
+
 PLAYED: dict[str, tuple[Callable[[Site], None], int]] = {
     "hubeau_hydrometrie": (hubeau, 5), "vigieau": (vigieau, 1), "atmo_indices": (atmo, 2), "insee_melodi": (melodi, 2),
-    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2),
+    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2), "gbfs_velos": (gbfs, 3),
 }  # fmt: skip
 
 
 # Connectors whose endpoint is the root of a service: what plays it is below its path.
-ROOTED = ("arcgis",)
+ROOTED = ("arcgis", "gbfs")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -146,12 +160,12 @@ def test_each_example_lands_whole(house: House, site: Site, monkeypatch: pytest.
     for name in re.findall(r"\bORCHESTRA_\w+", path.read_text(encoding="utf-8")):
         monkeypatch.setenv(name, "k-hidden")
     entry = house.land(brick)
-    (table,) = brick.tables
     assert entry and entry["verdict"] == "accepted"
-    record = entry["tables"][table.name]
-    assert (record["kept"], record["refused"]) == (count, 0)
-    declared = {column.name for column in table.columns}
-    assert [column for column in declared if all(row[0] is None for row in house.rows(brick, table.name, f'"{column}"'))] == []
+    for table in brick.tables:
+        record = entry["tables"][table.name]
+        assert (record["kept"], record["refused"]) == (count, 0)
+        declared = {column.name for column in table.columns}
+        assert [column for column in declared if all(row[0] is None for row in house.rows(brick, table.name, f'"{column}"'))] == []
     assert house.land(brick) is None
 
 

@@ -110,6 +110,7 @@ class Client:
         self._headers = {"User-Agent": "city-orchestra/0.1", "Accept-Encoding": "gzip", **own}
         self._pass = Pass(self.brick, auth)
         self.hide(*self._pass.secrets)
+        self.has_secrets = bool(own or auth or named or parts.query)
         secret = {*own, *self._pass.headers, *(("Authorization",) if auth else ())}
         # Only redirects are left to urllib3: it could not take up a body that was cut.
         self._retries = urllib3.Retry(
