@@ -73,6 +73,7 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "arcgis": ("arcgis", {"kind": "offset", "format": "arcgis"}, {"layer": 0}),
     "arcgis by ids": ("arcgis", {"kind": "none", "format": "arcgis"}, {"layer": 0}),
     "gbfs": ("gbfs", {"kind": "none", "format": "gbfs", "total": None}, {"feed": "station_information"}),
+    "gtfs_rt": ("gtfs_rt", {"kind": "none", "format": "gtfs_rt", "total": None}, {"path": "rows", "entities": "trip_updates"}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
 }
 # What is asked beside the pages: what is read is described, or counted, first.
@@ -190,7 +191,7 @@ def filtered(name: str, size: int) -> dict[str, Any]:
 def test_what_lasts_is_all_rows_or_a_clear_error(paged: Paged, tmp_path: Path, name: str, examples: int) -> None:
     def reads(fault: str, count: int, size: int, at: int, once: bool) -> None:
         # Where nothing is announced and no link leads on, an empty page is the end, by all that can be known.
-        is_untold = name in ("rest by offset, untold", "rest of csv by offset", "gbfs")
+        is_untold = name in ("rest by offset, untold", "rest of csv by offset", "gbfs", "gtfs_rt")
         fault = "page again" if is_untold and fault == "empty page" else fault
         source = Source(count=count, size=size, fault=fault, at=at, times=1 if once else 99)
         request = ask(paged, source, name, tmp_path, options=filtered(name, size) if fault == "ignored filter" else {})
@@ -212,7 +213,7 @@ def brick_of(house: House, paged: Paged, source: Source, name: str, key: list[st
     """Write a brick of one table that reads a source; `meta` is of the table."""
     paged.source = source
     protocol, told, options = options_of(name, source)
-    columns = [column("id"), *([] if source.format in ("xml",) else [column("value", "double")])]
+    columns = [column("id"), *([] if source.format in ("xml", "gtfs_rt") else [column("value", "double")])]
     options |= meta.pop("options", {})
     return house.brick("a_brick", [table("a_table", columns, key or ["id"], options, **meta)], paged.url, connector=protocol, options=told)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import House, Site
+from google.transit import gtfs_realtime_pb2
 
 from flows.schema import modeline
 from ingestion.census import read_brick
@@ -138,14 +141,42 @@ def gbfs(site: Site) -> None:
     site.pages[f"{place}/station_status.json"] = _json({**told, "data": {"stations": states}})
 
 
+def gtfs(site: Site) -> None:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("stops.txt", "stop_id,stop_name,stop_lat,stop_lon\n0001,Longs Champs,48.129,-1.632\n0002,Bouzat,48.128,-1.637\n")
+        archive.writestr("routes.txt", "route_id,route_short_name,route_type\n0001,C1,3\n0002,C2,3\n")
+        times = "trip_id,stop_sequence,stop_id,arrival_time,departure_time\n1,1,0001,23:58:00,23:58:00\n1,2,0002,24:05:00,24:05:00\n"
+        archive.writestr("stop_times.txt", times)
+    site.put("/star/gtfs/GTFS_STAR_BUS_METRO_EN_COURS.zip", held.getvalue())
+
+
+def gtfs_rt(site: Site) -> None:
+    feed = gtfs_realtime_pb2.FeedMessage()
+    feed.header.gtfs_realtime_version, feed.header.timestamp = "2.0", 1767225600
+    for number in (1, 2):
+        update = feed.entity.add(id=f"e{number}").trip_update
+        update.trip.trip_id, update.trip.start_date, update.trip.route_id = f"00{number}", "20260101", "0001"
+        stop = update.stop_time_update.add(stop_id="0001", stop_sequence=1)
+        stop.arrival.delay, stop.arrival.time = 60, 1767225660
+        alert = feed.entity.add(id=f"a{number}").alert
+        alert.effect = gtfs_realtime_pb2.Alert.DETOUR
+        alert.active_period.add(start=1767225600)
+        alert.informed_entity.add(route_id="0001")
+        alert.header_text.translation.add(text="Travaux", language="fr")
+    for name in ("trip-update", "service-alert"):
+        site.pages[f"/resource/star-rennes-integration-gtfs-rt-{name}"] = (200, {}, feed.SerializeToString())
+
+
 PLAYED: dict[str, tuple[Callable[[Site], None], int]] = {
     "hubeau_hydrometrie": (hubeau, 5), "vigieau": (vigieau, 1), "atmo_indices": (atmo, 2), "insee_melodi": (melodi, 2),
-    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2), "gbfs_velos": (gbfs, 3),
+    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2), 
+    "gbfs_velos": (gbfs, 3), "gtfs_bus": (gtfs, 2), "gtfs_rt_bus": (gtfs_rt, 2),
 }  # fmt: skip
 
 
 # Connectors whose endpoint is the root of a service: what plays it is below its path.
-ROOTED = ("arcgis", "gbfs")
+ROOTED = ("arcgis", "files", "gbfs", "gtfs_rt")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
