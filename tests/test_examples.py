@@ -170,7 +170,7 @@ def gtfs_rt(site: Site) -> None:
 
 PLAYED: dict[str, tuple[Callable[[Site], None], int]] = {
     "hubeau_hydrometrie": (hubeau, 5), "vigieau": (vigieau, 1), "atmo_indices": (atmo, 2), "insee_melodi": (melodi, 2),
-    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2), 
+    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2),
     "gbfs_velos": (gbfs, 3), "gtfs_bus": (gtfs, 2), "gtfs_rt_bus": (gtfs_rt, 2),
 }  # fmt: skip
 
