@@ -192,7 +192,7 @@ def test_a_field_that_is_told_twice_fails(house: House, site: Site, monkeypatch:
     count = (200, {}, b'{"count": 1}')
     twice = (200, {}, b'{"features": [{"attributes": {"OBJECTID": 1, "code": "a", "code": "b"}, "geometry": null}]}')
     site.pages[f"{SERVICE}/0/query"] = lambda asked: count if "returnCountOnly" in asked["url"] else twice
-    with pytest.raises(SourceError, match="tells a field twice"):
+    with pytest.raises(SourceError, match="tells a member twice"):
         house.land(brick_of(house, site))
 
 

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from conftest import House, Site
@@ -168,15 +168,31 @@ def gtfs_rt(site: Site) -> None:
         site.pages[f"/resource/star-rennes-integration-gtfs-rt-{name}"] = (200, {}, feed.SerializeToString())
 
 
+def ngsi(site: Site) -> None:
+    at = "2026-01-01T00:00:00Z"
+    place = {"type": "GeoProperty", "value": {"type": "Point", "coordinates": [-1.68, 48.11]}}
+
+    def sensor(number: int) -> Any:
+        level = {"type": "Property", "value": 50.5 + number, "observedAt": at, "unitCode": "2N"}
+        return {"id": f"urn:ngsi-ld:Noise:{number}", "type": "NoiseLevelObserved", "LAeq": level, "location": place, "modifiedAt": at}
+
+    def answer(asked: Any) -> Any:
+        start = int(parse_qs(urlsplit(asked["url"]).query)["offset"][0])
+        status, headers, body = _json([sensor(number) for number in range(3)][start : start + 2])
+        return status, {**headers, "NGSILD-Results-Count": "3"}, body
+
+    site.pages["/ngsi-ld/v1/entities"] = answer
+
+
 PLAYED: dict[str, tuple[Callable[[Site], None], int]] = {
     "hubeau_hydrometrie": (hubeau, 5), "vigieau": (vigieau, 1), "atmo_indices": (atmo, 2), "insee_melodi": (melodi, 2),
     "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2),
-    "gbfs_velos": (gbfs, 3), "gtfs_bus": (gtfs, 2), "gtfs_rt_bus": (gtfs_rt, 2),
+    "gbfs_velos": (gbfs, 3), "gtfs_bus": (gtfs, 2), "gtfs_rt_bus": (gtfs_rt, 2), "ngsi_bruit": (ngsi, 3),
 }  # fmt: skip
 
 
 # Connectors whose endpoint is the root of a service: what plays it is below its path.
-ROOTED = ("arcgis", "files", "gbfs", "gtfs_rt")
+ROOTED = ("arcgis", "files", "gbfs", "gtfs_rt", "ngsi")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 from ingestion.connectors import Reading, Request, SourceError, Strict
-from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
+from ingestion.connectors.answers import NoAnswer, at, members_of, object_of, records_at, value_of_json
 from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.pages import Answer, Ask, Page, fault, note, read_pages, spooled, where
 from ingestion.connectors.turns import POLITE, Limits
@@ -199,10 +199,7 @@ def _untracked(records: list[bytes]) -> list[bytes]:
 
     kept, encode = [], msgspec.json.encode
     for record in records:
-        try:
-            told = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
-        except msgspec.DecodeError:
-            raise NoAnswer("holds a vehicle that is no object") from None
+        told = object_of(record)
         members = [(name, raw) for name, raw in told.items() if name not in TRACKS]
         kept.append(b"{" + b",".join(encode(name) + b":" + bytes(raw) for name, raw in members) + b"}")
     return [_with(record, NUMBER, number) for number, record in enumerate(sorted(kept), 1)]

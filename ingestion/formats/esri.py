@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from ingestion.connectors import OF_SOURCE
-from ingestion.connectors.answers import ON_ONE_LINE, NoAnswer, value_of_json
+from ingestion.connectors.answers import ON_ONE_LINE, NoAnswer, object_of, value_of_json
 from ingestion.formats.esri_geometry import NoGeometry, geojson_of
 
 # Longitude and latitude, as ArcGIS numbers it.
@@ -43,11 +43,10 @@ def documents_of(
         raise NoAnswer(f"holds features that are none ({error})") from None
     has_z = value_of_json(members.get("hasZ")) is True
     told = value_of_json(members.get("spatialReference"))
-    decoder, encode = msgspec.json.Decoder(dict[str, msgspec.Raw]), msgspec.json.encode
+    encode = msgspec.json.encode
     documents = []
     for feature in features:
-        values: dict[str, Any] = decoder.decode(feature.attributes)
-        _refuse_twice(values, feature.attributes)
+        values = object_of(feature.attributes)
         if oid:
             ids.append(_object_id(values, oid))
         for name in dates:
@@ -70,15 +69,6 @@ def _features() -> Any:
 
     feature: Any = msgspec.defstruct("Feature", [("attributes", msgspec.Raw), ("geometry", Any, None)])
     return list[feature]
-
-
-def _refuse_twice(values: dict[str, Any], written: Any) -> None:
-    """Raise NoAnswer for a field that attributes tell twice, of which a reader keeps one."""
-    compact = sum(len(name.encode()) + len(raw) + 4 for name, raw in values.items()) + (2 if not values else 1)
-    if len(written) != compact:
-        pairs: list[Any] = json.loads(bytes(written), object_pairs_hook=list)
-        if len(pairs) > len(values):
-            raise NoAnswer("holds a record that tells a field twice")
 
 
 def _object_id(values: dict[str, Any], oid: str) -> int:
