@@ -139,6 +139,28 @@ def test_records_are_asked_for_from_the_cursor_on(house: House, site: Site) -> N
     assert server.wheres()[-1] == "(1=1) AND seen >= TIMESTAMP '2023-12-31 00:00:00'"
 
 
+@pytest.mark.parametrize(("kind", "since"), [("timestamptz", "2023-12-30 00:00:00"), ("date", "2023-12-29 00:00:00")])
+def test_the_lookback_is_before_the_cursor(house: House, site: Site, kind: str, since: str) -> None:
+    server = Server(site, rows(2))
+    declared = [column("OBJECTID"), column("seen", kind)]
+    meta = {"cursor": "seen", "lookback": {"count": 2, "period": "day"}, "time_zone": "UTC"}
+    brick = house.brick("sig", [table("rues", declared, ["OBJECTID"], {"layer": 0, "since": {"parameter": "seen"}}, **meta)],
+                        site.url + SERVICE, connector="arcgis")  # fmt: skip
+    assert house.land(brick)
+    house.land(brick)
+    assert server.wheres()[-1] == f"(1=1) AND seen >= TIMESTAMP '{since}'"
+
+
+def test_who_edited_a_record_lands_where_it_is_declared_alone(house: House, site: Site) -> None:
+    Server(site, rows(1, creator="hidden-a", editor="hidden-b"), editFieldsInfo={"creatorField": "creator", "editorField": "editor"})
+    brick = brick_of(house, site)
+    assert house.land(brick)
+    assert "hidden" not in str(house.rows(brick, "rues", "*"))
+    declared = brick_of(house, site, columns=["OBJECTID", "editor"])
+    assert house.land(declared)
+    assert ("hidden-b",) in house.rows(declared, "rues", "editor")
+
+
 def test_dates_of_an_unknown_zone_say_none(house: House, site: Site) -> None:
     Server(site, rows(1, seen=-1), datesInUnknownTimezone=True)
     assert house.land(brick := brick_of(house, site))

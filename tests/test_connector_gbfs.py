@@ -109,6 +109,15 @@ def test_a_feed_is_not_asked_for_before_it_is_made_anew(house: House, site: Site
     assert entry is None  # what one of several servers gives, which is behind
 
 
+def test_a_feed_that_is_the_same_is_not_sent(house: House, site: Site) -> None:
+    play(site, station_information=None)
+    site.put("/station_information.json", feed({"stations": STATIONS})[2])
+    brick = brick_of(house, site, {"station_information": ["station_id"]})
+    assert house.land(brick)
+    assert house.land(brick) is None
+    assert [each.status for each in site.asked if each.path == "/station_information.json"] == [200, 304]
+
+
 def test_a_ttl_in_milliseconds_does_not_stop_a_feed() -> None:
     now = datetime.now(UTC)
     held = gbfs._holding(gbfs.Told(now, "", 10**15, "2.3"), now)

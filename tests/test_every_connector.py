@@ -116,6 +116,7 @@ def options_of(name: str, source: Source) -> tuple[str, dict[str, Any], dict[str
     records = {"json": {"records": "rows"}, "geojson": {}}.get(source.format, {})
     brick: dict[str, Any] = {"limits": {"concurrency": 2, "per_second": None}} | (LOGIN if source.fault == "token" else {})
     brick |= {"version": "v2"} if source.format == "ngsi-v2" else {}
+    records |= {"limit": source.size} if source.format.startswith("ngsi") else {}
     return protocol, brick, {**({"path": "rows"} if protocol == "rest" else {}), **records, **told}
 
 

@@ -80,6 +80,7 @@ class Layer:
     is_utc: bool
     edited: int | None
     own: dict[str, Any]
+    editors: frozenset[str] = frozenset()
     ids: list[int] | None = None
     total: int | None = None
     doubts: list[str] = field(default_factory=list)
@@ -192,8 +193,15 @@ def _layer(client: Client, options: TableOptions) -> Layer:
         is_ordered=bool(more.get("supportsPagination") or more.get("supportsOrderBy")),
         has_geometry=bool(own.get("geometryType")) and options.geometry, has_z=own.get("hasZ") is True,
         is_zoned=own.get("datesInUnknownTimezone") is not True, is_utc=zone.upper() in ("UTC", "ETC/UTC", "GMT"),
-        edited=edited if is_settled and options.edit_date else None, own=own,
+        edited=edited if is_settled and options.edit_date else None, own=own, editors=_editors(own, options, request),
     )  # fmt: skip
+
+
+def _editors(own: dict[str, Any], options: TableOptions, request: Request) -> frozenset[str]:
+    """Give the fields that name who edited a record, persons that is, but for those that are asked for."""
+    told = own.get("editFieldsInfo")
+    names = {str(told.get(each)) for each in ("creatorField", "editorField")} if isinstance(told, dict) else set()
+    return frozenset(names - {*request.columns, *request.formerly, *options.fields})
 
 
 def _digest(client: Client, options: TableOptions) -> str:
@@ -270,8 +278,9 @@ def _since(request: Request, options: TableOptions, layer: Layer) -> str | None:
         raise SourceError(
             f"{name}: {value!r} is no instant, and {since.parameter} is a date. Mend: `since.initial`, or the cursor."
         ) from None
-    # A literal is in the zone that the server keeps its dates in: a day earlier is before it in any.
-    moment = moment.astimezone(UTC) - timedelta(days=0 if layer.is_utc and layer.is_zoned else 1)
+    # A literal is in the zone that the server keeps its dates in, and a day in that of the brick: a day earlier is before it in any.
+    is_day = len(str(request.position.get("cursor"))) == len("2025-01-01")
+    moment = moment.astimezone(UTC) - timedelta(days=0 if layer.is_utc and layer.is_zoned and not is_day else 1)
     text = f"DATE '{moment:%Y-%m-%d}'" if kind == OF_DAY else f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}'"
     return f"{since.parameter} >= {text}"
 
@@ -282,7 +291,9 @@ def _page(client: Client, layer: Layer, told: str, answer: Answer, ask: Range, p
     ids: list[int] = []
     dates = [name for name, kind in layer.types.items() if kind == OF_DATE]
     try:
-        documents = documents_of(members, layer.oid, dates, ids, layer.doubts, has_geometry=layer.has_geometry, is_zoned=layer.is_zoned)
+        documents = documents_of(
+            members, layer.oid, dates, ids, layer.doubts, layer.editors, has_geometry=layer.has_geometry, is_zoned=layer.is_zoned
+        )
     except NoAnswer as error:
         raise fault(client, ask, error) from None
     except NoGeometry as error:

@@ -147,7 +147,8 @@ def _page(client: Client, options: TableOptions, version: Version, answer: Answe
         words = f"says nowhere how many entities there are ({COUNTS[version]})"
         raise fault(client, ask, words, "check `version`, and that the broker counts", may_pass=False)
     total, count = int(told), len(documents)
-    following = asked_with(ask, offset=passed + count) if count and passed + count < total else None
+    # A full page may be followed by another, whatever is announced.
+    following = asked_with(ask, offset=passed + count) if count and (passed + count < total or count >= options.limit) else None
     return Page(b"".join(document + b"\n" for document in documents), count, following, total)
 
 

@@ -24,6 +24,7 @@ def documents_of(
     dates: Collection[str],
     ids: list[int],
     doubts: list[str],
+    left_out: Collection[str] = (),
     *,
     has_geometry: bool,
     is_zoned: bool,
@@ -31,7 +32,8 @@ def documents_of(
     """Give the records of an answer, each as a line.
 
     `ids` takes their object ids, `doubts` a word for each geometry that can be read in two ways; `dates` are the fields of
-    milliseconds, of a known zone when `is_zoned`. Raises NoAnswer for what are no records, NoGeometry for what GeoJSON cannot hold.
+    milliseconds, of a known zone when `is_zoned`; fields that are `left_out` are. Raises
+    NoAnswer for what are no records, NoGeometry for what GeoJSON cannot hold.
     """
     import msgspec
 
@@ -46,7 +48,7 @@ def documents_of(
     encode = msgspec.json.encode
     documents = []
     for feature in features:
-        values = object_of(feature.attributes)
+        values = {name: raw for name, raw in object_of(feature.attributes).items() if name not in left_out}
         if oid:
             ids.append(_object_id(values, oid))
         for name in dates:
