@@ -70,8 +70,16 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "wfs": ("wfs", {"kind": "offset", "format": "wfs"}, {"type_name": "rows"}),
     "sensorthings": ("sensorthings", {"kind": "next_link", "format": "sta"}, {"entities": "rows"}),
+    "arcgis": ("arcgis", {"kind": "offset", "format": "arcgis"}, {"layer": 0}),
+    "arcgis by ids": ("arcgis", {"kind": "none", "format": "arcgis"}, {"layer": 0}),
+    "gbfs": ("gbfs", {"kind": "none", "format": "gbfs", "total": None}, {"feed": "station_information"}),
+    "gtfs_rt": ("gtfs_rt", {"kind": "none", "format": "gtfs_rt", "total": None}, {"path": "rows", "entities": "trip_updates"}),
+    "ngsi": ("ngsi", {"kind": "offset", "format": "ngsi-ld", "total": "header"}, {"type": "Row"}),
+    "ngsi v2": ("ngsi", {"kind": "offset", "format": "ngsi-v2", "total": "header"}, {"type": "Row", "form": "keyValues"}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
 }
+# What is asked beside the pages: what is read is described, or counted, first.
+BESIDE = {"ogc features": 1, "arcgis": 2, "arcgis by ids": 2, "gbfs": 1}
 LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}
 
 
@@ -107,6 +115,8 @@ def options_of(name: str, source: Source) -> tuple[str, dict[str, Any], dict[str
         setattr(source, field, value)
     records = {"json": {"records": "rows"}, "geojson": {}}.get(source.format, {})
     brick: dict[str, Any] = {"limits": {"concurrency": 2, "per_second": None}} | (LOGIN if source.fault == "token" else {})
+    brick |= {"version": "v2"} if source.format == "ngsi-v2" else {}
+    records |= {"limit": source.size} if source.format.startswith("ngsi") else {}
     return protocol, brick, {**({"path": "rows"} if protocol == "rest" else {}), **records, **told}
 
 
@@ -150,7 +160,7 @@ def test_all_rows_are_read_whatever_the_size_of_a_page(paged: Paged, tmp_path: P
         reading = read(request)
         assert ids_of(request, reading) == source.ids
         assert reading.count_method == ("counted" if source.total is None or not count else "announced")
-        assert reading.request_count == len(source.asked) + (name == "ogc features")  # which is described first
+        assert reading.request_count == len(source.asked) + BESIDE.get(name, 0)
         # The same again is nothing new.
         again = ask(paged, Source(count=count, size=size), name, tmp_path, position=reading.position)
         assert not read(again).parts
@@ -171,8 +181,13 @@ def test_what_passes_at_any_page_costs_no_row(paged: Paged, tmp_path: Path, name
 
 def filtered(name: str, size: int) -> dict[str, Any]:
     """Give what asks for rows that a filter means."""
-    told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}, "wfs": {"sort_by": "id"}}
-    return told.get(name, {"parameters": {"since": "", "size": size}})
+    told = {
+        "ogc features": {"properties": {"since": ""}},
+        "sensorthings": {"filter": "id ge ''"},
+        "arcgis": {"where": "id >= ''"},
+        "wfs": {"sort_by": "id"},
+    }
+    return told.get(name.removesuffix(" by ids"), {"parameters": {"since": "", "size": size}})
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
@@ -180,7 +195,7 @@ def filtered(name: str, size: int) -> dict[str, Any]:
 def test_what_lasts_is_all_rows_or_a_clear_error(paged: Paged, tmp_path: Path, name: str, examples: int) -> None:
     def reads(fault: str, count: int, size: int, at: int, once: bool) -> None:
         # Where nothing is announced and no link leads on, an empty page is the end, by all that can be known.
-        is_untold = name in ("rest by offset, untold", "rest of csv by offset")
+        is_untold = name in ("rest by offset, untold", "rest of csv by offset", "gbfs", "gtfs_rt")
         fault = "page again" if is_untold and fault == "empty page" else fault
         source = Source(count=count, size=size, fault=fault, at=at, times=1 if once else 99)
         request = ask(paged, source, name, tmp_path, options=filtered(name, size) if fault == "ignored filter" else {})
@@ -202,7 +217,7 @@ def brick_of(house: House, paged: Paged, source: Source, name: str, key: list[st
     """Write a brick of one table that reads a source; `meta` is of the table."""
     paged.source = source
     protocol, told, options = options_of(name, source)
-    columns = [column("id"), *([] if source.format in ("xml",) else [column("value", "double")])]
+    columns = [column("id"), *([] if source.format in ("xml", "gtfs_rt") else [column("value", "double")])]
     options |= meta.pop("options", {})
     return house.brick("a_brick", [table("a_table", columns, key or ["id"], options, **meta)], paged.url, connector=protocol, options=told)
 

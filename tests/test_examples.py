@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from conftest import House, Site
+from google.transit import gtfs_realtime_pb2
 
 from flows.schema import modeline
 from ingestion.census import read_brick
@@ -94,10 +99,100 @@ def datafair(site: Site) -> None:
     site.pages[path] = answer
 
 
+def arcgis(site: Site) -> None:
+    root = "/arcgis/rest/services/Voirie/Chantiers/FeatureServer"
+    types = {
+        "OBJECTID": "OID",
+        "globalid": "GlobalID",
+        "commune": "String",
+        "statut": "SmallInteger",
+        "date_debut": "Date",
+        "last_edited_date": "Date",
+    }
+    layer = {
+        "id": 0, "type": "Feature Layer", "geometryType": "esriGeometryPolygon", "objectIdField": "OBJECTID", "maxRecordCount": 1000,
+        "fields": [{"name": name, "type": f"esriFieldType{kind}"} for name, kind in types.items()],
+        "advancedQueryCapabilities": {"supportsPagination": True, "supportsOrderBy": True},
+    }  # fmt: skip
+    rings = [[[-1.7, 48.1], [-1.7, 48.2], [-1.6, 48.2], [-1.7, 48.1]]]
+    values = {"commune": "35238", "statut": 1, "date_debut": 1767225600000, "last_edited_date": 1767225600000}
+    features = [{"attributes": {"OBJECTID": n, "globalid": f"{{{n}}}", **values}, "geometry": {"rings": rings}} for n in (1, 2)]
+
+    def answer(asked: Any, told: Any) -> Any:
+        return _json(told if "token=t-hidden" in asked["url"] else {"error": {"code": 499, "message": "Token Required", "details": []}})
+
+    site.pages["/arcgis/tokens/generateToken"] = _json({"token": "t-hidden", "expires": 1767229200000, "ssl": True})
+    site.pages[f"{root}/0"] = lambda asked: answer(asked, layer)
+    told = {"spatialReference": {"wkid": 4326}, "features": features}
+    site.pages[f"{root}/0/query"] = lambda asked: answer(asked, {"count": 2} if "returnCountOnly" in asked["url"] else told)
+
+
+def gbfs(site: Site) -> None:
+    place = "/star/gbfs"
+    stations = [{"station_id": f"55{n:02d}", "name": f"Station {n}", "lat": 48.11, "lon": -1.68, "capacity": 20} for n in range(3)]
+    states = [
+        {"station_id": f"55{n:02d}", "num_bikes_available": n, "num_docks_available": 20 - n, "is_renting": 1, "last_reported": 1767225600}
+        for n in range(3)
+    ]
+    feeds = [{"name": name, "url": f"{site.url}{place}/{name}.json"} for name in ("station_information", "station_status")]
+    told = {"last_updated": 1767225600, "ttl": 10, "version": "2.2"}
+    site.pages[f"{place}/gbfs.json"] = _json({**told, "data": {"fr": {"feeds": feeds}}})
+    site.pages[f"{place}/station_information.json"] = _json({**told, "data": {"stations": stations}})
+    site.pages[f"{place}/station_status.json"] = _json({**told, "data": {"stations": states}})
+
+
+def gtfs(site: Site) -> None:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("stops.txt", "stop_id,stop_name,stop_lat,stop_lon\n0001,Longs Champs,48.129,-1.632\n0002,Bouzat,48.128,-1.637\n")
+        archive.writestr("routes.txt", "route_id,route_short_name,route_type\n0001,C1,3\n0002,C2,3\n")
+        times = "trip_id,stop_sequence,stop_id,arrival_time,departure_time\n1,1,0001,23:58:00,23:58:00\n1,2,0002,24:05:00,24:05:00\n"
+        archive.writestr("stop_times.txt", times)
+    site.put("/star/gtfs/GTFS_STAR_BUS_METRO_EN_COURS.zip", held.getvalue())
+
+
+def gtfs_rt(site: Site) -> None:
+    feed = gtfs_realtime_pb2.FeedMessage()
+    feed.header.gtfs_realtime_version, feed.header.timestamp = "2.0", 1767225600
+    for number in (1, 2):
+        update = feed.entity.add(id=f"e{number}").trip_update
+        update.trip.trip_id, update.trip.start_date, update.trip.route_id = f"00{number}", "20260101", "0001"
+        stop = update.stop_time_update.add(stop_id="0001", stop_sequence=1)
+        stop.arrival.delay, stop.arrival.time = 60, 1767225660
+        alert = feed.entity.add(id=f"a{number}").alert
+        alert.effect = gtfs_realtime_pb2.Alert.DETOUR
+        alert.active_period.add(start=1767225600)
+        alert.informed_entity.add(route_id="0001")
+        alert.header_text.translation.add(text="Travaux", language="fr")
+    for name in ("trip-update", "service-alert"):
+        site.pages[f"/resource/star-rennes-integration-gtfs-rt-{name}"] = (200, {}, feed.SerializeToString())
+
+
+def ngsi(site: Site) -> None:
+    at = "2026-01-01T00:00:00Z"
+    place = {"type": "GeoProperty", "value": {"type": "Point", "coordinates": [-1.68, 48.11]}}
+
+    def sensor(number: int) -> Any:
+        level = {"type": "Property", "value": 50.5 + number, "observedAt": at, "unitCode": "2N"}
+        return {"id": f"urn:ngsi-ld:Noise:{number}", "type": "NoiseLevelObserved", "LAeq": level, "location": place, "modifiedAt": at}
+
+    def answer(asked: Any) -> Any:
+        start = int(parse_qs(urlsplit(asked["url"]).query)["offset"][0])
+        status, headers, body = _json([sensor(number) for number in range(3)][start : start + 2])
+        return status, {**headers, "NGSILD-Results-Count": "3"}, body
+
+    site.pages["/ngsi-ld/v1/entities"] = answer
+
+
 PLAYED: dict[str, tuple[Callable[[Site], None], int]] = {
     "hubeau_hydrometrie": (hubeau, 5), "vigieau": (vigieau, 1), "atmo_indices": (atmo, 2), "insee_melodi": (melodi, 2),
-    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3),
+    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2),
+    "gbfs_velos": (gbfs, 3), "gtfs_bus": (gtfs, 2), "gtfs_rt_bus": (gtfs_rt, 2), "ngsi_bruit": (ngsi, 3),
 }  # fmt: skip
+
+
+# Connectors whose endpoint is the root of a service: what plays it is below its path.
+ROOTED = ("arcgis", "files", "gbfs", "gtfs_rt", "ngsi")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -105,16 +200,19 @@ def test_each_example_lands_whole(house: House, site: Site, monkeypatch: pytest.
     play, count = PLAYED[path.stem]
     play(site)
     brick = read_brick(path)
-    monkeypatch.setenv(f"ORCHESTRA_ENDPOINT_{brick.name.upper()}", site.url)
-    for name in ("ORCHESTRA_GRIST_TOKEN", "ORCHESTRA_ATMO_USER", "ORCHESTRA_ATMO_PASSWORD"):
+    endpoint = str(brick.meta.endpoint)
+    monkeypatch.setenv(
+        f"ORCHESTRA_ENDPOINT_{brick.name.upper()}", site.url + (urlsplit(endpoint).path if brick.meta.connector in ROOTED else "")
+    )
+    for name in re.findall(r"\bORCHESTRA_\w+", path.read_text(encoding="utf-8")):
         monkeypatch.setenv(name, "k-hidden")
     entry = house.land(brick)
-    (table,) = brick.tables
     assert entry and entry["verdict"] == "accepted"
-    record = entry["tables"][table.name]
-    assert (record["kept"], record["refused"]) == (count, 0)
-    declared = {column.name for column in table.columns}
-    assert [column for column in declared if all(row[0] is None for row in house.rows(brick, table.name, f'"{column}"'))] == []
+    for table in brick.tables:
+        record = entry["tables"][table.name]
+        assert (record["kept"], record["refused"]) == (count, 0)
+        declared = {column.name for column in table.columns}
+        assert [column for column in declared if all(row[0] is None for row in house.rows(brick, table.name, f'"{column}"'))] == []
     assert house.land(brick) is None
 
 

@@ -57,7 +57,26 @@ def _refuse_error(told: Mapping[str, Any]) -> None:
     codes = [str(error.get(name)) for name in ("code", "status")] if isinstance(error, dict) else []
     code = next((int(each) for each in codes if each.isdigit()), None)
     words = error.get("message") or error if isinstance(error, dict) else error
+    details = error.get("details") if isinstance(error, dict) else None
+    if isinstance(words, str) and isinstance(details, list):
+        words = " ".join([words, *map(str, details)])
     raise NoAnswer("answers an error under 200", code, json.dumps(words, ensure_ascii=False) if error else "success: false")
+
+
+def object_of(raw: Any) -> dict[str, Any]:
+    """Give the members of a JSON object, each as it is written; raises NoAnswer for what is none, or tells a member twice."""
+    import msgspec
+
+    try:
+        members: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NoAnswer(f"holds what is no JSON object ({error})") from None
+    # Of a member that is told twice a reader keeps one: the rest of the text is missed.
+    if len(raw) != sum(len(name.encode()) + len(value) + 4 for name, value in members.items()) + (1 if members else 2):
+        pairs: list[Any] = json.loads(bytes(raw), object_pairs_hook=list)
+        if len(pairs) > len(members):
+            raise NoAnswer("holds an object that tells a member twice")
+    return members
 
 
 def value_of_json(raw: Any) -> Any:

@@ -27,7 +27,7 @@ ALLOWED = {
     "bearer": (),
     "api_key": ("header", "parameter"),
     "oauth2": ("scope", "token"),
-    "login": ("user_field", "password_field", "token"),
+    "login": ("user_field", "password_field", "token", "form", "parameter"),
 }
 
 
@@ -36,7 +36,8 @@ class Auth(Strict):
 
     `basic`: a user and a password. `bearer`: a token. `api_key`: a key in a `header`, or in a `parameter` of the query. `oauth2`: client
     credentials (RFC 6749, 4.4) sent to `token_url`. `login`: a JSON object with the user and the password, sent to `token_url` (from
-    the endpoint, or a URL of its host). The token is at `token` in the answer, and is asked for again when the server no longer takes it.
+    the endpoint, or a URL of its host), or a form that holds `form` beside them. The token is at `token` in the answer, and is asked for
+    again when the server no longer takes it; requests carry it as a bearer's, or in a `parameter` of their query.
     """
 
     type: Literal["basic", "bearer", "api_key", "oauth2", "login"] = "basic"
@@ -52,6 +53,7 @@ class Auth(Strict):
     scope: str | None = None
     user_field: str = "username"
     password_field: str = "password"
+    form: dict[str, str] | None = None
     token: str | None = None
 
     @model_validator(mode="after")
@@ -85,7 +87,7 @@ class Pass:
     def __init__(self, brick: str, auth: Auth | None) -> None:
         self._brick, self._auth = brick, auth
         self._lock, self._token = threading.Lock(), ""
-        self._carried: tuple[str, dict[str, str]] | None = None
+        self._carried: tuple[str, dict[str, str], dict[str, str]] | None = None
         self.headers: dict[str, str] = {}
         self.query: dict[str, str] = {}
         self.secrets: list[str] = []
@@ -101,7 +103,7 @@ class Pass:
             self.headers = {"Authorization": f"Bearer {values['token_env']}"}
         elif auth.header:
             self.headers = {auth.header: values["key_env"]}
-        elif auth.parameter:
+        elif auth.type == "api_key" and auth.parameter:
             self.query = {auth.parameter: values["key_env"]}
         elif auth.type == "oauth2":
             # RFC 6749, 2.3.1: what stands in the header is written as in a form.
@@ -119,12 +121,13 @@ class Pass:
         with self._lock:
             if not self._token:
                 self._token = self._asked_for(self._auth, ask)
-                self._carried = self._token, {"Authorization": f"Bearer {self._token}"}
+                in_query = {self._auth.parameter: self._token} if self._auth.parameter else {}
+                self._carried = self._token, {} if in_query else {"Authorization": f"Bearer {self._token}"}, in_query
             return self._token
 
-    def carried(self) -> tuple[str, dict[str, str]]:
-        """Give the token that a request carries now, and its headers: another thread may have asked for one since it was opened."""
-        return self._carried or ("", self.headers)
+    def carried(self) -> tuple[str, dict[str, str], dict[str, str]]:
+        """Give the token that a request carries now, its headers and its query: another thread may have asked for one since."""
+        return self._carried or ("", self.headers, self.query)
 
     def give_up(self, token: str) -> bool:
         """Give up a token that was refused, so that another is asked for; say whether there was one."""
@@ -139,9 +142,9 @@ class Pass:
             headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": self._values["authorization"]}
             body = urlencode({"grant_type": "client_credentials", **({"scope": auth.scope} if auth.scope else {})}).encode()
         else:
-            headers = {"Content-Type": "application/json"}
             said = {auth.user_field: self._values["user_env"], auth.password_field: self._values["password_env"]}
-            body = json.dumps(said).encode()
+            headers = {"Content-Type": "application/json" if auth.form is None else "application/x-www-form-urlencoded"}
+            body = (json.dumps(said) if auth.form is None else urlencode({**said, **auth.form})).encode()
         answer = ask(str(auth.token_url), "POST", headers, body)
         place = auth.token or ("access_token" if auth.type == "oauth2" else "token")
         try:

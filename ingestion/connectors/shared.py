@@ -35,6 +35,14 @@ class Shared:
         self._held: dict[str, _Held] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._making = threading.Lock()
+        self._made: dict[str, Any] = {}
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Give what `make` made the first time that it was asked for by this name; what fails is made again."""
+        with self._locks.setdefault(name, threading.Lock()):
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
 
     def read(self, store: Store, file: StoreEntry, known: str | None, take: Callable[[BinaryIO], Any], reading: Reading) -> Taken | None:
         """Give what `take` makes of a file, or None when its signature still is `known`, as a store does, asking it once.

@@ -110,6 +110,7 @@ class Client:
         self._headers = {"User-Agent": "city-orchestra/0.1", "Accept-Encoding": "gzip", **own}
         self._pass = Pass(self.brick, auth)
         self.hide(*self._pass.secrets)
+        self.has_secrets = bool(own or auth or named or parts.query)
         secret = {*own, *self._pass.headers, *(("Authorization",) if auth else ())}
         # Only redirects are left to urllib3: it could not take up a body that was cut.
         self._retries = urllib3.Retry(
@@ -163,8 +164,8 @@ class Client:
             try:
                 self.hide(self._pass.open(self._ask_for_pass))
                 with turn(urlsplit(url).netloc, self._limits):
-                    token, carried = self._pass.carried()
-                    return self._try(url, sink, {**carried, **(headers or {})}, method, body, statuses)
+                    token, carried, query = self._pass.carried()
+                    return self._try(_with_query(url, query), sink, {**carried, **(headers or {})}, method, body, statuses)
             except SourceError as error:
                 if error.status in DENIED and not was_renewed and (was_renewed := self._pass.give_up(token)):
                     continue
@@ -199,10 +200,9 @@ class Client:
         self.reading.spend(request_count=1)
         response, status, text, wait, is_good = None, None, "", 0.0, False
         try:
-            asked = _with_query(url, self._pass.query)
             told_to = {**self._headers, **headers}
             # What a body holds (a password, a search) is sent where the brick says, and nowhere else.
-            response = self._pool.request(method, asked, body=body, headers=told_to, preload_content=False, redirect=method == "GET")
+            response = self._pool.request(method, url, body=body, headers=told_to, preload_content=False, redirect=method == "GET")
             status = response.status
             if response.headers.get("X-City-Orchestra-Sandbox") == "synthetic":
                 self.reading.note_sandbox(instant(response.headers.get("Date")) or datetime.now(UTC))
