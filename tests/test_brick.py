@@ -14,7 +14,7 @@ import yaml
 from conftest import Document, column, source, table
 
 from ingestion.brick import Brick, endpoint_of
-from ingestion.census import BRICKS, read_brick, read_bricks, untold_zones
+from ingestion.census import BRICKS, read_brick, read_bricks, read_census, untold_zones
 from ingestion.declaration import BrickError
 from ingestion.lake import PROJECT
 from ingestion.territory import TerritoryError, read_territory
@@ -368,8 +368,9 @@ def test_every_faulty_brick_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_the_bricks_of_the_project_are_what_the_contract_asks() -> None:
-    bricks = read_bricks(BRICKS)
-    assert set(bricks) == {path.stem for path in BRICKS.glob("*.yml")} and len(bricks) >= 4
+    census = read_census(BRICKS)
+    assert set(census.all) == {path.stem for path in BRICKS.glob("*.yml")} and len(census.bricks) >= 4
+    assert read_bricks(BRICKS) == census.bricks and all(not hasattr(tool, "tables") for tool in census.tools.values())
     assert read_territory().time_zone == "Europe/Paris"
 
 
