@@ -18,16 +18,15 @@ from pydantic import (
     model_validator,
 )
 
-from ingestion.card import UNKNOWN, Card
+from ingestion.card import ROOMS, UNKNOWN, Card
 from ingestion.column import EPOCHS, Column
 from ingestion.connectors import CONNECTORS, PUSHED, Strict, connector, declared_name
 from ingestion.declaration import BrickError, Name, TimeZone, fault_at, said
 from ingestion.deletion import Deletion, fault_of
 from ingestion.rhythm import Cadence, Freshness, Period
 from ingestion.territory import of_territory, read_territory
+from ingestion.tool import Tool
 
-# Schemas of the warehouse that a brick's, of its own name, must not be.
-ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
 UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
 
 
@@ -255,13 +254,13 @@ def _twice(names: list[str]) -> str | None:
     return next((name for number, name in enumerate(names) if folded[number] in folded[:number]), None)
 
 
-def endpoint_of(brick: Brick) -> str:
-    """Give the address to read a brick at: its variable, else the general one, else the YAML's.
+def endpoint_of(brick: Brick | Tool) -> str:
+    """Give the address to read a brick at: its variable, else the general one (which is of no tool), else the YAML's.
 
     Raises BrickError when there is none, or when its variable says that it is not to be read (`none`).
     """
     own = f"ORCHESTRA_ENDPOINT_{brick.name.upper()}"
-    general = os.environ.get("ORCHESTRA_ENDPOINT", "").replace("{brick}", brick.name)
+    general = "" if isinstance(brick, Tool) else os.environ.get("ORCHESTRA_ENDPOINT", "").replace("{brick}", brick.name)
     endpoint = os.environ.get(own) or general or brick.meta.endpoint
     if not endpoint or endpoint == UNPLUGGED:
         reason = f"{own} is {UNPLUGGED}" if endpoint else brick.meta.endpoint_reason

@@ -11,6 +11,8 @@ from ingestion.connectors import Strict
 from ingestion.declaration import Name, fault_at
 from ingestion.territory import read_territory
 
+# Schemas of the warehouse that a brick's, of its own name, must not be.
+ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
 STATUSES = ("candidate", "tested", "adopted", "retired")  # in the order of a life
 UNKNOWN = "unknown"  # a licence that nobody has found yet
 LINKS = ("reads_from", "feeds", "replaces", "mirrors")  # the fields of a card that name others

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from ingestion.card import Card
+from ingestion.card import ROOMS, Card
 from ingestion.connectors import Strict
 from ingestion.declaration import Name, fault_at
 
@@ -40,8 +40,6 @@ class Tool(Strict):
 
     @model_validator(mode="after")
     def _is_named_as_no_schema(self) -> Tool:
-        from ingestion.brick import ROOMS
-
         if self.name in ROOMS:
             raise fault_at(f"'{self.name}' is the name of a schema of the warehouse ({', '.join(ROOMS)})", "name")
         return self

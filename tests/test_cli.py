@@ -177,7 +177,7 @@ def test_an_interrupted_command_and_a_closed_pipe(monkeypatch: pytest.MonkeyPatc
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingestion.census.read_bricks", interrupted)
+    monkeypatch.setattr("ingestion.census.read_census", interrupted)
     assert main(["bricks", "check"]) == 130
 
 

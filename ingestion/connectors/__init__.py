@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
 # may say under `options`), and `read(request) -> Reading`. One that can tell more of its options than their form, without asking a
-# source, has `check(brick_options, table_options, table) -> str | None`, what is wrong.
+# source, has `check(brick_options, table_options, table) -> str | None`, what is wrong; one that can ask a source what it says of a
+# table, without its rows, has `probe(request) -> Probed`.
 CONNECTORS = ("dlt", "files", "mqtt", "ogc_features", "opendatasoft", "rest", "sensorthings", "webhook", "wfs")
 # Of these, sources that are not asked: they push, `orchestra listen` receives, and `read` drains the inbox of the brick.
 PUSHED = ("mqtt", "webhook")
@@ -187,6 +188,20 @@ class Reading:
         """Note that the source is synthetic, and its clock as it first was."""
         if not self.is_synthetic:
             self.is_synthetic, self.read_at = True, clock
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a source says of a table without giving its rows; None for what it does not say.
+
+    `columns` as it names them, `licence` in its own words, when it last changed, how many rows it has; whether it is a sandbox.
+    """
+
+    columns: tuple[str, ...] | None = None
+    licence: str | None = None
+    changed_at: datetime | None = None
+    row_count: int | None = None
+    is_synthetic: bool = False
 
 
 def landed_name(name: str) -> str:

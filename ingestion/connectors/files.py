@@ -25,6 +25,7 @@ from pydantic import Field
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, UnreadableFile
 from ingestion.connectors.authentication import WebOptions
+from ingestion.connectors.glance import probe
 from ingestion.connectors.patterns import are_shared, halt, matches, walk, written_names
 from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
 from ingestion.formats import parts
@@ -61,6 +62,9 @@ MOST_UNREADABLE = 20
 DOUBTFUL = "? "
 # What a file's content, rather than its source, may do wrong.
 FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError, RuntimeError)
+
+
+__all__ = ["BrickOptions", "TableOptions", "probe", "read"]
 
 
 class BrickOptions(WebOptions):

@@ -87,8 +87,11 @@ class Client:
     """Asks one source over HTTP, with kept connections, and counts what it costs in a reading.
 
     `headers`, what `auth` says, the user info and query of the endpoint, and the variables that it names (`{API_TOKEN}`) are
-    secrets: no message shows them, whatever a server repeats of what it was asked. `limits` bounds what is asked of a host.
+    secrets: no message shows them, whatever a server repeats of what it was asked. `limits` bounds what is asked of a host, `tries`
+    how often.
     """
+
+    tries = TRIES
 
     def __init__(self, reading: Reading, headers: Mapping[str, str], auth: Auth | None = None, limits: Limits | None = None) -> None:
         import urllib3
@@ -167,7 +170,7 @@ class Client:
                 if error.status in DENIED and not was_renewed and (was_renewed := self._pass.give_up(token)):
                     continue
                 attempt += 1
-                if attempt == TRIES or not error.may_pass:
+                if attempt >= self.tries or not error.may_pass:
                     raise
                 wait = min(max(BACKOFF_SECONDS * 2 ** (attempt - 1), error.wait), LONGEST_WAIT_SECONDS)
                 if error.wait:
