@@ -1,10 +1,13 @@
-"""The census at the command line: `orchestra bricks list`, `show`, `check` and `probe`, imported when one of them is typed."""
+"""The census at the command line: `orchestra bricks list`, `show`, `check`, `probe`, `adopt` and `retire`, imported when one is typed."""
 
 from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from flows.commands import Json, Misuse, show
 
@@ -72,10 +75,12 @@ def show_brick(name: str, /, *, is_json: Json = False) -> None:
     journal, lineage = Journal(lake), read_lineage()
     standing, loads = standing_of(journal, of, lineage), last_loads(journal, name)
     positions = {table.name: journal.position(name, table.name).at for table in of.tables}
+    landed = {table for load in journal.loads(name).values() for table in load["tables"]}
     for table in of.tables:
+        reached = _position(positions[table.name], has_landed=table.name in landed)
         told.append(
             f"table {table.name}: {table.description}\n"
-            f"  delivers {table.meta.delivers}, key {', '.join(table.meta.key)}; read up to: {_position(positions[table.name])}\n"
+            f"  delivers {table.meta.delivers}, key {', '.join(table.meta.key)}; read up to: {reached}\n"
             + report.table([_column_row(column, table.meta.key) for column in table.columns])
         )
     told.append(report.facts({field: value for field, value in standing.items() if field not in ("marts", "marts_by_use_case")}))
@@ -98,8 +103,9 @@ def _column_row(column: Any, key: tuple[str, ...]) -> dict[str, Any]:
     return {"column": column.name, "data_type": column.data_type, "marks": ", ".join(marks) or "-", "description": column.description}
 
 
-def _position(position: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in sorted(position.items()) if isinstance(value, str | int | float)) or "nothing yet"
+def _position(position: dict[str, Any], *, has_landed: bool) -> str:
+    told = [f"{name} {value}" for name, value in sorted(position.items()) if isinstance(value, str | int | float)]
+    return ", ".join(told) or ("all of it" if has_landed else "nothing yet")
 
 
 def _said(probe: dict[str, Any]) -> str:
@@ -165,3 +171,36 @@ def _probe_row(of: Brick | Tool, found: Probe) -> dict[str, Any]:
         "licence": found.licence and found.licence + doubt,
         "told": found.told or "-",
     }
+
+
+def adopt(name: str, /, *, is_json: Json = False) -> None:
+    """Write in the YAML of a brick or a tool that it is adopted, since today.
+
+    Args:
+        name: its name, as `orchestra bricks list` says it
+    """
+    from ingestion import life
+    from ingestion.census import read_census
+    from ingestion.journal import Journal
+    from ingestion.lake import Lake
+    from ingestion.probing import probed
+
+    of, lake = named(name), Lake()
+    _told(name, life.adopt(of, read_census(), Journal(lake), probed(lake)), "adopted", is_json)
+
+
+def retire(name: str, /, *, keep_marts: Annotated[bool, Parameter(help="though marts rest on it")] = False, is_json: Json = False) -> None:
+    """Write in the YAML of a brick or a tool that it is retired, since today: it is read no more, and what it landed stays.
+
+    Args:
+        name: its name, as `orchestra bricks list` says it
+    """
+    from flows.lineage import read_lineage
+    from ingestion import life
+
+    of, marts = named(name), read_lineage().marts_on(name)
+    _told(name, life.retire(of, marts, keeps_marts=keep_marts), "retired", is_json)
+
+
+def _told(name: str, path: Path, status: str, is_json: bool) -> None:
+    show(is_json, {"brick": name, "status": status, "file": str(path)}, f"{name} is {status}: {path}")

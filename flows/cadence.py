@@ -50,7 +50,7 @@ def pause(brick: Brick) -> float:
 
 
 class Promise(NamedTuple):
-    """How many days ago a source last gave something, and whether that is longer than its freshness asks (`error_after`)."""
+    """How many days ago a source last gave something, and whether that is longer than its freshness asks (of a retired one: never)."""
 
     last: str
     days: float
@@ -65,7 +65,7 @@ def promise_of(journal: Journal, brick: Brick) -> Promise | None:
         return None
     since = dt.datetime.fromisoformat(now) - dt.datetime.fromisoformat(last)
     limit = dt.timedelta(days=brick.config.freshness.error_after.days)
-    return Promise(last, since / dt.timedelta(days=1), since > limit)
+    return Promise(last, since / dt.timedelta(days=1), since > limit and brick.meta.status != "retired")
 
 
 def lateness(journal: Journal, brick: Brick) -> str | None:
