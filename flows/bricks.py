@@ -204,3 +204,28 @@ def retire(name: str, /, *, keep_marts: Annotated[bool, Parameter(help="though m
 
 def _told(name: str, path: Path, status: str, is_json: bool) -> None:
     show(is_json, {"brick": name, "status": status, "file": str(path)}, f"{name} is {status}: {path}")
+
+
+def draw_map(*, out: Path | None = None, language: Annotated[str | None, Parameter(help="of the titles: fr, en, ...")] = None) -> None:
+    """Draw what is connected to what, as SVG: bricks and tools by kind, staging, marts by use case, ways out.
+
+    Args:
+        out: the file to write; on the standard output unless it is said
+    """
+    from flows.drawing import draw
+    from flows.lineage import exposures, read_lineage
+    from ingestion.census import read_census
+    from ingestion.disk import write_whole
+    from ingestion.territory import read_territory
+
+    territory = read_territory()
+    if (told := language or territory.languages[0]) not in territory.languages:
+        raise Misuse(f"--language {language} is none of the territory's: {', '.join(territory.languages)}")
+    svg = draw(read_census(), read_lineage(), exposures(), told, territory.name)
+    if out is None:
+        print(svg, end="")
+        return
+    if not out.parent.is_dir():
+        raise Misuse(f"--out {out}: there is no folder {out.parent}")
+    write_whole(out, svg.encode())
+    print(out)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import itertools
 import json
 import re
 import socket
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from flows.lineage import read_lineage
 from ingestion.census import BRICKS, read_brick, read_brick_or_tool, read_bricks, read_census
 from ingestion.connectors import connector
 from ingestion.declaration import BrickError
-from ingestion.lake import PROJECT
+from ingestion.lake import PROJECT, Lake
 from ingestion.life import with_status
 from ingestion.likeness import alike, holding
 from ingestion.probing import fits_licence, note_probes, probe, probed
@@ -459,3 +461,82 @@ def test_what_a_sample_holds_is_found_where_it_landed(house: House) -> None:
         held = holding(house.lake, house.journal, bricks, connection.sql(sql), key, connection)
         assert [(each.table, each.key_share, each.row_share) for each in held] == found, sql
     connection.close()
+
+
+# Where a dataset is, and the map ------------------------------------------------------------------------------------
+
+
+def test_a_dataset_is_found_by_its_name_or_by_words_of_its_title(town: House, capsys: Said) -> None:
+    def told(*asked: str) -> str:
+        assert main(["where", *asked]) == 0, asked
+        return capsys.readouterr().out
+
+    for asked in ("items", "shop.items", "SHOP.Items"):
+        found = told(asked)
+        assert re.search("^table +shop.items$", found, re.MULTILINE) and re.search("^who may read it +agents", found, re.MULTILINE)
+        assert re.search(r"^freshness +shop read 20.* 0.0 days ago of the 2 promised$", found, re.MULTILINE)
+        assert f"{town.lake.root}/landed/shop/items" in found and "source('shop', 'items')" in found
+    assert re.search("^endpoint +None is published.$", told("board"), re.MULTILINE)
+    several = told("outil")
+    assert re.search("^tool +board +Outil board$", several, re.MULTILINE) and "orchestra where <name>" in several
+    found = told("production", "d'electricite", "RENOUVELABLE commune")
+    assert re.search("^mart +renewable_production_by_commune_year$", found, re.MULTILINE) and "not yet: orchestra run" in found
+    staging = told("stg_insee_cog__communes")
+    assert re.search(r"^made of +insee_cog \(communes\)$", staging, re.MULTILINE) and "renewable_production_by_commune_year" in staging
+    for asked, near in (("itms", "shop.items"), ("renouvellable", "renewable_production_by_commune_year"), ("", None)):
+        assert main(["where", *asked.split()]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("orchestra: nothing is called") and err.count("\n") == 1 and (near is None or f"near: {near}" in err), err
+
+
+def test_a_published_mart_tells_where_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said) -> None:
+    from fixtures.site import Town, rows
+
+    name = "renewable_production_by_commune_year"
+    lake = Lake(str(tmp_path / "lake"))
+    monkeypatch.setenv("ORCHESTRA_LAKE", lake.root)
+    published = Town(lake)
+    published.mart(name, rows())
+    published.publish()
+    published.follow()
+    assert main(["where", name, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["access_class"] == "open" and re.fullmatch(r"20.*, 168 rows", told["published"])
+    assert told["files"] == [lake.path("files/open", f"{name}.parquet")] and Path(told["files"][0]).exists()
+    assert told["site"] == [lake.path("site/open/index.html")] and Path(told["site"][0]).exists()
+    attach, _, select = told["sql"].partition("; ")
+    with lake.connect() as connection:
+        from ingestion.lake import load_extension
+
+        for extension in ("ducklake", "sqlite_scanner"):
+            load_extension(connection, extension)
+        connection.execute(attach)
+        assert len(connection.execute(select).fetchall()) == 168
+
+
+def test_the_map_draws_each_of_the_census_and_each_mart_and_what_joins_them(capsys: Said, tmp_path: Path) -> None:
+    assert main(["bricks", "map"]) == 0
+    svg = capsys.readouterr().out
+    tree, census, lineage = ET.fromstring(svg), read_census(), read_lineage()
+    boxes = {each.get("id", ""): each for each in tree.iter("{http://www.w3.org/2000/svg}g") if each.get("id")}
+    assert {name.removeprefix("brick.") for name in boxes if name.startswith("brick.")} == set(census.all)
+    assert {name.removeprefix("mart.") for name in boxes if name.startswith("mart.")} == set(lineage.marts)
+    assert {name for name in boxes if name.startswith(("out.", "exposure."))} >= {"out.open", "out.internal", "exposure.site"}
+    drawn = {(each.get("data-from"), each.get("data-to")) for each in tree.iter() if each.get("data-from")}
+    expected = {(f"staging.{brick}", f"mart.{mart}") for mart in lineage.marts for brick, _ in lineage.tables_of(mart)}
+    assert {each for each in drawn if each[1].startswith("mart.")} == expected
+    assert {("brick.geoserver_rennes", "brick.mviewer_rennes"), ("brick.rudi_node", "brick.rudi_portal")} <= drawn
+    assert all(start in boxes and end in boxes for start, end in drawn)
+    places = [tuple(float(rect.get(side, 0)) for side in ("x", "y", "width", "height")) for each in boxes.values()
+              for rect in each.iter("{http://www.w3.org/2000/svg}rect")]  # fmt: skip
+    width, height = (float(tree.get(side, 0)) for side in ("width", "height"))
+    assert all(x >= 0 and y > 0 and x + w <= width and y + h <= height for x, y, w, h in places)
+    apart = [(a, b) for a, b in itertools.combinations(places, 2) if abs(a[0] - b[0]) < min(a[2], b[2]) and abs(a[1] - b[1]) < a[3]]
+    assert apart == [], "boxes stand over each other"
+    for heading in ("Briques et outils · Bricks and tools", "Tables de décision · Decision marts", "à l'essai · tested"):
+        assert f">{heading}<" in svg
+    assert "<script" not in svg and "http://" not in svg.replace("http://www.w3.org/2000/svg", "")
+    out = tmp_path / "map.svg"
+    assert main(["bricks", "map", "--out", str(out)]) == 0 and out.read_text(encoding="utf-8") == svg, "the same each time"
+    assert main(["bricks", "map", "--language", "en"]) == 0 and ">Tertiary obligation" in capsys.readouterr().out
+    assert main(["bricks", "map", "--language", "xx"]) == 2 and main(["bricks", "map", "--out", str(tmp_path / "no" / "map.svg")]) == 2
