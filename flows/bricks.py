@@ -121,6 +121,7 @@ def check() -> None:
     from ingestion.declaration import BrickError
     from ingestion.lake import Lake
     from ingestion.likeness import alike
+    from ingestion.own_census import CONNECTOR
     from ingestion.probing import never_reached, probed
 
     census = read_census()
@@ -132,7 +133,8 @@ def check() -> None:
     tools = f", and {len(census.tools)} tools" if census.tools else ""
     print(f"{len(census.bricks)} bricks{tools} are what the contract asks")
     try:
-        addressed = [name for name, each in census.all.items() if each.meta.endpoint and each.meta.status != "retired"]
+        asked = [each for each in census.all.values() if each.meta.status != "retired" and CONNECTOR not in each.meta.protocols]
+        addressed = [each.name for each in asked if each.meta.endpoint]
         if never := never_reached(probed(Lake()), addressed):
             print(f"never reached from here: {', '.join(never)} (orchestra bricks probe)")
     except OSError:  # a state that cannot be read is no fault of a YAML

@@ -21,7 +21,7 @@ WORDS = {
     "class": ("classe", "class"),
     "brick": ("brique, dont des lignes sont copiées", "brick, whose rows are copied"),
     "tool": ("outil, dont rien n'est copié", "tool, of which nothing is copied"),
-    "candidate": ("candidate", "candidate"), "tested": ("à l'essai", "tested"),
+    "census": ("Recensement", "Census"), "candidate": ("candidate", "candidate"), "tested": ("à l'essai", "tested"),
     "adopted": ("adoptée", "adopted"), "retired": ("retirée", "retired"),
 }  # fmt: skip
 CLASSES = ("open", "partner", "internal", "restricted")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from ingestion.connectors.shared import Shared
+    from ingestion.own_census import Own
 
 MARKS = ("_file", "_row", "_refused", "_read_at", "_load_id")
 
@@ -55,12 +56,14 @@ def read_table(
     name_of: Callable[[str], str] = str,
     inbox: Path | None = None,
     shared: Shared | None = None,
+    census: Callable[[str], Own | None] | None = None,
 ) -> Reading:
     """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it.
 
-    `inbox` is where what was pushed to the brick waits, `shared` holds what other tables of the brick were given in this landing.
+    `inbox` is where what was pushed to the brick waits, `shared` holds what other tables of the brick were given in this landing,
+    `census` gives what the lake knows of all bricks.
     """
-    request = request_of(brick, table, position, connection, folder, progress, name_of, inbox, shared)
+    request = request_of(brick, table, position, connection, folder, progress, name_of, inbox, shared, census)
     reading: Reading = connector(brick.meta.connector).read(request)
     return reading
 
@@ -75,6 +78,7 @@ def request_of(
     name_of: Callable[[str], str] = str,
     inbox: Path | None = None,
     shared: Shared | None = None,
+    census: Callable[[str], Own | None] | None = None,
 ) -> Request:
     """Make what the connector of a brick is asked for a table; its spool is a new folder. Raises BrickError without an endpoint."""
     spool = folder / table.name
@@ -103,6 +107,7 @@ def request_of(
         inbox=inbox,
         tables=tuple(module.TableOptions.model_validate(each.meta.options) for each in brick.tables),
         shared=shared,
+        census=census,
         typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
     )
 

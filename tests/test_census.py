@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime as dt
+import inspect
 import itertools
 import json
 import re
@@ -20,13 +22,16 @@ from hypothesis import strategies as st
 
 from flows.cli import main
 from flows.lineage import read_lineage
+from flows.servers import is_played
+from flows.steps import run_chain
 from ingestion.census import BRICKS, read_brick, read_brick_or_tool, read_bricks, read_census
 from ingestion.connectors import connector
 from ingestion.declaration import BrickError
 from ingestion.lake import PROJECT, Lake
 from ingestion.life import with_status
 from ingestion.likeness import alike, holding
-from ingestion.probing import fits_licence, note_probes, probe, probed
+from ingestion.own_census import last_of_all
+from ingestion.probing import Probe, fits_licence, note_probes, probe, probed
 
 CSV = {"format": "csv", "path": "items.csv"}
 Said = pytest.CaptureFixture[str]
@@ -262,19 +267,11 @@ def test_what_was_never_reached_is_said_and_a_sandbox_is_no_source(town: House, 
     lay(path.parent, tool("maps", feeds=["board"], endpoint="http://127.0.0.1:9/ows", endpoint_reason=None))
     assert main(["bricks", "check"]) == 0 and "never reached from here: maps (" in capsys.readouterr().out
     found = probe(read_brick_or_tool(path))
-    note_probes(town.lake, {"maps": copy.replace(found, is_reached=True, is_synthetic=True) if hasattr(copy, "replace") else _of(found)})
+    note_probes(town.lake, {"maps": dataclasses.replace(found, is_reached=True, is_synthetic=True)})
     assert main(["bricks", "check"]) == 0 and "never reached from here: maps (" in capsys.readouterr().out
 
 
-def _of(found: Any) -> Any:
-    import dataclasses
-
-    return dataclasses.replace(found, is_reached=True, is_synthetic=True)
-
-
 def test_each_connector_that_probes_takes_a_request() -> None:
-    import inspect
-
     for name in ("files", "opendatasoft"):
         assert list(inspect.signature(connector(name).probe).parameters) == ["request"]
 
@@ -324,8 +321,6 @@ def test_a_brick_that_may_not_be_adopted_is_left_as_it_is(town: House, capsys: S
 
 
 def _reached() -> Any:
-    from ingestion.probing import Probe
-
     return Probe("2026-01-01T00:00:00+00:00", True)
 
 
@@ -540,3 +535,56 @@ def test_the_map_draws_each_of_the_census_and_each_mart_and_what_joins_them(caps
     assert main(["bricks", "map", "--out", str(out)]) == 0 and out.read_text(encoding="utf-8") == svg, "the same each time"
     assert main(["bricks", "map", "--language", "en"]) == 0 and ">Tertiary obligation" in capsys.readouterr().out
     assert main(["bricks", "map", "--language", "xx"]) == 2 and main(["bricks", "map", "--out", str(tmp_path / "no" / "map.svg")]) == 2
+
+
+# The census as data -------------------------------------------------------------------------------------------------
+
+
+def itself(house: House) -> Any:
+    """Give the brick of the census, beside those of a house."""
+    path = house.folder / "bricks" / "census.yml"
+    path.write_bytes((BRICKS / "census.yml").read_bytes())
+    return read_brick(path)
+
+
+def test_the_census_lands_when_it_has_changed_and_tells_nothing_of_its_own_loads(town: House) -> None:
+    census, columns = itself(town), "name, is_tool, producer, protocols, status, table_count, promised_days, last_read_at is not null"
+    entry = town.land(census)
+    assert entry and entry["tables"]["bricks"]["kept"] == 4 and not town.journal.is_synthetic
+    shown = "_load_id = (select max(_load_id) from census.bricks)"
+    rows = {row[0]: row[1:] for row in town.rows(census, f"bricks where {shown}", columns)}
+    assert rows["shop"] == (False, "Ville", "files", "tested", 1, 2.0, True)
+    assert rows["maps"] == (True, "Ville", "wfs", "candidate", 0, None, False)
+    assert rows["census"][-1] is False
+    assert town.land(census) is None, "nothing has changed"
+    lay(town.folder / "bricks", tool("maps", status="tested", status_date="2026-11-27"))
+    assert town.land(census) and town.land(census) is None
+    (told,) = town.rows(census, f"bricks where name = 'maps' and {shown}", "status, status_date")
+    assert told == ("tested", dt.date(2026, 11, 27))
+    town.drop("items.csv", "id,n\na,2\n")
+    assert town.land(read_bricks()["shop"]) and town.land(census), "what was read since is told"
+
+
+def test_a_lake_that_holds_nothing_has_no_census_and_who_has_no_lake_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
+    census = itself(house)
+    assert house.land(census) is None and not house.journal.seq
+    assert probe(census).is_reached
+    from ingestion.source import brick as source_of_dlt
+
+    with pytest.raises(Exception, match="the census is what a lake knows of its bricks"):
+        list(source_of_dlt("census"))
+
+
+def test_in_a_sandbox_the_census_is_of_the_sandbox_and_it_is_read_last(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
+    (house.drops / "SANDBOX.json").write_text('{"synthetic": true, "now": "2025-12-31T23:00:00+00:00"}')
+    house.drop("items.csv", "id,n\na,1\n")
+    census = itself(house)
+    house.brick("shop", shop()["sources"][0]["tables"])
+    assert list(last_of_all(read_bricks())) == ["shop", "census"]
+    outcome = run_chain(house.lake, read_bricks(), steps=("land",))
+    assert [(step.brick, step.error, step.entry is not None) for step in outcome.lands] == [("shop", None, True), ("census", None, True)]
+    assert house.journal.is_synthetic and house.journal.as_of().startswith("2025-12-31T23:00")
+    assert run_chain(house.lake, read_bricks(), steps=("land",)).lands[1].entry is None
+    assert is_played(census, []) and not is_played(read_bricks()["shop"], [])

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     import duckdb
 
     from ingestion.connectors.shared import Shared
+    from ingestion.own_census import Own
 
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
 # may say under `options`), and `read(request) -> Reading`. One that can tell more of its options than their form, without asking a
 # source, has `check(brick_options, table_options, table) -> str | None`, what is wrong; one that can ask a source what it says of a
 # table, without its rows, has `probe(request) -> Probed`.
-CONNECTORS = ("dlt", "files", "mqtt", "ogc_features", "opendatasoft", "rest", "sensorthings", "webhook", "wfs")
+CONNECTORS = ("census", "dlt", "files", "mqtt", "ogc_features", "opendatasoft", "rest", "sensorthings", "webhook", "wfs")
 # Of these, sources that are not asked: they push, `orchestra listen` receives, and `read` drains the inbox of the brick.
 PUSHED = ("mqtt", "webhook")
 # Names that landing, the connectors and DuckDB write beside those of the source, which lands under another then.
@@ -88,7 +89,7 @@ class Request:
     gives what a file, and a member of an archive, is called in all that a reading says, which names persons else: `known` and
     `failed` call them so. The name of a path is that of its parts. `inbox` is the folder of what was pushed to the brick, None where
     no lake is known. `tables` are the options of all the brick's tables, and `shared` holds for one landing what several of them
-    read.
+    read. `census` gives, to who reads it by that name, what the lake knows of all bricks; None where no lake is known.
     """
 
     brick: str
@@ -114,6 +115,7 @@ class Request:
     inbox: Path | None = None
     tables: tuple[Any, ...] = ()
     shared: Shared | None = None
+    census: Callable[[str], Own | None] | None = None
 
 
 @dataclass
