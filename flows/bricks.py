@@ -119,7 +119,7 @@ def check() -> None:
     """Check every YAML of the census."""
     from ingestion.census import faults_of_connectors, read_census, untold_zones
     from ingestion.declaration import BrickError
-    from ingestion.lake import Lake
+    from ingestion.lake import Lake, LakeError
     from ingestion.likeness import alike
     from ingestion.own_census import CONNECTOR
     from ingestion.probing import never_reached, probed
@@ -137,8 +137,8 @@ def check() -> None:
         addressed = [each.name for each in asked if each.meta.endpoint]
         if never := never_reached(probed(Lake()), addressed):
             print(f"never reached from here: {', '.join(never)} (orchestra bricks probe)")
-    except OSError:  # a state that cannot be read is no fault of a YAML
-        print("nothing is known of probes: the state cannot be read")
+    except (OSError, LakeError) as error:  # a state that cannot be read is no fault of a YAML
+        print(f"nothing is known of probes: {error}")
 
 
 def probe(name: str | None = None, /, *, is_json: Json = False) -> list[str]:
