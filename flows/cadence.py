@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from ingestion.brick import Brick, endpoint_of
@@ -48,14 +49,28 @@ def pause(brick: Brick) -> float:
     return (second - first).total_seconds()
 
 
-def lateness(journal: Journal, brick: Brick) -> str | None:
-    """Say that a source has given nothing for longer than its freshness asks; None when it is on time, or never landed.
+class Promise(NamedTuple):
+    """How many days ago a source last gave something, and whether that is longer than its freshness asks (of a retired one: never)."""
 
-    The clock of a synthetic lake is that of its last load.
-    """
+    last: str
+    days: float
+    is_late: bool
+
+
+def promise_of(journal: Journal, brick: Brick) -> Promise | None:
+    """Give how a brick stands beside its promise; None when it never landed. The clock of a synthetic lake is that of its last load."""
     last = max((load["read_at"] for load in journal.accepted(brick.name)), default=None)
     now = journal.as_of() if journal.is_synthetic else dt.datetime.now(dt.UTC).isoformat()
-    limit = brick.config.freshness.error_after.days
-    if not last or not now or (dt.datetime.fromisoformat(now) - dt.datetime.fromisoformat(last)) <= dt.timedelta(days=limit):
+    if not last or not now:
         return None
-    return f"nothing new since {last[:16]}, more than {limit:g} days"
+    since = dt.datetime.fromisoformat(now) - dt.datetime.fromisoformat(last)
+    limit = dt.timedelta(days=brick.config.freshness.error_after.days)
+    return Promise(last, since / dt.timedelta(days=1), since > limit and brick.meta.status != "retired")
+
+
+def lateness(journal: Journal, brick: Brick) -> str | None:
+    """Say that a source has given nothing for longer than its freshness asks; None when it is on time, or never landed."""
+    promise = promise_of(journal, brick)
+    if promise is None or not promise.is_late:
+        return None
+    return f"nothing new since {promise.last[:16]}, more than {brick.config.freshness.error_after.days:g} days"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from expectations import docs
-from ingestion.entries import Entry
 from ingestion.journal import standing
 from ingestion.lake import Lake, LakeError
 from ingestion.verify import landed_faults
@@ -32,6 +30,14 @@ app = App(
 bricks_app = app.command(App("bricks", help="The census of the bricks.", version_flags=()))
 bricks_app.command("flows.trials:try_place", "try", help="Try a source that no brick describes yet: a file, a folder, an address.")
 sandbox_app = app.command(App("sandbox", help="A synthetic territory.", version_flags=()))
+bricks_app.command("flows.bricks:list_bricks", "list", help="List the bricks and the tools, and how each stands.")
+bricks_app.command("flows.bricks:show_brick", "show", help="Show a brick or a tool, and the marts that rest on it.")
+bricks_app.command("flows.bricks:check", "check", help="Check every YAML of the census; no source is asked.")
+bricks_app.command("flows.bricks:probe", "probe", help="Ask sources whether they are there; nothing lands.")
+bricks_app.command("flows.bricks:adopt", "adopt", help="Write in the YAML of a brick or a tool that it is adopted.")
+bricks_app.command("flows.bricks:retire", "retire", help="Write in the YAML of a brick or a tool that it is retired.")
+bricks_app.command("flows.bricks:draw_map", "map", help="Draw what is connected to what, as SVG.")
+app.command("flows.finding:where", "where", help="Say which brick holds a dataset, how fresh it is, who may read it, and where.")
 app.command("flows.stewards:loads_app", "loads", help="The loads of the journal.")
 app.command("flows.stewards:marts_app", "marts", help="The marts that are withheld.")
 app.command("flows.stewards:journal_app", "journal", help="The journal itself.")
@@ -162,6 +168,7 @@ def status(*, is_json: Json = False) -> list[str]:
     from flows import report
     from flows.cadence import lateness, next_run
     from flows.reached import reached
+    from flows.standing import sum_up
     from ingestion.census import read_bricks
     from ingestion.clear import hidden_because
     from ingestion.steward import standing_refusals
@@ -172,7 +179,7 @@ def status(*, is_json: Json = False) -> list[str]:
     journal, census = standing(lake := Lake()), read_bricks()
     seq = reached(lake, journal).seq
     bricks = {
-        name: {**_sum_up(brick, list(journal.loads(name).values())), "late": lateness(journal, brick), "next_run": next_run(brick)}
+        name: {**sum_up(brick, list(journal.loads(name).values())), "late": lateness(journal, brick), "next_run": next_run(brick)}
         for name, brick in census.items()
     }
     published = last_published(journal)
@@ -195,61 +202,6 @@ def status(*, is_json: Json = False) -> list[str]:
     told += [f"FAILED {failure}" for failure in failures]
     show(is_json, {**content, "bricks": bricks, "marts": marts, "data_docs": page, "failures": failures}, "\n\n".join(told))
     return failures
-
-
-def _sum_up(brick: Brick, loads: list[Entry]) -> dict[str, Any]:
-    """Sum up the loads of a brick; rows are those that its accepted loads hold, of a table delivered whole those of its last photo."""
-    refused = sum(load["verdict"] == "refused" for load in loads)
-    accepted = sorted((load for load in loads if load["verdict"] == "accepted"), key=lambda load: load["read_at"])
-    whole = {table.name for table in brick.tables if table.meta.delivers == "whole"}
-    photos = {name: record for load in accepted for name, record in load["tables"].items() if name in whole}
-    records = [r for load in accepted for name, r in load["tables"].items() if name not in whole] + list(photos.values())
-    return {
-        "loads": len(loads),
-        "refused_loads": refused,
-        "kept": sum(record["kept"] for record in records),
-        "refused": sum(record["refused"] for record in records),
-        "last_read_at": max((load["read_at"] for load in loads), default=None),
-    }
-
-
-@bricks_app.command(name="list")
-def bricks_list(*, is_json: Json = False) -> None:
-    """List the bricks."""
-    from flows import report
-    from ingestion.census import read_bricks
-
-    bricks = read_bricks()
-    rows = [
-        {"brick": name, "status": meta.status, "class": meta.access_class, "connector": meta.connector, "cadence": meta.cadence,
-         "use_cases": ", ".join(meta.use_cases), "title": next(iter(meta.titles.values()))}
-        for name, meta in ((name, brick.meta) for name, brick in bricks.items())
-    ]  # fmt: skip
-    show(is_json, [brick.model_dump(mode="json") for brick in bricks.values()], report.table(rows))
-
-
-@bricks_app.command(name="show")
-def bricks_show(name: str, /, *, is_json: Json = False) -> None:
-    """Show a brick as its YAML says it, defaults left out."""
-    import yaml
-
-    (brick,) = chosen_bricks([name]).values()
-    said = brick.model_dump(mode="json", exclude_defaults=True)
-    show(is_json, brick.model_dump(mode="json"), yaml.safe_dump(said, allow_unicode=True, sort_keys=False, width=120).rstrip())
-
-
-@bricks_app.command(name="check")
-def bricks_check() -> None:
-    """Check every brick's YAML."""
-    from ingestion.census import faults_of_connectors, read_bricks, untold_zones
-    from ingestion.declaration import BrickError
-
-    bricks = read_bricks()
-    if faults := faults_of_connectors(bricks.values()):
-        raise BrickError("\n".join(faults))
-    for told in untold_zones(bricks.values()):
-        print(f"warning: {told}", file=sys.stderr)
-    print(f"{len(bricks)} bricks are what the contract asks")
 
 
 @app.command

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.outcome import BuildStep
-from ingestion.census import BRICKS
+from ingestion.census import folder_of_bricks
 from ingestion.disk import write_whole
 from ingestion.lake import PROJECT, Lake
 
@@ -123,7 +123,7 @@ def selector(node: str) -> str:
 def project_digest() -> str:
     """Sum up what dbt builds from: the project, the bricks, the territory."""
     # Not what dbt writes beside it when it is run by hand.
-    folders = (*(DBT_PROJECT / name for name in ("models", "seeds", "macros", "tests")), Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS)))
+    folders = (*(DBT_PROJECT / name for name in ("models", "seeds", "macros", "tests")), folder_of_bricks())
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".sql", ".yml", ".csv")]
     territory = Path(os.environ.get("ORCHESTRA_TERRITORY", PROJECT / "territory.yml"))
     return digest_of([*files, DBT_PROJECT.parent / "dbt_project.yml", territory])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -112,6 +113,29 @@ def table(rows: list[Row]) -> str:
     sides = ["<" if any(isinstance(row[name], str) for row in rows) else ">" for name in rows[0]]
     shown = ["  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)) for line in lines]
     return "\n".join(line.rstrip() for line in shown)
+
+
+def fitted(text: str) -> str:
+    """Cut the lines of a table where a terminal would fold them; whole where no terminal shows them."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in text.splitlines())
+
+
+def facts(told: Mapping[str, Any]) -> str:
+    """Lay out what is told, a name and a value a line; what is not told is left out."""
+    lines = {name.replace("_", " "): _fact(value) for name, value in told.items() if value not in (None, [], (), {}, "")}
+    width = max(map(len, lines), default=0)
+    return "\n".join(f"{name:{width}}  {CONTROLS.sub(' ', value)}" for name, value in lines.items())
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_fact(each)}" for name, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _cell(value: Any) -> str:

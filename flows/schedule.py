@@ -26,6 +26,7 @@ from ingestion.census import read_bricks
 from ingestion.footprint import METHOD, Footprint
 from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
+from ingestion.own_census import last_of_all
 from ingestion.steward import refused_rows
 from ingestion.territory import read_territory
 
@@ -130,6 +131,8 @@ def run(cadence: Cadence | None = None, bricks: list[BrickName] = []) -> Any:  #
     chosen = bricks or [brick.name for group in ([due.get(cadence, [])] if cadence else due.values()) for brick in group]
     if not chosen:
         raise LakeError(f"no brick is read {cadence}. Mend: choose one of {', '.join(due)}, or bricks")
+    known = read_bricks()
+    chosen = [*last_of_all({name: known[name] for name in chosen})]
     lake = Lake()
     with _turn(lake):
         meter, run_id = Footprint(), steps.new_run_id()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ingestion.brick import Brick
 from ingestion.connectors import CONNECTORS, connector
 from ingestion.lake import PROJECT
+from ingestion.tool import Tool
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,7 +23,7 @@ MODELINE = "# yaml-language-server: $schema="
 BY_LANGUAGE = "_[a-z]{2}$"
 # The tables of contracts.md that tell of the fields of each model; models of two rooms have one name, so that the room is said.
 TOLD = {
-    **dict.fromkeys(("Brick", "BrickMeta", "BrickConfig"), "of the brick"),
+    **dict.fromkeys(("Brick", "BrickMeta", "BrickConfig", "Tool", "ToolMeta", "ToolConfig"), "of the brick"),
     **dict.fromkeys(("Table", "TableMeta", "TableConfig"), "of a table"),
     **dict.fromkeys(("Column", "ColumnMeta"), "of a column"),
     **dict.fromkeys(("LandedSuite", "Suite", "Expectation"), "of an expectations file"),
@@ -106,7 +107,7 @@ def _of(model: type[BaseModel], told: dict[str, dict[str, str]], section: str | 
     definitions = schema.pop("$defs", {})
     for name, each in {model.__name__: schema, **definitions}.items():
         own = section if each is schema else OF_OPTIONS.get(name, section)
-        of = told.get(own or TOLD.get(name, ""), {})
+        of = {**told.get(own or TOLD.get(name, ""), {}), **(told.get("of a tool", {}) if name == "ToolMeta" else {})}
         for field, property_ in each.get("properties", {}).items():
             if field in of:
                 property_["description"] = of[field]
@@ -145,9 +146,13 @@ def _brick(told: dict[str, dict[str, str]]) -> Schema:
         tables = {"type": "array", "items": options["TableOptions"]}
         is_spoken = _meta(_object({"connector": {"const": name}}, required=["connector"]), required=True)
         chosen.append({"if": is_spoken, "then": _object({**options["BrickOptions"]["properties"], "tables": tables})})
-    sources = {"type": "array", "minItems": 1, "maxItems": 1, "items": {"$ref": "#/$defs/Brick"}}
+    tool, inner = _of(Tool, told)
+    definitions |= inner | {"Tool": tool}
+    lands = {"anyOf": [{"required": ["tables"]}, _meta({"required": ["connector"]}, required=True)]}
+    each = {"if": lands, "then": {"$ref": "#/$defs/Brick"}, "else": {"$ref": "#/$defs/Tool"}}
+    sources = {"type": "array", "minItems": 1, "maxItems": 1, "items": each}
     file = _object({"version": {"const": 2}, "sources": sources}, required=["sources"], additionalProperties=False)
-    return _file(file, {**definitions, "Brick": {**brick, "allOf": chosen}}, "A brick: a dbt sources file with one source.")
+    return _file(file, {**definitions, "Brick": {**brick, "allOf": chosen}}, "A brick, or a tool: a dbt sources file with one source.")
 
 
 def _meta(meta: Schema, *, required: bool = False) -> Schema:

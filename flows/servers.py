@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ingestion.brick import UNPLUGGED
+from ingestion.brick import UNPLUGGED, Brick
 from ingestion.census import read_bricks
 from ingestion.lake import PROJECT, Busy, Lake, LakeError
+from ingestion.own_census import CONNECTOR
 from ingestion.territory import read_territory
 
 UNTIL = "2025-12-31"  # the sandbox's today
@@ -97,8 +98,13 @@ def endpoints(url: str) -> dict[str, str]:
     """Give the environment that has every brick read from a sandbox."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         played = json.load(answer)["bricks"]
-    unplugged = {f"ORCHESTRA_ENDPOINT_{name.upper()}": UNPLUGGED for name in read_bricks().keys() - set(played)}
+    unplugged = {f"ORCHESTRA_ENDPOINT_{name.upper()}": UNPLUGGED for name, brick in read_bricks().items() if not is_played(brick, played)}
     return {"ORCHESTRA_ENDPOINT": url + "/{brick}", **unplugged}
+
+
+def is_played(brick: Brick, played: Collection[str]) -> bool:
+    """Say whether a brick may be read beside a sandbox that plays some: the census is of the lake itself."""
+    return brick.name in played or brick.meta.connector == CONNECTOR
 
 
 @contextlib.contextmanager

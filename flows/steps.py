@@ -27,6 +27,7 @@ from ingestion.journal import Journal
 from ingestion.lake import Busy, Lake, LakeError
 from ingestion.landing import land_brick
 from ingestion.masking import throw_warehouses
+from ingestion.own_census import last_of_all
 from ingestion.steward import standing_refusals
 from ingestion.territory import read_territory
 from ingestion.verify import landed_faults
@@ -71,7 +72,7 @@ def run_chain(lake: Lake, bricks: dict[str, Brick], progress: Progress = silent,
         outcome = Outcome(new_run_id())
         outcome.mask = mask(lake, journal, outcome.run_id, progress)
         if "land" in steps:
-            outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in bricks.values()]
+            outcome.lands = [land(lake, journal, brick, outcome.run_id, progress) for brick in last_of_all(bricks).values()]
         if "build" in steps:
             outcome.build = build(lake, journal, progress)
         if "publish" in steps and not (outcome.build and outcome.build.failures and not is_built(lake, journal)):

@@ -18,26 +18,19 @@ from pydantic import (
     model_validator,
 )
 
+from ingestion.card import ROOMS, UNKNOWN, Card
 from ingestion.column import EPOCHS, Column
 from ingestion.connectors import CONNECTORS, PUSHED, Strict, connector, declared_name
 from ingestion.declaration import BrickError, Name, TimeZone, fault_at, said
 from ingestion.deletion import Deletion, fault_of
 from ingestion.rhythm import Cadence, Freshness, Period
 from ingestion.territory import of_territory, read_territory
+from ingestion.tool import Tool
 
-# Schemas of the warehouse that a brick's, of its own name, must not be.
-ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
 UNPLUGGED = "none"  # what an endpoint's variable says of a brick that is not to be read
 
 
-def _use_case(name: str) -> str:
-    if name not in (declared := read_territory().use_cases):
-        raise ValueError(f"'{name}' is no use case that territory.yml declares ({', '.join(declared)})")
-    return name
-
-
 Options = Annotated[dict[str, Any], BeforeValidator(of_territory)]
-UseCase = Annotated[str, AfterValidator(_use_case)]
 
 
 class TableMeta(Strict):
@@ -146,19 +139,12 @@ class Table(Strict):
         return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()[:12], declaration
 
 
-class BrickMeta(Strict):
+class BrickMeta(Card):
     """The identity card of a brick."""
 
-    title_fr: str | None = None
-    title_en: str | None = None
-    kind: Literal["source", "processing", "storage", "redistribution"]
     producer: str
-    steward: str
-    use_cases: tuple[UseCase, ...]
-    status: Literal["candidate", "tested", "adopted", "retired"]
     licence: str
-    homepage: str | None = None
-    access_class: Literal["open", "partner", "internal", "restricted"]
+    access_mode: Literal["copy"] = "copy"
     legal_basis: str | None = None
     purpose: str | None = None
     dpia_ref: str | None = None
@@ -167,8 +153,6 @@ class BrickMeta(Strict):
     authoritative_for: tuple[Name, ...] = ()
     connector: str
     options: Options = Field({})
-    endpoint: str | None
-    endpoint_reason: str | None = None
     cadence: Cadence
     retention: Period
 
@@ -180,22 +164,14 @@ class BrickMeta(Strict):
         return connector
 
     @property
-    def titles(self) -> dict[str, str]:
-        """Its title, by language."""
-        return {language: title for language, title in (("fr", self.title_fr), ("en", self.title_en)) if title}
+    def protocols(self) -> tuple[str, ...]:
+        """What it speaks."""
+        return (self.connector,)
 
     @model_validator(mode="after")
-    def _has_a_title(self) -> BrickMeta:
-        # Another language of the territory is told in English, as on the pages.
-        wanted = [language for language in ("fr", "en") if language in read_territory().languages] or ["en"]
-        if absent := [language for language in wanted if language not in self.titles]:
-            raise fault_at(f"is missing; the territory's languages are {', '.join(read_territory().languages)}", f"title_{absent[0]}")
-        return self
-
-    @model_validator(mode="after")
-    def _endpoint_is_explained(self) -> BrickMeta:
-        if self.endpoint is None and not self.endpoint_reason:
-            raise fault_at("null: say why in `endpoint_reason`", "endpoint")
+    def _has_a_licence(self) -> BrickMeta:
+        if self.status == "adopted" and self.licence == UNKNOWN:
+            raise fault_at("a brick whose licence is unknown cannot be adopted: say which one its producer gives", "licence")
         return self
 
 
@@ -278,13 +254,13 @@ def _twice(names: list[str]) -> str | None:
     return next((name for number, name in enumerate(names) if folded[number] in folded[:number]), None)
 
 
-def endpoint_of(brick: Brick) -> str:
-    """Give the address to read a brick at: its variable, else the general one, else the YAML's.
+def endpoint_of(brick: Brick | Tool) -> str:
+    """Give the address to read a brick at: its variable, else the general one (which is of no tool), else the YAML's.
 
     Raises BrickError when there is none, or when its variable says that it is not to be read (`none`).
     """
     own = f"ORCHESTRA_ENDPOINT_{brick.name.upper()}"
-    general = os.environ.get("ORCHESTRA_ENDPOINT", "").replace("{brick}", brick.name)
+    general = "" if isinstance(brick, Tool) else os.environ.get("ORCHESTRA_ENDPOINT", "").replace("{brick}", brick.name)
     endpoint = os.environ.get(own) or general or brick.meta.endpoint
     if not endpoint or endpoint == UNPLUGGED:
         reason = f"{own} is {UNPLUGGED}" if endpoint else brick.meta.endpoint_reason

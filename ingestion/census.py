@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from ingestion.brick import Brick
 from ingestion.connectors import connector
 from ingestion.declaration import BrickError, model_at, read_yaml, said
 from ingestion.territory import read_territory
+from ingestion.tool import Tool, is_tool
 
 BRICKS = Path(__file__).resolve().parent / "bricks"
 _SECRET = re.compile(
@@ -24,32 +25,73 @@ _SECRET = re.compile(
 )
 
 
+class Census(NamedTuple):
+    """All that a folder of bricks holds, by name: the bricks that land, and the tools, of which nothing does."""
+
+    bricks: dict[str, Brick]
+    tools: dict[str, Tool]
+
+    @property
+    def all(self) -> dict[str, Brick | Tool]:
+        """Both, in the order of their names."""
+        return dict(sorted((self.bricks | self.tools).items()))
+
+
+def folder_of_bricks() -> Path:
+    """Give the folder of the census: ORCHESTRA_BRICKS, else the project's own."""
+    return Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS))
+
+
 def read_bricks(folder: Path | None = None) -> dict[str, Brick]:
-    """Read every brick of `folder` (ORCHESTRA_BRICKS, else the project's) by name.
+    """Read every brick that lands of `folder` (ORCHESTRA_BRICKS, else the project's) by name; raises BrickError as `read_census` does."""
+    return read_census(folder).bricks
+
+
+def read_census(folder: Path | None = None) -> Census:
+    """Read every brick and every tool of `folder` (ORCHESTRA_BRICKS, else the project's).
 
     Raises BrickError with one line per fault of any file: file, line, field, what is accepted.
     """
-    folder = folder or Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS))
+    folder = folder or folder_of_bricks()
     if not folder.is_dir():
         raise BrickError(f"{folder} is no folder of bricks. Mend: set ORCHESTRA_BRICKS to one, or leave it out for the project's own.")
     read_territory()  # whose faults are no brick's
-    bricks: dict[str, Brick] = {}
+    census, paths = Census({}, {}), sorted(folder.glob("*.y*ml"))
     claims: dict[str, str] = {}
     faults: list[str] = []
-    for path in sorted(folder.glob("*.y*ml")):
+    for path in paths:
         try:
-            brick = bricks[path.stem] = read_brick(path)
+            found = read_brick_or_tool(path)
         except BrickError as error:
             faults.append(str(error))
             continue
-        for dataset in brick.meta.authoritative_for:
-            here = f"{path.name}:{_line_of(path, dataset)}"
+        if isinstance(found, Tool):
+            census.tools[path.stem] = found
+            continue
+        census.bricks[path.stem] = found
+        for dataset in found.meta.authoritative_for:
+            here = f"{path.name}:{_line_of(path, 'authoritative_for', dataset)}"
             if (other := claims.setdefault(dataset, here)) != here:
                 told = f"{here}: `authoritative_for: {dataset}` is already claimed by {other}"
                 faults.append(f"{told}. Mend: keep it in the one brick that decides.")
+    known = {path.stem for path in paths}  # of a file that has faults too, which are told once
+    for path in paths:
+        if each := census.all.get(path.stem):
+            faults += _unknown_links(path, each, known)
     if faults:
         raise BrickError("\n".join(faults))
-    return bricks
+    return census
+
+
+def _unknown_links(path: Path, of: Brick | Tool, known: set[str]) -> list[str]:
+    """Say which links of a card name nothing that the census holds, or itself."""
+    faults = []
+    for field, names in of.meta.links.items():
+        for name in names:
+            if name == of.name or name not in known:
+                told = "is itself" if name == of.name else "is no brick or tool"
+                faults.append(f"{path.name}:{_line_of(path, field, name)}: {field}: '{name}' {told}. Mend: the name of one beside it")
+    return faults
 
 
 def untold_zones(bricks: Iterable[Brick]) -> list[str]:
@@ -78,7 +120,15 @@ def faults_of_connectors(bricks: Iterable[Brick]) -> list[str]:
 
 
 def read_brick(path: Path) -> Brick:
-    """Read one brick; raises BrickError naming file, line, field and what is accepted."""
+    """Read one brick; raises BrickError naming file, line, field and what is accepted, or for a tool, of which nothing lands."""
+    found = read_brick_or_tool(path)
+    if isinstance(found, Tool):
+        raise BrickError(f"{path.name}: {found.name} is a tool: nothing of it lands. Mend: name a brick that has tables")
+    return found
+
+
+def read_brick_or_tool(path: Path) -> Brick | Tool:
+    """Read one file of the census; raises BrickError naming file, line, field and what is accepted."""
     text, root, document = read_yaml(path)
     sources = document.get("sources") if isinstance(document, dict) else None
     if not isinstance(sources, list) or len(sources) != 1:
@@ -90,15 +140,16 @@ def read_brick(path: Path) -> Brick:
     ]
     extra = sorted(str(name) for name in document if name not in ("version", "sources"))
     faults += [f"{path.name}: `{name}` is no field of a brick file (version, sources)" for name in extra]
+    model: type[Brick | Tool] = Tool if is_tool(sources[0]) else Brick
     try:
-        brick = Brick.model_validate(sources[0])
+        brick = model.model_validate(sources[0])
     except ValidationError as error:
         found = error.errors()
         # A list whose only item is faulty is not also told as empty.
         inner = {f["loc"][:depth] for f in found for depth in range(len(f["loc"]))}
         told = [f for f in found if f["type"] != "too_short" or f["loc"] not in inner]
         # A value may be the secret.
-        faults += [_fault(path, root, f, shows_value=not (faults or "options" in f["loc"])) for f in told]
+        faults += [_fault(path, root, f, model, shows_value=not (faults or "options" in f["loc"])) for f in told]
     else:
         if brick.name != path.stem:
             faults.append(f"{path.name}: `name: {brick.name}` must be the file's own name, {path.stem}")
@@ -107,7 +158,7 @@ def read_brick(path: Path) -> Brick:
     return brick
 
 
-def _fault(path: Path, node: Any, fault: Any, *, shows_value: bool) -> str:
+def _fault(path: Path, node: Any, fault: Any, of: type[Brick | Tool], *, shows_value: bool) -> str:
     """Say one fault of pydantic in terms of the file: line, field, accepted values."""
     names: list[str] = []
     for step in ("sources", 0, *fault["loc"], *fault.get("ctx", {}).get("field", ())):
@@ -120,12 +171,12 @@ def _fault(path: Path, node: Any, fault: Any, *, shows_value: bool) -> str:
         elif fault["type"] != "missing":
             break
         names.append(str(step))
-    model = model_at(Brick, names[2:])
+    model = model_at(of, names[2:])
     return f"{path.name}:{node.start_mark.line + 1}: {'.'.join(names[2:]) or 'brick'}: {said(fault, model, shows_value=shows_value)}"
 
 
-def _line_of(path: Path, dataset: str) -> int:
-    """Give the line of a brick where it claims a dataset."""
+def _line_of(path: Path, field: str, name: str) -> int:
+    """Give the line of a file where a field of its card names something."""
     text = path.read_text(encoding="utf-8")
-    found = re.search(rf"authoritative_for\b.*?\b{re.escape(dataset)}\b", text, re.DOTALL)
+    found = re.search(rf"\b{field}\b.*?\b{re.escape(name)}\b", text, re.DOTALL)
     return text.count("\n", 0, found.end() if found else 0) + 1

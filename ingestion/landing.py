@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import json
 import shutil
@@ -24,6 +25,7 @@ from ingestion.inbox import inbox_of, release
 from ingestion.journal import Journal, files_of
 from ingestion.keyed import NAMES, make_secret, names_by, secret_of
 from ingestion.lake import Lake
+from ingestion.own_census import own_census
 from ingestion.parquet import Footers
 from ingestion.position import Position
 from ingestion.refusal import reasons_before_judging
@@ -104,8 +106,9 @@ def land_brick(
             for table in brick.tables:
                 position = start_of(journal, brick, table, by)
                 reading = read_table(
-                    brick, table, position, connection, work / "spool", progress, name_of, inbox_of(lake, brick.name), shared
-                )
+                    brick, table, position, connection, work / "spool", progress, name_of, inbox_of(lake, brick.name), shared,
+                    functools.partial(own_census, journal),
+                )  # fmt: skip
                 readings[table.name] = reading
                 read_at = read_at or _after(reading.read_at, [dt.datetime.fromisoformat(load["read_at"]) for load in before])
                 if reading.parts or reading.failed - position.given_up:
@@ -285,7 +288,10 @@ def _differs(lake: Lake, journal: Journal, brick: Brick, tried: Entry, work: Pat
                 position.at = state | {name: value for name, value in position.at.items() if name in HOW_FAR}
             position.known |= {name: signature for name, signature in record["opened"].items() if name not in newer}
             with lake.connect(is_private=brick.has_personal) as connection:
-                reading = read_table(brick, table, position, connection, spool, None, name_of, inbox_of(lake, brick.name), shared)
+                reading = read_table(
+                    brick, table, position, connection, spool, None, name_of, inbox_of(lake, brick.name), shared,
+                    functools.partial(own_census, journal),
+                )  # fmt: skip
             outcome.count([reading])
             known_to_fail = {name for name, _ in record["refused_files"]}
             if reading.parts or reading.failed - known_to_fail - position.given_up:

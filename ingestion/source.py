@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ingestion import privacy
 from ingestion.brick import Brick, Table
-from ingestion.census import BRICKS, read_brick
+from ingestion.census import folder_of_bricks, read_brick
 from ingestion.cursor import usable
 from ingestion.declaration import BrickError
 from ingestion.keyed import names_by
@@ -46,7 +45,7 @@ def brick(name: str) -> DltSource:
     compared with the one of before. Rows that are not what the brick declares come too, and `_refused` says why; what would refuse
     a load of the house before any expectation is logged as a warning. Raises BrickError when there is no such brick.
     """
-    folder = Path(os.environ.get("ORCHESTRA_BRICKS", BRICKS))
+    folder = folder_of_bricks()
     path = folder / f"{name}.yml"
     if not path.exists():
         raise BrickError(f"{folder} holds no brick '{name}': {', '.join(sorted(each.stem for each in folder.glob('*.yml')))}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from ingestion.connectors.shared import Shared
+    from ingestion.own_census import Own
 
 MARKS = ("_file", "_row", "_refused", "_read_at", "_load_id")
 
@@ -56,41 +57,60 @@ def read_table(
     name_of: Callable[[str], str] = str,
     inbox: Path | None = None,
     shared: Shared | None = None,
+    census: Callable[[str], Own | None] | None = None,
 ) -> Reading:
     """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it.
 
-    `inbox` is where what was pushed to the brick waits, `shared` holds what other tables of the brick were given in this landing.
+    `inbox` is where what was pushed to the brick waits, `shared` holds what other tables of the brick were given in this landing,
+    `census` gives what the lake knows of all bricks.
     """
+    request = request_of(brick, table, position, connection, folder, progress, name_of, inbox, shared, census)
+    reading: Reading = connector(brick.meta.connector).read(request)
+    return reading
+
+
+def request_of(
+    brick: Brick,
+    table: Table,
+    position: Position,
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    progress: Callable[[str, int], None] | None = None,
+    name_of: Callable[[str], str] = str,
+    inbox: Path | None = None,
+    shared: Shared | None = None,
+    census: Callable[[str], Own | None] | None = None,
+) -> Request:
+    """Make what the connector of a brick is asked for a table; its spool is a new folder. Raises BrickError without an endpoint."""
     spool = folder / table.name
     spool.mkdir(parents=True)
     module = connector(brick.meta.connector)
-    return module.read(
-        Request(
-            brick=brick.name,
-            table=table.name,
-            endpoint=endpoint_of(brick),
-            brick_options=module.BrickOptions.model_validate(brick.meta.options),
-            table_options=module.TableOptions.model_validate(table.meta.options),
-            columns=table.source_columns,
-            cursor=table.meta.cursor and source_name(table.meta.cursor),
-            crs=table.meta.crs,
-            lookback_days=table.meta.lookback.days if table.meta.lookback else 0.0,
-            position=position.at,
-            known=position.known,
-            connection=connection,
-            spool=spool,
-            is_private=brick.has_personal,
-            whole=table.meta.delivers == "whole",
-            progress=lambda count: progress(table.name, count) if progress else None,
-            formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
-            failed=frozenset(position.failed.keys() - position.given_up),
-            name_of=name_of,
-            inbox=inbox,
-            tables=tuple(module.TableOptions.model_validate(each.meta.options) for each in brick.tables),
-            shared=shared,
-            typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
-            formats={c.name: c.meta.format for c in table.columns if c.meta.format and c.meta.format not in EPOCHS},
-        )
+    return Request(
+        brick=brick.name,
+        table=table.name,
+        endpoint=endpoint_of(brick),
+        brick_options=module.BrickOptions.model_validate(brick.meta.options),
+        table_options=module.TableOptions.model_validate(table.meta.options),
+        columns=table.source_columns,
+        cursor=table.meta.cursor and source_name(table.meta.cursor),
+        crs=table.meta.crs,
+        lookback_days=table.meta.lookback.days if table.meta.lookback else 0.0,
+        position=position.at,
+        known=position.known,
+        connection=connection,
+        spool=spool,
+        is_private=brick.has_personal,
+        whole=table.meta.delivers == "whole",
+        progress=lambda count: progress(table.name, count) if progress else None,
+        formerly={column.name: column.meta.formerly for column in table.columns if not column.meta.position},
+        failed=frozenset(position.failed.keys() - position.given_up),
+        name_of=name_of,
+        inbox=inbox,
+        tables=tuple(module.TableOptions.model_validate(each.meta.options) for each in brick.tables),
+        shared=shared,
+        census=census,
+        typed=frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask),
+        formats={c.name: c.meta.format for c in table.columns if c.meta.format and c.meta.format not in EPOCHS},
     )
 
 

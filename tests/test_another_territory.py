@@ -21,6 +21,7 @@ from ingestion.census import read_bricks
 from ingestion.journal import Journal
 from ingestion.lake import PROJECT, Lake
 from ingestion.territory import read_territory
+from ingestion.tool import is_tool
 from ingestion.warehouse import catch_up
 
 UNTIL = dt.date(2024, 10, 12)  # after the declared swap of a meter
@@ -58,6 +59,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "territory.yml").write_text(yaml.safe_dump(TERRITORY, allow_unicode=True, sort_keys=False), encoding="utf-8")
     for path in (folder / "ingestion" / "bricks").glob("*.yml"):
         text = path.read_text(encoding="utf-8")
+        if is_tool(yaml.safe_load(text)["sources"][0]):
+            path.unlink()  # another territory has tools of its own
+            continue
         modeline, told = text.splitlines(keepends=True)[0], replaced(yaml.safe_load(text))
         path.write_text(modeline + yaml.safe_dump(told, allow_unicode=True, sort_keys=False), encoding="utf-8")
     # Its register says the year in a column, not in the name of a file.
@@ -74,6 +78,9 @@ def replaced(document: dict[str, Any]) -> dict[str, Any]:
     brick = document["sources"][0]
     meta = brick["config"]["meta"]
     meta.pop("title_fr")
+    if brick["name"] == "census":  # which is of the lake itself, wherever it is
+        meta["steward"] = "Amt"
+        return document
     meta |= {"connector": "files", "options": {}, "endpoint": None, "endpoint_reason": "Dropped by hand.", "steward": "Amt",
              "producer": "Amt", "use_cases": ["energy", "mobility"]}  # fmt: skip
     for table in brick["tables"]:

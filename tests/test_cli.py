@@ -177,7 +177,7 @@ def test_an_interrupted_command_and_a_closed_pipe(monkeypatch: pytest.MonkeyPatc
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingestion.census.read_bricks", interrupted)
+    monkeypatch.setattr("ingestion.census.read_census", interrupted)
     assert main(["bricks", "check"]) == 130
 
 
@@ -362,7 +362,7 @@ def test_the_sandbox_says_which_bricks_it_plays_and_the_others_are_not_read(monk
     from ingestion.sandbox.server import start
 
     bricks = read_bricks()
-    other = next(iter(bricks.values())).model_copy(update={"name": "parking"})
+    other = bricks["insee_cog"].model_copy(update={"name": "parking"})
     monkeypatch.setattr(servers, "read_bricks", lambda: {**bricks, "parking": other})
     monkeypatch.setattr(os, "environ", {**os.environ})
     with start(until=dt.date(2025, 6, 30)) as sandbox:  # each brick has a file by then

@@ -73,7 +73,7 @@ def test_a_first_run_tells_all_a_second_finds_nothing_new_and_one_more_day_is_a_
             assert record["source_count"] == record["kept"] + record["refused"]
     assert f"The site, for everybody: file://{folder}/site/open/index.html" in told
     pages = sorted(path.name for path in (folder / "site/open/fr").glob("*.html"))
-    marts = ("network_energy_by_commune_sector_year", "public_buildings_energy_by_commune_month",
+    marts = ("bricks_by_name", "network_energy_by_commune_sector_year", "public_buildings_energy_by_commune_month",
              "renewable_production_by_commune_year", "territory_emissions_by_sector_year")  # fmt: skip
     assert pages == sorted(f"{name}.html" for name in ("bricks", "index", "runs", *marts))
     again = demo(folder)

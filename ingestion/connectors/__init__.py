@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     import duckdb
 
     from ingestion.connectors.shared import Shared
+    from ingestion.own_census import Own
 
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
 # may say under `options`), and `read(request) -> Reading`. One that can tell more of its options than their form, without asking a
-# source, has `check(brick_options, table_options, table) -> str | None`, what is wrong.
+# source, has `check(brick_options, table_options, table) -> str | None`, what is wrong; one that can ask a source what it says of a
+# table, without its rows, has `probe(request) -> Probed`.
 CONNECTORS = (
     "arcgis",
+    "census",
     "dlt",
     "files",
     "gbfs",
@@ -103,7 +106,8 @@ class Request:
     `failed` call them so. The name of a path is that of its parts. `inbox` is the folder of what was pushed to the brick, None where
     no lake is known. `tables` are the options of all the brick's tables, and `shared` holds for one landing what several of them
     read. `sample_rows` is set by a trial, to which the first so many rows are enough: what a source announces is held to nothing
-    then, and it is asked once.
+    then, and it is asked once. `census` gives, to who reads it by that name, what the lake knows of all bricks; None where no lake is
+    known.
     """
 
     brick: str
@@ -131,6 +135,7 @@ class Request:
     tables: tuple[Any, ...] = ()
     shared: Shared | None = None
     sample_rows: int | None = None
+    census: Callable[[str], Own | None] | None = None
 
 
 @dataclass
@@ -205,6 +210,20 @@ class Reading:
         """Note that the source is synthetic, and its clock as it first was."""
         if not self.is_synthetic:
             self.is_synthetic, self.read_at = True, clock
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a source says of a table without giving its rows; None for what it does not say.
+
+    `columns` as it names them, `licence` in its own words, when it last changed, how many rows it has; whether it is a sandbox.
+    """
+
+    columns: tuple[str, ...] | None = None
+    licence: str | None = None
+    changed_at: datetime | None = None
+    row_count: int | None = None
+    is_synthetic: bool = False
 
 
 def landed_name(name: str) -> str:

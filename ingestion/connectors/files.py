@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, UnreadableFile
 from ingestion.connectors.authentication import WebOptions
+from ingestion.connectors.glance import probe
 from ingestion.connectors.patterns import are_shared, halt, matches, walk, written_names
 from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
 from ingestion.connectors.wholes import asked_anew, bundle_of, check_journal, is_aside, is_shape, is_whole, is_workbook, read_shapefile
@@ -64,6 +65,9 @@ MOST_UNREADABLE = 20
 DOUBTFUL = "? "
 # What a file's content, rather than its source, may do wrong.
 FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError, RuntimeError)
+
+
+__all__ = ["BrickOptions", "TableOptions", "probe", "read"]
 
 
 class BrickOptions(WebOptions):

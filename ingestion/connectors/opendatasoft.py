@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import Field
 
-from ingestion.connectors import Reading, Request, SourceError, Strict, Variable
+from ingestion.connectors import Probed, Reading, Request, SourceError, Strict, Variable
 from ingestion.connectors.since import moment_of
 from ingestion.connectors.web import Client
 from ingestion.formats import parts
@@ -40,9 +40,8 @@ class TableOptions(Strict):
 
 def read(request: Request) -> Reading:
     """Read a dataset from the cursor on, when it has changed since the position; raises SourceError."""
-    key = os.environ.get(request.brick_options.api_key_env or "")
     reading = Reading(request, dict(request.position))
-    client = Client(reading, {"Authorization": f"Apikey {key}"} if key else {})
+    client = _client(reading)
     dataset = _ask(client, "", {})
     metas = _dict(_dict(dataset.get("metas")).get("default"))
     modified, processed = metas.get("modified"), metas.get("data_processed")
@@ -74,6 +73,24 @@ def read(request: Request) -> Reading:
     with contextlib.suppress(ValueError):
         reading.available_at = moment_of(str(processed or modified))
     return reading
+
+
+def probe(request: Request) -> Probed:
+    """Give what the portal says of the dataset: its fields, its licence, when it changed, how many records it has; raises SourceError."""
+    client = _client(reading := Reading(request, {}))
+    client.tries = 1
+    dataset = _ask(client, "", {})
+    metas, fields = _dict(_dict(dataset.get("metas")).get("default")), [_dict(field).get("name") for field in dataset.get("fields") or ()]
+    told, changed = metas.get("records_count"), None
+    with contextlib.suppress(ValueError):
+        changed = moment_of(str(metas.get("data_processed") or metas.get("modified")))
+    count = told if isinstance(told, int) else None
+    return Probed(tuple(map(str, fields)) or None, metas.get("license"), changed, count, reading.is_synthetic)
+
+
+def _client(reading: Reading) -> Client:
+    key = os.environ.get(reading.request.brick_options.api_key_env or "")
+    return Client(reading, {"Authorization": f"Apikey {key}"} if key else {})
 
 
 def _export(client: Client, where: dict[str, str]) -> str:

@@ -23,6 +23,8 @@ from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from ingestion.connectors import MissingFile, Reading, SourceError, UnreadableFile
 from ingestion.connectors.web import Client, client_of, instant
 
+GLANCE = 1 << 16  # bytes of a file that are looked at without reading it
+
 
 @dataclass(frozen=True, slots=True)
 class StoreEntry:
@@ -85,6 +87,14 @@ class Store(ABC):
     def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder ('' is the endpoint); raises MissingFile or SourceError."""
 
+    def glance(self, name: str) -> tuple[bytes, datetime | None]:
+        """Give what a file begins with, nothing where only its listing is asked, and when it changed; raises MissingFile or SourceError."""
+        folder, _, own = name.rpartition("/")
+        found = next((entry for entry in self.list(folder) if entry.name == own), None)
+        if found is None:
+            raise MissingFile(f"{self.place(name)} is not there. Mend: check the endpoint and the path in the brick.")
+        return b"", found.modified
+
     @abstractmethod
     def read(self, file: StoreEntry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
         """Give what `take` makes of a file's bytes, or None when its signature still is `known`.
@@ -131,6 +141,13 @@ class FolderStore(Store):
                 content = take(stream)
         self._reading.spend(found.size, 1)
         return Taken(content, found.signature or "", found.modified)
+
+    def glance(self, name: str) -> tuple[bytes, datetime | None]:
+        """Read what a file begins with."""
+        with self._in_words(name):
+            found = self._find(name)
+            with self._open(name) as stream:
+                return stream.read(GLANCE), found.modified
 
     def own_name(self, name: str) -> str:
         """Give the name of a file or folder, whose accents the disk may keep apart."""
@@ -208,24 +225,24 @@ class HttpStore(Store):
 
     def __init__(self, client: Client) -> None:
         super().__init__()
-        self._client = client
+        self.client = client
 
     def place(self, folder: str) -> str:
         """Give the address of a folder."""
-        return self._client.shown(self._url(f"{self.own_name(folder)}/" if folder else ""))
+        return self.client.shown(self._url(f"{self.own_name(folder)}/" if folder else ""))
 
     def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder by the links of its page that stand right under it."""
         own = self.own_name(folder)
         base = self._url(f"{own}/" if folder else "")
-        page = self._client.fetch(base, lambda stream, _: stream.read()).decode("utf-8", "replace")
+        page = self.client.fetch(base, lambda stream, _: stream.read()).decode("utf-8", "replace")
         under, entries = re.compile(re.escape(_unquoted(base)) + "([^/]+)(/?)", re.DOTALL), {}
         for href in re.findall(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", page, re.IGNORECASE):
             if match := under.fullmatch(_unquoted(urljoin(base, html.unescape(href)))):
                 name = self._note_name(folder, own, match[1])
                 entries[name] = StoreEntry(name, is_folder=bool(match[2]))
         if not entries and "<" not in page[:1000]:
-            raise SourceError(f"{self._client.brick}: {self._client.shown(base)} gives no listing. Mend: name the files in `path`.")
+            raise SourceError(f"{self.client.brick}: {self.client.shown(base)} gives no listing. Mend: name the files in `path`.")
         return list(entries.values())
 
     def read(self, file: StoreEntry, known: str | None, take: Callable[[BinaryIO], Any]) -> Taken | None:
@@ -246,10 +263,17 @@ class HttpStore(Store):
 
         kind, _, value = (known or "").partition(" ")
         headers = {"etag": {"If-None-Match": value}, "modified": {"If-Modified-Since": value.rpartition(" ")[0]}}.get(kind)
-        return self._client.fetch(self._url(file.name, is_named=file.is_named), sink, headers)
+        return self.client.fetch(self._url(file.name, is_named=file.is_named), sink, headers)
+
+    def glance(self, name: str) -> tuple[bytes, datetime | None]:
+        """Ask for a file, and leave it once its beginning is there."""
+        given: tuple[bytes, datetime | None] = self.client.fetch(
+            self._url(name, is_named=True), lambda stream, told: (stream.read(GLANCE), instant(told.get("Last-Modified")))
+        )
+        return given
 
     def _url(self, name: str, *, is_named: bool = False) -> str:
-        parts = urlsplit(self._client.endpoint)
+        parts = urlsplit(self.client.endpoint)
         # A name that the brick writes in full may carry a query.
         own = quote(self.own_name(name), safe="/?=&,:" if is_named else "/", errors="surrogateescape")
         path, _, query = f"{parts.path}/{own}".partition("?")

@@ -87,7 +87,8 @@ class Client:
     """Asks one source over HTTP, with kept connections, and counts what it costs in a reading.
 
     `headers`, what `auth` says, the user info and query of the endpoint, and the variables that it names (`{API_TOKEN}`) are
-    secrets: no message shows them, whatever a server repeats of what it was asked. `limits` bounds what is asked of a host.
+    secrets: no message shows them, whatever a server repeats of what it was asked. `limits` bounds what is asked of a host, `tries`
+    how often.
     """
 
     def __init__(self, reading: Reading, headers: Mapping[str, str], auth: Auth | None = None, limits: Limits | None = None) -> None:
@@ -117,7 +118,7 @@ class Client:
             connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False, remove_headers_on_redirect=secret
         )
         is_trial = reading.request.sample_rows is not None
-        self._tries = 1 if is_trial else TRIES
+        self.tries = 1 if is_trial else TRIES
         timeout = urllib3.Timeout(connect=TRIAL_SECONDS if is_trial else CONNECT_SECONDS, read=TRIAL_SECONDS if is_trial else READ_SECONDS)
         settings: dict[str, Any] = {"timeout": timeout, "maxsize": self._limits.concurrency, "block": True, "retries": self._retries}
         proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
@@ -170,7 +171,7 @@ class Client:
                 if error.status in DENIED and not was_renewed and (was_renewed := self._pass.give_up(token)):
                     continue
                 attempt += 1
-                if attempt >= self._tries or not error.may_pass:
+                if attempt >= self.tries or not error.may_pass:
                     raise
                 wait = min(max(BACKOFF_SECONDS * 2 ** (attempt - 1), error.wait), LONGEST_WAIT_SECONDS)
                 if error.wait:
