@@ -7,14 +7,16 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from ingestion.connectors import SourceError
+from ingestion.trial.containers import layers_of, sheets_of, tables_of
 from ingestion.trial.look import look_of
 from ingestion.trial.place import HEAD_BYTES, Place
 from ingestion.trial.recognise import Recognised, recognise
 
 MOST_OFFERS = 500
+HOLDERS = {"spreadsheet": sheets_of, "geopackage": layers_of, "sqlite": tables_of}
 SECRET = re.compile("(?i)key|token|secret|pass|auth|signature|^sig$|credential")  # a parameter whose value is nobody else's to know
 NEXT = ("next", "nextLink", "next_link", "next_page_url", "links.next", "_links.next", "paging.next", "pagination.next", "meta.next")
 TOTALS = ("total", "count", "total_count", "totalCount", "nhits", "numberMatched", "total_results", "meta.total", "pagination.total")
@@ -49,7 +51,7 @@ def offers_of(place: Place) -> list[Offer]:
         raise SourceError(f"{place.address}: it is {found.told}{asked}. Mend: {found.mend or 'no connector reads it'}.")
     if found.kind == "folder":
         return [offer for name in found.members[:MOST_OFFERS] for offer in _of_file(place, name)]
-    if not place.is_url and found.connector in ("rest", "files"):
+    if not place.is_url and found.connector in ("rest", "files", "sql"):
         return _of_members(place) if found.members else _of_file(place, "")
     if found.connector == "files" and not (place.is_url and urlsplit(place.endpoint).query):
         return _of_members(place) if found.members else _of_file(place, Path(urlsplit(place.endpoint).path).name if place.is_url else "")
@@ -71,12 +73,37 @@ def _of_file(place: Place, name: str) -> list[Offer]:
         return [_member(each, path.name, endpoint, at, found, body) for each in found.members[:MOST_OFFERS]]
     if found.connector == "rest" and not place.is_url:
         return [_rows_in_a_file(path, found)]
+    if holder := HOLDERS.get(found.kind if found.kind == "sqlite" else str(found.format)):
+        return _of_holder(path, holder(path), endpoint, at, found, is_url=place.is_url)
     if found.connector != "files":
         return []
     table: dict[str, Any] = {"format": found.format, "path": unquote(own)}
     if found.format == "csv":
         table |= look_of(_unpacked(body))
     return [Offer(own, own, "files", endpoint, table, at=at)]
+
+
+def _of_holder(
+    path: Path, held: list[tuple[str, dict[str, Any]]], endpoint: str, at: str, found: Recognised, *, is_url: bool
+) -> list[Offer]:
+    """Give the sheets, the layers or the tables that a file holds as offers."""
+    if found.kind == "sqlite":
+        why = "a database at an address is not read in place. Mend: copy it to a folder, and try it there" if is_url else ""
+        return [
+            Offer(name, f"{name} of {path.name}", "sql", f"sqlite://{quote(str(path))}", options, why_not=why) for name, options in held
+        ]
+    titled = len(held) > 1
+    return [
+        Offer(
+            name if titled else path.name,
+            f"{name} of {path.name}" if titled else path.name,
+            "files",
+            endpoint,
+            {"path": path.name, **options},
+            at=at,
+        )
+        for name, options in held
+    ]
 
 
 def _unpacked(body: bytes) -> bytes:

@@ -13,11 +13,11 @@ from typing import Any
 # What begins with these bytes; what it is; the format of `files` that reads it, None where none does.
 MAGIC: tuple[tuple[bytes, str, str | None], ...] = (
     (b"PAR1", "Parquet", "parquet"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an older Excel workbook", "xls"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an older Excel workbook", "spreadsheet"),
     (b"fgb\x03", "FlatGeobuf", "flatgeobuf"),
-    (b"\0\0\x27\x0a", "a Shapefile without what goes with it", None),
-    (b"II*\0", "a TIFF", None),
-    (b"MM\0*", "a TIFF", None),
+    (b"\0\0\x27\x0a", "a Shapefile", "shapefile"),
+    (b"II*\0", "a raster (TIFF), which a brick sums up by outlines", None),
+    (b"MM\0*", "a raster (TIFF), which a brick sums up by outlines", None),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", None),
     (b"Rar!", "a RAR archive", None),
     (b"BZh", "packed by bzip2", None),
@@ -115,8 +115,9 @@ def recognise(body: bytes, name: str = "") -> Recognised:
     if body[:2] == b"\x1f\x8b":
         return _of_gzip(body, name)
     if body[:15] == b"SQLite format 3":
-        is_package = body[68:72] in (b"GPKG", b"GP10", b"GP11")
-        return Recognised("gpkg", "a GeoPackage", "files", "gpkg") if is_package else Recognised("sqlite", "an SQLite database", "sql")
+        if body[68:72] in (b"GPKG", b"GP10", b"GP11"):
+            return Recognised("geopackage", "a GeoPackage", "files", "geopackage")
+        return Recognised("sqlite", "a database of SQLite", "sql")
     for begin, told, form in MAGIC:
         if body.startswith(begin):
             mend = "" if form else "ask its producer for CSV, GeoJSON or Parquet, or unpack it first"
@@ -150,11 +151,11 @@ def _of_zip(body: bytes) -> Recognised:
     if {"stops.txt", "trips.txt"} <= {name.rpartition("/")[2] for name in held}:
         return Recognised("gtfs", "a GTFS feed (timetables)", "files", "csv", tuple(n for n in names if n.endswith(".txt")))
     if any(name.startswith("xl/") for name in held):
-        return Recognised("xlsx", "an Excel workbook", "files", "xlsx")
+        return Recognised("xlsx", "an Excel workbook", "files", "spreadsheet")
     if "content.xml" in held and "mimetype" in held:
-        return Recognised("ods", "a spreadsheet of OpenDocument", "files", "ods")
+        return Recognised("ods", "a spreadsheet of OpenDocument", "files", "spreadsheet")
     if any(name.endswith(".shp") for name in held):
-        return Recognised("shapefile", "a Shapefile", "files", "shapefile", tuple(n for n in names if n.lower().endswith(".shp")))
+        return Recognised("shapefile", "a Shapefile", "files", "shapefile")
     known = [name for name in names if name.rpartition(".")[2].lower() in BY_SUFFIX and not name.startswith("__MACOSX")]
     if not known:
         suffixes = sorted({name.rpartition(".")[2].lower() for name in names})[:5]
