@@ -3,11 +3,14 @@
 # ruff: noqa: E501 (tables of cases, one a line)
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import os
+import random
 import shutil
 import unicodedata
 import zipfile
@@ -16,7 +19,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import py7zr
 import pytest
+from backports import zstd
 from conftest import Document, House, Site, column, read_by_blocks, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -536,7 +541,8 @@ def test_what_is_packed_twice_is_opened(house: House, site: Site, content: bytes
         (zipped(mimetype="application/vnd.oasis.opendocument.spreadsheet", content__xml=""), "it is a document of an office suite"),
         (zipped(), "it is an empty zip"),
         (b"%PDF-1.7\n", "it is a PDF"),
-        (b"7z\xbc\xaf\x27\x1c" + b"\0" * 9, "it is a 7z archive"),
+        (b"7z\xbc\xaf\x27\x1c" + b"\0" * 9, "its 7z cannot be opened"),
+        (b"Rar!\x1a\x07", "it is a RAR archive"),
         (b"\n <!DOCTYPE html><html></html>", "is an HTML or XML page, not a table"),
         (b"\xef\xbb\xbf<html><body>id;n;v</body></html>", "is an HTML or XML page"),
         (TEXT.decode().encode("utf-16"), "it is utf-16, and is read as UTF-8. Mend: declare its `encoding: utf-16`"),
@@ -547,6 +553,100 @@ def test_what_is_packed_twice_is_opened(house: House, site: Site, content: bytes
 def test_what_is_no_table_is_told_for_what_it_is(house: House, content: bytes, told: str) -> None:
     landing = land_csv(house, content)
     assert landing.entry["verdict"] == "refused"
+    assert told in landing.record["refused_files"][0][1]
+
+
+def seven_zipped(password: str | None = None, **members: bytes) -> bytes:
+    """Give a 7z; double underscores of names are their dots."""
+    archived = io.BytesIO()
+    with py7zr.SevenZipFile(archived, "w", password=password) as archive:
+        for name, content in members.items():
+            archive.writestr(content, name.replace("__", "."))
+    return archived.getvalue()
+
+
+STREAMS: dict[str, Any] = {"bz2": bz2.compress, "xz": lzma.compress, "zst": zstd.compress, "gz": packed}
+MANY = b"id;n;v\n" + b"".join(b"k%d;%d;%d\n" % (n, n * 7919 % 1000, n * n) for n in range(3000))
+
+
+@pytest.mark.parametrize("way", STREAMS)
+@pytest.mark.parametrize("over_http", [False, True])
+def test_each_way_of_packing_is_opened_and_a_cut_is_no_end(house: House, site: Site, way: str, over_http: bool) -> None:
+    pack = STREAMS[way]
+    # Two streams one after the other are one, as gzip and the others have it.
+    whole = pack(MANY[:9_000]) + pack(MANY[9_000:])
+    name = f"items.csv.{way}"
+    tables = [table("items", [column(each) for each in ("id", "n", "v")], ["id"], {"format": "csv", "path": name})]
+    for size in (len(whole) - 1, len(whole) // 2, len(pack(MANY[:9_000])) - 3, 12):
+        house.drop(name, whole[:size])
+        site.put(f"/{name}", whole[:size])
+        entry = house.land(house.brick(f"cut_{size}", tables, site.url if over_http else None))
+        assert entry
+        assert entry["verdict"] == "refused"
+        assert "cannot be read" in entry["tables"]["items"]["refused_files"][0][1]
+    house.drop(name, whole)
+    site.put(f"/{name}", whole)
+    entry = house.land(house.brick("shop", tables, site.url if over_http else None))
+    assert entry
+    assert entry["tables"]["items"]["kept"] == 3000
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+@pytest.mark.parametrize("is_private", [False, True])
+def test_a_7z_is_opened_as_a_zip_is(house: House, site: Site, over_http: bool, is_private: bool) -> None:
+    content = seven_zipped(été__csv=MANY, b__txt=b"no", c__csv__gz=packed(b"id;n;v\nz;1;2\n"))
+    house.drop("items.7z", content)
+    site.put("/items.7z", content)
+    more = [column("v", personal=True, mask="drop") if is_private else column("v")]
+    tables = [table("items", [column("id"), column("n"), *more], ["id"], {"format": "csv", "path": "items.7z/*.{csv,gz}"})]
+    personal = {"legal_basis": "b", "purpose": "p"} if is_private else {}
+    entry = house.land(house.brick("shop", tables, site.url if over_http else None, **personal))
+    assert entry
+    assert (entry["tables"]["items"]["kept"], entry["tables"]["items"]["refused_files"]) == (3001, [])
+
+
+@pytest.mark.parametrize("damage", range(10))
+def test_a_damaged_7z_is_told_and_never_a_part_of_it(house: House, damage: int) -> None:
+    content = bytearray(seven_zipped(a__csv=MANY))
+    drawn = random.Random(damage)
+    if damage % 2:
+        del content[drawn.randrange(6, len(content)) :]
+    else:
+        at = drawn.randrange(32, len(content) - 8)
+        content[at : at + 8] = bytes(byte ^ 0xFF for byte in content[at : at + 8])
+    house.drop("items.7z", bytes(content))
+    entry = land(house, [column(name) for name in ("id", "n", "v")], {"format": "csv", "path": "items.7z"}).entry
+    record = entry["tables"]["items"]
+    assert entry["verdict"] == "refused"
+    assert record["kept"] == 0
+    assert "cannot be" in record["refused_files"][0][1]
+
+
+def test_a_locked_7z_is_told(house: House) -> None:
+    house.drop("items.7z", seven_zipped("s3cr3t", a__csv=TEXT))
+    landing = land(house, [column(name) for name in ("id", "n", "v")], {"format": "csv", "path": "items.7z"})
+    assert "locked by a password" in landing.record["refused_files"][0][1]
+
+
+@pytest.mark.parametrize(
+    ("content", "records"),
+    [
+        (b'[{"id": "a", "n": 1.50}, {"id": "b"}]', ""),
+        (b'\xef\xbb\xbf{"data": {"items": [{"id": "a", "n": 1.50}, {"id": "b"}]}}', "data.items"),
+    ],
+)
+def test_the_rows_of_one_json_are_those_that_stand_at_a_path(house: House, content: bytes, records: str) -> None:
+    house.drop("items.json", content)
+    landing = land(house, [column("id"), column("n", optional=True)], {"format": "json", "path": "items.json", "records": records})
+    assert landing.values("id", "n") == [("a", "1.50"), ("b", None)]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b'{"rows": 1}', "holds no `data`"), (b'{"data": [{"id": 1}', "no JSON"), (b"<html>", "HTML")]
+)
+def test_a_json_whose_rows_are_not_there_is_told(house: House, content: bytes, told: str) -> None:
+    house.drop("items.json", content)
+    landing = land(house, [column("id")], {"format": "json", "path": "items.json", "records": "data"})
     assert told in landing.record["refused_files"][0][1]
 
 

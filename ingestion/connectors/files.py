@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import gzip
 import hashlib
 import json
-import lzma
-import re
 import shutil
 import urllib.parse
-import zipfile
-import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
@@ -24,11 +19,13 @@ from typing import Any, BinaryIO, Literal, cast
 from pydantic import Field, model_validator
 
 from ingestion.connectors import MissingFile, Reading, Request, SourceError, UnreadableFile
+from ingestion.connectors.answers import NoAnswer, members_of, records_at
+from ingestion.connectors.archives import FAULTS, PACKED_TIMES, of_content, opened
 from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.glance import probe
-from ingestion.connectors.patterns import are_shared, halt, matches, walk, written_names
+from ingestion.connectors.patterns import are_shared, halt, walk
 from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
-from ingestion.connectors.wholes import asked_anew, bundle_of, check_journal, is_aside, is_shape, is_whole, is_workbook, read_shapefile
+from ingestion.connectors.wholes import asked_anew, check_journal, is_shape, read_shapefile
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
 from ingestion.formats.options import UTF_8, LayerOptions, RasterOptions, SheetOptions, TextOptions
@@ -45,27 +42,10 @@ OTHER_MARKS = {
 }
 TEXTS = ("csv", "ndjson", "json", "geojson")
 COPIED = ("geopackage",)  # of which a reader may write beside it
-# How often what is packed may be packed again.
-PACKED_TIMES = 3
-# What files that are no text begin with, and what they are.
-KINDS = {
-    b"\xd0\xcf\x11\xe0": "an older Excel workbook (.xls), which `format: spreadsheet` reads, or another document of Office",
-    b"PK\x05\x06": "an empty zip",
-    b"%PDF-": "a PDF",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"Rar!": "a RAR archive",
-    b"BZh": "packed by bzip2",
-    b"\xfd7zXZ": "packed by xz",
-    b"\x28\xb5\x2f\xfd": "packed by zstd",
-    b"SQLite format 3": "an SQLite database",
-}
 # So many files that a source fails to give mean that it is the source that fails.
 MOST_UNREADABLE = 20
 # What the signature of a frame that was no JSON object begins with: it is asked for again.
 DOUBTFUL = "? "
-# What a file's content, rather than its source, may do wrong.
-FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError, RuntimeError)
-
 
 __all__ = ["BrickOptions", "TableOptions", "probe", "read"]
 
@@ -77,12 +57,20 @@ class BrickOptions(WebOptions):
 class TableOptions(RasterOptions, LayerOptions, SheetOptions, TextOptions):
     """What a table of files may say.
 
-    `path` may hold `*` (within a name), `{a,b}`, and %Y, %m, %d where folders or files are dated; what follows a .zip
-    means its members.
+    `path` may hold `*` (within a name), `{a,b}`, and %Y, %m, %d where folders or files are dated; what follows a .zip or a .7z
+    means its members. `records` is where the rows of a JSON stand, keys parted by dots, its top where it is empty: a file is
+    one row else.
     """
 
     format: Literal["csv", "ndjson", "json", "geojson", "parquet", "spreadsheet", "shapefile", "geopackage", "flatgeobuf", "geotiff"]
     path: str = Field(min_length=1)
+    records: str | None = None
+
+    @model_validator(mode="after")
+    def _has_records(self) -> TableOptions:
+        if self.records is not None and self.format != "json":
+            raise ValueError("`records` says where the rows of a JSON stand: it goes with `format: json`")
+        return self
 
     @model_validator(mode="after")
     def _has_outlines(self) -> TableOptions:
@@ -134,7 +122,8 @@ class _Intake:
         self.request, self.reading, self.store = reading.request, reading, store
         self.options: TableOptions = self.request.table_options
         self.spool = reading.held = Spool(self.request.spool, is_private=self.request.is_private)
-        self.documents = Documents(self.spool) if self.options.format == "json" else None
+        self.is_listed = self.options.records is not None
+        self.documents = Documents(self.spool) if self.options.format == "json" and not self.is_listed else None
         self.files: list[str] = []
         # By what a file is called: the last day of its date, and its signature.
         self.opened: dict[str, tuple[date | None, str]] = {}
@@ -170,7 +159,8 @@ class _Intake:
         self.reading.opened = {name: s for name, (last, s) in self.opened.items() if last is None or last >= floor or name in failed}
         # The files of a photo were taken in two goes.
         files = sorted(self.files) if self.request.whole else self.files
-        self.reading.parts = self.documents.parts() if self.documents else parts(self.options.format, files, self.reading, self.spool)
+        form = "ndjson" if self.is_listed else self.options.format
+        self.reading.parts = self.documents.parts() if self.documents else parts(form, files, self.reading, self.spool)
 
     def _tell_absence(self) -> None:
         """Tell that no file is there: raise SourceError, or warn where those that were read may well have been taken away."""
@@ -261,7 +251,7 @@ class _Intake:
         faults: list[str] = []
         name, encoding = self.request.name_of(file.name), self.options.encoding
         try:
-            for inside, source in _opened("", file.members, stream, self.spool, PACKED_TIMES, self.options.format):
+            for inside, source in opened("", file.members, stream, self.spool, PACKED_TIMES, self.options.format):
                 name = self.request.name_of(f"{file.name}{inside}")
                 # What one member does wrong is no fault of the others.
                 try:
@@ -269,7 +259,7 @@ class _Intake:
                 except (*FAULTS, OSError) as error:
                     if not inside and not isinstance(error, FAULTS):
                         raise
-                    faults.append(_fault(name, _of_content(error)))
+                    faults.append(_fault(name, of_content(error)))
         except FAULTS as error:
             faults.append(_fault(name, error))
         return items, "; ".join(faults[:3])[:600] or None
@@ -280,6 +270,10 @@ class _Intake:
             raise source
         if self.documents:
             return name, source.read().decode(encoding).lstrip("\ufeff")
+        if self.is_listed:
+            with self.spool.create(name) as target:
+                target.write(_listed(source.read(), encoding, str(self.options.records), is_private=self.request.is_private))
+            return name
         is_text = self.options.format in TEXTS
         start = source.peek(4)[:4] if is_text and encoding == UTF_8 else b""
         if other := next((other for mark, other in OTHER_MARKS.items() if start.startswith(mark)), None):
@@ -306,11 +300,13 @@ def _fault(name: str, error: Exception) -> str:
     return f"{name[:100]} cannot be read: {error or type(error).__name__}"[:500]
 
 
-def _of_content(error: Exception) -> Exception:
-    """Give what a member of an archive does wrong, bzip2's complaint included, which has no number; raise what the disk does."""
-    if isinstance(error, FAULTS) or (isinstance(error, OSError) and error.errno is None):
-        return error
-    raise error
+def _listed(content: bytes, encoding: str, path: str, *, is_private: bool) -> bytes:
+    """Give the rows of a JSON, one a line, each as it is written; raises ValueError where they do not stand at a path."""
+    try:
+        records = records_at(members_of(content if encoding == UTF_8 else content.decode(encoding).encode()), path)
+    except NoAnswer as error:
+        raise ValueError(f"{error.told if is_private else error}. Mend: check `records`") from None
+    return b"".join(record + b"\n" for record in records)
 
 
 def _is_object(text: str) -> bool:
@@ -324,74 +320,3 @@ def _floor(request: Request, position: dict[str, Any]) -> date | None:
     """Give the first day whose folder is listed again from a position; None where folders have no date or none was read."""
     reached = position.get("folder_date")
     return None if request.whole or not reached else date.fromisoformat(reached) - timedelta(days=request.lookback_days)
-
-
-def _opened(name: str, members: tuple[str, ...], stream: Any, spool: Spool, times: int, form: str) -> Iterator[tuple[str, Any]]:
-    """Give what a file holds, by what its first bytes say: itself, what gzip has packed, the members of a zip, packed again or not.
-
-    Each with what follows the name of the file in its own. In place of a member that cannot be opened, its fault.
-    """
-    start = stream.peek(16)[:16]
-    if is_whole(form, start):
-        yield name, stream
-        return
-    if told := next((kind for first, kind in KINDS.items() if start.startswith(first)), None):
-        raise ValueError(f"it is {told}. Mend: have the source give the file itself, as its brick says")
-    if start[:2] != b"\x1f\x8b" and start[:4] != b"PK\x03\x04":
-        yield name, stream
-    elif not times:
-        raise ValueError(f"it is packed more than {PACKED_TIMES} times. Mend: pack it once at the source")
-    elif start[:2] == b"\x1f\x8b":
-        yield from _opened(name, members, gzip.GzipFile(fileobj=stream, mode="rb"), spool, times - 1, form)
-    else:
-        with spool.temporary() as copy:
-            if not (is_there := stream.seekable() and not isinstance(stream, gzip.GzipFile | zipfile.ZipExtFile)):
-                shutil.copyfileobj(stream, copy, 1 << 20)
-            with zipfile.ZipFile(stream if is_there else copy) as archive:
-                if is_workbook(form, archive):
-                    there = stream if is_there else copy
-                    there.seek(0)
-                    yield name, there
-                    return
-                meant = [each for each in _meant(archive, members, is_private=spool.is_private) if not is_aside(form, each[1])]
-                if not meant:
-                    raise ValueError(f"the archive holds no {form}. Mend: the brick's `path`")
-                for member, shown, inner in meant:
-                    if is_shape(form, shown):
-                        with spool.temporary() as bundle:
-                            yield f"{name}/{shown}", bundle_of(archive, member, bundle)
-                        continue
-                    with archive.open(member) as source:
-                        try:
-                            yield from _opened(f"{name}/{shown}", inner, source, spool, times - 1, form)
-                        except (*FAULTS, OSError) as error:
-                            yield f"{name}/{shown}", _of_content(error)
-
-
-def _meant(archive: zipfile.ZipFile, patterns: tuple[str, ...], *, is_private: bool) -> list[tuple[zipfile.ZipInfo, str, tuple[str, ...]]]:
-    """Give the members of an archive that some patterns mean, their names, and what is meant of those that are archives.
-
-    Raises ValueError when there is none, or several of one name.
-    """
-    files = [member for member in archive.infolist() if not member.is_dir()]
-    names = {member.filename for member in files}
-    if patterns == ("**",) and names & {"[Content_Types].xml", "mimetype"}:
-        kind = "an Excel workbook (.xlsx)" if any(name.startswith("xl/") for name in names) else "a document of an office suite"
-        raise ValueError(f"it is {kind}, not a table. Mend: `format: spreadsheet`, or save it as CSV")
-    found: dict[int, tuple[zipfile.ZipInfo, str, tuple[str, ...]]] = {}
-    for pattern in patterns:
-        # What follows an archive in the archive is of its members.
-        inside = re.fullmatch(r"(.*?\.zip)/(.+)", pattern, re.IGNORECASE | re.DOTALL)
-        outer, inner = inside.groups() if inside else (pattern, "**")
-        for member in files:
-            if shown := next((each for each in written_names(member) if matches(outer, each)), None):
-                kept = found.get(id(member), (member, shown, ()))
-                found[id(member)] = (member, kept[1], (*kept[2], inner))
-    if not found:
-        held = sorted(written_names(member)[0] for member in files)
-        told = f"{len(held)} files" if is_private else f"{', '.join(held[:10])}{' and more' if len(held) > 10 else ''}" or "no file"
-        raise ValueError(f"the archive holds no {' or '.join(patterns)}; it holds {told}. Mend: the brick's `path`")
-    # By its name, zipfile would open the last of them each time, and their rows would be under one name.
-    if len({shown for _, shown, _ in found.values()}) < len(found):
-        raise ValueError("the archive holds several members of one name. Mend: pack them under different names")
-    return list(found.values())

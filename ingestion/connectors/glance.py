@@ -27,7 +27,7 @@ def probe(request: Request) -> Probed:
         store.client.tries = 1
     columns, dates = None, list[datetime | None]()
     for path in expand_braces(request.table_options.path):
-        named = re.sub(r"(\.zip)/.*", r"\1", path, flags=re.IGNORECASE | re.DOTALL)
+        named = re.sub(r"(\.(?:zip|7z))/.*", r"\1", path, flags=re.IGNORECASE | re.DOTALL)
         if WILD.search(named):
             dates += _listed(store, named)
             continue

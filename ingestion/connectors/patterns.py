@@ -50,7 +50,7 @@ def _files_of(pattern: str) -> dict[str, list[str]]:
     paths: dict[str, list[str]] = {}
     for alternative in expand_braces(pattern):
         # What follows a component that ends in .zip means members of it, all of them when nothing does.
-        archive = re.fullmatch(r"(.*?\.zip)(?:/(.*))?", alternative, re.IGNORECASE | re.DOTALL)
+        archive = re.fullmatch(r"(.*?\.(?:zip|7z))(?:/(.*))?", alternative, re.IGNORECASE | re.DOTALL)
         paths.setdefault(archive[1] if archive else alternative, []).append((archive and archive[2]) or "**")
     return paths
 

@@ -43,7 +43,7 @@ def check_journal(form: str, store: Store, file: StoreEntry) -> None:
 
 def is_aside(form: str, name: str) -> bool:
     """Say whether a member of an archive is none that a format reads by itself: what stands beside a Shapefile or a GeoTIFF."""
-    return form in OWN and PurePosixPath(name).suffix.lower() not in (*OWN[form], ".zip", ".gz")
+    return form in OWN and PurePosixPath(name).suffix.lower() not in (*OWN[form], ".zip", ".7z", ".gz", ".bz2", ".xz", ".zst")
 
 
 def is_shape(form: str, name: str) -> bool:
