@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -81,15 +81,15 @@ def holding(
     journal: Journal,
     bricks: Iterable[Brick],
     sample: duckdb.DuckDBPyRelation,
-    key: Mapping[str, str] | Iterable[str],
+    key: Iterable[str],
     connection: duckdb.DuckDBPyConnection,
 ) -> list[Held]:
     """Name the landed tables that hold the same keys as a sample of a source that nobody knows yet, the likest first.
 
-    `sample` is a relation of `connection`, whose columns are texts or of any type; `key` names those that identify a row, or gives for
-    each the name that tables call it. Keys are compared as texts, without blanks around them, with the whole keys of each table of as
-    many columns, whatever they are called; of columns of one name, values are compared too. A table is told from a share of
-    ALIKE_SHARE of SAMPLE keys on. Masked keys are no keys of anybody else's.
+    `sample` is a relation of `connection`; `key` names its columns that identify a row. Keys are compared as texts, without blanks
+    around them, with the whole key of each table that has as many columns in its own, whatever they are called; of columns of one
+    name, values are compared too. At most SAMPLE keys are looked for, and a table that holds less than ALIKE_SHARE of them is left
+    out. A key that is masked is compared with nothing. Running numbers are in any table that has as many: `row_share` tells more.
     """
     names = list(key)
     texts = ", ".join(f"trim({quoted(name)}::varchar) as {quoted(name)}" for name in sample.columns)
