@@ -100,6 +100,17 @@ def test_a_word_that_is_newer_than_the_bindings_is_no_silence(house: House, site
     assert house.rows(brick, "trip_updates", "trip_schedule_relationship") == [("77",)]
 
 
+def test_a_text_that_is_none_is_a_refused_row(house: House, site: Site) -> None:
+    message = feed()
+    for name in ("Grave", "Grève"):
+        message.entity.add(id=name).alert.header_text.translation.add(text="x")
+    # As a producer writes it that knows of no UTF-8; as long as it was.
+    put(site, message.SerializeToString().replace("Grève".encode(), b"Gr\xe8ve."))
+    entry = house.land(brick_of(house, site, ["id"], "alerts"))
+    assert entry
+    assert (entry["tables"]["alerts"]["kept"], entry["tables"]["alerts"]["refused"]) == (1, 1)
+
+
 def test_tables_of_one_feed_see_the_same_of_it(house: House, site: Site) -> None:
     message = feed()
     message.entity.add(id="e1").trip_update.trip.trip_id = "1"

@@ -24,7 +24,8 @@ from ingestion.connectors.since import Since, asked_since, moment_of
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import DENIED, Client, client_of, instant
 from ingestion.formats import parts
-from ingestion.formats.esri import EPOCH, LONGITUDE_LATITUDE, documents_of
+from ingestion.formats.esri import LONGITUDE_LATITUDE, documents_of
+from ingestion.formats.esri import moment_of as moment_of_ms
 from ingestion.formats.esri_geometry import NoGeometry
 from ingestion.formats.spool import Spool
 
@@ -98,7 +99,7 @@ def read(request: Request) -> Reading:
     if state := _state(client, layer, options, told, asked):
         if state == request.position.get("edited"):
             return reading
-        reading.available_at = EPOCH + timedelta(milliseconds=int(layer.edited or 0))
+        reading.available_at = moment_of_ms(layer.edited or 0)
     reading.position = {name: value for name, value in reading.position.items() if name != "edited"} | ({"edited": state} if state else {})
     clause = _since(request, options, layer)
     told = f"({told}) AND {clause}" if clause else told
@@ -185,7 +186,8 @@ def _layer(client: Client, options: TableOptions) -> Layer:
     editing = own.get("editingInfo")
     edited = editing.get("lastEditDate") if isinstance(editing, dict) else None
     now = instant(headers.get("Date")) or datetime.now(UTC)
-    is_settled = isinstance(edited, int) and now - (EPOCH + timedelta(milliseconds=edited)) > JUST_NOW
+    edited_at = moment_of_ms(edited) if isinstance(edited, int) else None
+    is_settled = edited_at is not None and now - edited_at > JUST_NOW
     reference = own.get("dateFieldsTimeReference")
     zone = str(reference.get("timeZone") or "UTC") if isinstance(reference, dict) else "UTC"
     return Layer(
