@@ -60,6 +60,8 @@ class Server:
         assert query["f"] == "json"
         if "'" in query["where"] and not re.search("(TIMESTAMP|DATE) '|code >= '", query["where"]):
             return self.told({"error": {"code": 400, "message": "Unable to complete operation.", "details": ["'where' clause is invalid"]}})
+        if "resultRecordCount" in query and not self.own["advancedQueryCapabilities"].get("supportsPagination"):
+            return self.told({"error": {"code": 400, "message": "Pagination is not supported.", "details": []}})
         bounds = re.findall(r"OBJECTID ([<>]=?) (-?\d+)", query["where"])
         rows = [row for row in self.rows if all(_holds(row["attributes"]["OBJECTID"], mark, int(value)) for mark, value in bounds)]
         if "returnCountOnly" in query:
@@ -92,7 +94,7 @@ def brick_of(house: House, site: Site, options: dict[str, Any] | None = None, **
     )
 
 
-@pytest.mark.parametrize("capable", [{}, {"supportsPagination": True}, {"supportsOrderBy": True}])
+@pytest.mark.parametrize("capable", [{}, {"supportsPagination": True}, {"supportsOrderBy": True}, {"supportsAdvancedQueries": True}])
 def test_each_value_lands_as_it_is_written(house: House, site: Site, capable: dict[str, bool]) -> None:
     server = Server(site, rows(5), advancedQueryCapabilities=capable)
     entry = house.land(brick := brick_of(house, site))

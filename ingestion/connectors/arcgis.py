@@ -32,7 +32,8 @@ from ingestion.formats.spool import Spool
 OF_OID, OF_DATE, OF_DAY, OF_OFFSET = (f"esriFieldType{name}" for name in ("OID", "Date", "DateOnly", "TimestampOffset"))
 OF_NUMBERS = tuple(f"esriFieldType{name}" for name in ("OID", "Integer", "SmallInteger", "BigInteger", "Double", "Single"))
 KEPT = ("name", "description", "copyrightText", "geometryType", "currentVersion", "objectIdField")
-# Records a page, unless said.
+# What says that records may be asked for in an order: the last one of servers before 10.3. Records a page, unless said.
+ORDERED = ("supportsPagination", "supportsOrderBy", "supportsAdvancedQueries")
 PAGE_RECORDS = 2000
 
 
@@ -75,6 +76,7 @@ class Layer:
     types: dict[str, str]
     size: int
     is_ordered: bool
+    is_paged: bool
     has_geometry: bool
     has_z: bool
     is_zoned: bool
@@ -192,7 +194,7 @@ def _layer(client: Client, options: TableOptions) -> Layer:
     zone = str(reference.get("timeZone") or "UTC") if isinstance(reference, dict) else "UTC"
     return Layer(
         oid, types, min(options.size, most) if isinstance(most, int) and most > 0 else options.size,
-        is_ordered=bool(more.get("supportsPagination") or more.get("supportsOrderBy")),
+        is_ordered=any(more.get(name) is True for name in ORDERED), is_paged=more.get("supportsPagination") is True,
         has_geometry=bool(own.get("geometryType")) and options.geometry, has_z=own.get("hasZ") is True,
         is_zoned=own.get("datesInUnknownTimezone") is not True, is_utc=zone.upper() in ("UTC", "ETC/UTC", "GMT"),
         edited=edited if is_settled and options.edit_date else None, own=own, editors=_editors(own, options, request),
@@ -252,7 +254,8 @@ def _query(client: Client, options: TableOptions, layer: Layer, told: str) -> Ra
     if layer.has_geometry:
         asked |= {"outSR": LONGITUDE_LATITUDE, "returnZ": str(layer.has_z).lower(), "returnM": "false"}
     if layer.oid and layer.is_ordered:
-        asked |= {"orderByFields": f"{layer.oid} ASC", "resultRecordCount": layer.size}
+        asked["orderByFields"] = f"{layer.oid} ASC"
+        asked |= {"resultRecordCount": layer.size} if layer.is_paged else {}
     return Range(_url(client, f"{options.layer}/query", **asked))
 
 
