@@ -162,6 +162,20 @@ def test_who_edited_a_record_lands_where_it_is_declared_alone(house: House, site
     assert ("hidden-b",) in house.rows(declared, "rues", "editor")
 
 
+def test_a_layer_that_grows_while_it_is_read_is_read(house: House, site: Site) -> None:
+    server = Server(site, rows(3))
+
+    def query(asked: Any) -> Any:
+        if "outFields" in asked["url"] and len(server.rows) < 9:
+            server.rows += [{"attributes": {"OBJECTID": 1000 + len(server.rows), **ROW}, "geometry": None}]
+        return server.query(asked)
+
+    site.pages[f"{SERVICE}/0/query"] = query
+    entry = house.land(brick_of(house, site))
+    assert entry and entry["tables"]["rues"]["kept"] == 6  # three, and one for each page
+    assert sum("returnCountOnly" in asked.query for asked in site.asked) == 2
+
+
 def test_dates_of_an_unknown_zone_say_none(house: House, site: Site) -> None:
     Server(site, rows(1, seen=-1), datesInUnknownTimezone=True)
     assert house.land(brick := brick_of(house, site))

@@ -86,6 +86,7 @@ class Layer:
     editors: frozenset[str] = frozenset()
     ids: list[int] | None = None
     total: int | None = None
+    read: int = 0
     doubts: list[str] = field(default_factory=list)
 
 
@@ -115,10 +116,15 @@ def read(request: Request) -> Reading:
         layer.doubts.clear()
         with spooled(spool, name) as take:
             yield take
+        # In the order of their ids records may come and go while they are read: the number of those that are left tells.
+        if layer.oid and layer.ids is None and layer.read != layer.total and layer.read != (now := _number_of(client, options, told)):
+            mend = "try later, when it does not change, or tell the producer"
+            raise unsteady(client, first, f"says that it has {layer.total} records, then {now}, and gives {layer.read}", mend)
 
     first = _query(client, options, layer, told)
     read = read_pages(client, first, lambda answer, ask, passed: _page(client, layer, told, answer, cast("Range", ask), passed), opened)
     assert read is not None  # nothing conditional was asked
+    read.announced = read.rows
     if note(read, reading, "`layer` and `where`"):
         reading.parts = parts("ndjson", [name], reading, spool)
     if layer.doubts:
@@ -316,7 +322,8 @@ def _page(client: Client, layer: Layer, told: str, answer: Answer, ask: Range, p
         raise unsteady(client, ask, f"gives records whose {layer.oid} comes twice, or is not in the order that was asked for")
     is_last = not count or not (more or passed + count < total)
     following = None if is_last else Range(asked_with(ask, where=f"({told}) AND {layer.oid} > {ids[-1]}").url, after=ids[-1])
-    return Page(content, count, following, total)
+    layer.read = passed + count
+    return Page(content, count, following)
 
 
 def _of_range(client: Client, layer: Layer, told: str, ask: Range, page: Page, ids: list[int], *, more: bool) -> Page:
