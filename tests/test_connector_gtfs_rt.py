@@ -100,6 +100,17 @@ def test_a_word_that_is_newer_than_the_bindings_is_no_silence(house: House, site
     assert house.rows(brick, "trip_updates", "trip_schedule_relationship") == [("77",)]
 
 
+def test_a_text_that_is_none_is_a_refused_row(house: House, site: Site) -> None:
+    message = feed()
+    for name in ("Grave", "Grève"):
+        message.entity.add(id=name).alert.header_text.translation.add(text="x")
+    # As a producer writes it that knows of no UTF-8; as long as it was.
+    put(site, message.SerializeToString().replace("Grève".encode(), b"Gr\xe8ve."))
+    entry = house.land(brick_of(house, site, ["id"], "alerts"))
+    assert entry
+    assert (entry["tables"]["alerts"]["kept"], entry["tables"]["alerts"]["refused"]) == (1, 1)
+
+
 def test_tables_of_one_feed_see_the_same_of_it(house: House, site: Site) -> None:
     message = feed()
     message.entity.add(id="e1").trip_update.trip.trip_id = "1"
@@ -119,7 +130,7 @@ def test_every_cut_is_an_error_or_is_seen_by_its_length(house: House, site: Site
         message.entity.add(id=f"e{number}").trip_update.trip.trip_id = str(number)
     whole = message.SerializeToString()
     brick = brick_of(house, site, ["id"])
-    cut = [({"Content-Length": str(len(whole))}, end) for end in (0, 20, len(whole) - 1)]
+    cut = [({"Content-Length": str(len(whole))}, end) for end in (0, len(whole) - 1)]
     # A file that was cut is known by an entity that is; nothing else tells.
     for headers, end in [*cut, ({}, len(whole) - 1), ({"Content-Encoding": "gzip"}, 30)]:
         site.pages["/feed.pb"] = (200, headers, (gzip.compress(whole) if "Content-Encoding" in headers else whole)[:end])

@@ -74,8 +74,7 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "arcgis by ids": ("arcgis", {"kind": "none", "format": "arcgis"}, {"layer": 0}),
     "gbfs": ("gbfs", {"kind": "none", "format": "gbfs", "total": None}, {"feed": "station_information"}),
     "gtfs_rt": ("gtfs_rt", {"kind": "none", "format": "gtfs_rt", "total": None}, {"path": "rows", "entities": "trip_updates"}),
-    "ngsi": ("ngsi", {"kind": "offset", "format": "ngsi-ld", "total": "header"}, {"type": "Row"}),
-    "ngsi v2": ("ngsi", {"kind": "offset", "format": "ngsi-v2", "total": "header"}, {"type": "Row", "form": "keyValues"}),
+    "ngsi": ("ngsi", {"kind": "offset", "format": "ngsi", "total": "header"}, {"type": "Row"}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
 }
 # What is asked beside the pages: what is read is described, or counted, first.
@@ -115,8 +114,7 @@ def options_of(name: str, source: Source) -> tuple[str, dict[str, Any], dict[str
         setattr(source, field, value)
     records = {"json": {"records": "rows"}, "geojson": {}}.get(source.format, {})
     brick: dict[str, Any] = {"limits": {"concurrency": 2, "per_second": None}} | (LOGIN if source.fault == "token" else {})
-    brick |= {"version": "v2"} if source.format == "ngsi-v2" else {}
-    records |= {"limit": source.size} if source.format.startswith("ngsi") else {}
+    records |= {"limit": source.size} if source.format == "ngsi" else {}
     return protocol, brick, {**({"path": "rows"} if protocol == "rest" else {}), **records, **told}
 
 

@@ -24,14 +24,16 @@ from ingestion.connectors.since import Since, asked_since, moment_of
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import DENIED, Client, client_of, instant
 from ingestion.formats import parts
-from ingestion.formats.esri import EPOCH, LONGITUDE_LATITUDE, documents_of
+from ingestion.formats.esri import LONGITUDE_LATITUDE, documents_of
+from ingestion.formats.esri import moment_of as moment_of_ms
 from ingestion.formats.esri_geometry import NoGeometry
 from ingestion.formats.spool import Spool
 
 OF_OID, OF_DATE, OF_DAY, OF_OFFSET = (f"esriFieldType{name}" for name in ("OID", "Date", "DateOnly", "TimestampOffset"))
 OF_NUMBERS = tuple(f"esriFieldType{name}" for name in ("OID", "Integer", "SmallInteger", "BigInteger", "Double", "Single"))
 KEPT = ("name", "description", "copyrightText", "geometryType", "currentVersion", "objectIdField")
-# Records a page, unless said.
+# What says that records may be asked for in an order: the last one of servers before 10.3. Records a page, unless said.
+ORDERED = ("supportsPagination", "supportsOrderBy", "supportsAdvancedQueries")
 PAGE_RECORDS = 2000
 
 
@@ -74,6 +76,7 @@ class Layer:
     types: dict[str, str]
     size: int
     is_ordered: bool
+    is_paged: bool
     has_geometry: bool
     has_z: bool
     is_zoned: bool
@@ -83,6 +86,7 @@ class Layer:
     editors: frozenset[str] = frozenset()
     ids: list[int] | None = None
     total: int | None = None
+    read: int = 0
     doubts: list[str] = field(default_factory=list)
 
 
@@ -98,7 +102,7 @@ def read(request: Request) -> Reading:
     if state := _state(client, layer, options, told, asked):
         if state == request.position.get("edited"):
             return reading
-        reading.available_at = EPOCH + timedelta(milliseconds=int(layer.edited or 0))
+        reading.available_at = moment_of_ms(layer.edited or 0)
     reading.position = {name: value for name, value in reading.position.items() if name != "edited"} | ({"edited": state} if state else {})
     clause = _since(request, options, layer)
     told = f"({told}) AND {clause}" if clause else told
@@ -112,10 +116,15 @@ def read(request: Request) -> Reading:
         layer.doubts.clear()
         with spooled(spool, name) as take:
             yield take
+        # In the order of their ids records may come and go while they are read: the number of those that are left tells.
+        if layer.oid and layer.ids is None and layer.read != layer.total and layer.read != (now := _number_of(client, options, told)):
+            mend = "try later, when it does not change, or tell the producer"
+            raise unsteady(client, first, f"says that it has {layer.total} records, then {now}, and gives {layer.read}", mend)
 
     first = _query(client, options, layer, told)
     read = read_pages(client, first, lambda answer, ask, passed: _page(client, layer, told, answer, cast("Range", ask), passed), opened)
     assert read is not None  # nothing conditional was asked
+    read.announced = read.rows
     if note(read, reading, "`layer` and `where`"):
         reading.parts = parts("ndjson", [name], reading, spool)
     if layer.doubts:
@@ -185,12 +194,13 @@ def _layer(client: Client, options: TableOptions) -> Layer:
     editing = own.get("editingInfo")
     edited = editing.get("lastEditDate") if isinstance(editing, dict) else None
     now = instant(headers.get("Date")) or datetime.now(UTC)
-    is_settled = isinstance(edited, int) and now - (EPOCH + timedelta(milliseconds=edited)) > JUST_NOW
+    edited_at = moment_of_ms(edited) if isinstance(edited, int) else None
+    is_settled = edited_at is not None and now - edited_at > JUST_NOW
     reference = own.get("dateFieldsTimeReference")
     zone = str(reference.get("timeZone") or "UTC") if isinstance(reference, dict) else "UTC"
     return Layer(
         oid, types, min(options.size, most) if isinstance(most, int) and most > 0 else options.size,
-        is_ordered=bool(more.get("supportsPagination") or more.get("supportsOrderBy")),
+        is_ordered=any(more.get(name) is True for name in ORDERED), is_paged=more.get("supportsPagination") is True,
         has_geometry=bool(own.get("geometryType")) and options.geometry, has_z=own.get("hasZ") is True,
         is_zoned=own.get("datesInUnknownTimezone") is not True, is_utc=zone.upper() in ("UTC", "ETC/UTC", "GMT"),
         edited=edited if is_settled and options.edit_date else None, own=own, editors=_editors(own, options, request),
@@ -250,7 +260,8 @@ def _query(client: Client, options: TableOptions, layer: Layer, told: str) -> Ra
     if layer.has_geometry:
         asked |= {"outSR": LONGITUDE_LATITUDE, "returnZ": str(layer.has_z).lower(), "returnM": "false"}
     if layer.oid and layer.is_ordered:
-        asked |= {"orderByFields": f"{layer.oid} ASC", "resultRecordCount": layer.size}
+        asked["orderByFields"] = f"{layer.oid} ASC"
+        asked |= {"resultRecordCount": layer.size} if layer.is_paged else {}
     return Range(_url(client, f"{options.layer}/query", **asked))
 
 
@@ -311,7 +322,8 @@ def _page(client: Client, layer: Layer, told: str, answer: Answer, ask: Range, p
         raise unsteady(client, ask, f"gives records whose {layer.oid} comes twice, or is not in the order that was asked for")
     is_last = not count or not (more or passed + count < total)
     following = None if is_last else Range(asked_with(ask, where=f"({told}) AND {layer.oid} > {ids[-1]}").url, after=ids[-1])
-    return Page(content, count, following, total)
+    layer.read = passed + count
+    return Page(content, count, following)
 
 
 def _of_range(client: Client, layer: Layer, told: str, ask: Range, page: Page, ids: list[int], *, more: bool) -> Page:

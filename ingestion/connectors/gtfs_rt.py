@@ -16,7 +16,7 @@ from ingestion.connectors.pages import PAGE_BYTES, Answer, Ask, Pages, fault, no
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import Client, client_of
 from ingestion.formats import parts
-from ingestion.formats.spool import Spool
+from ingestion.formats.spool import UNDECODED, Spool
 
 FEED_AT = "feed_timestamp"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,13 +86,19 @@ def read(request: Request) -> Reading:
     reading.held = spool
     with spooled(spool, file) as take:
         for row in rows:
-            line = json.dumps({**stamp, **row}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            line = _line({**stamp, **row})
             read.digest.update(line)
             read.rows += 1
             take(line)
     if note(read, reading, "`path` and `entities`"):
         reading.parts = parts("ndjson", [file], reading, spool)
     return reading
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    """Write a row as a line; of bytes that are no text, which protobuf lets through, one that landing refuses."""
+    told = json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=lambda raw: raw.decode("utf-8", UNDECODED))
+    return told.encode("utf-8", UNDECODED) + b"\n"
 
 
 def _feed(client: Client, ask: Ask, stream: Any, headers: Any) -> Any:
@@ -115,8 +121,9 @@ def _feed(client: Client, ask: Ask, stream: Any, headers: Any) -> Any:
     header = feed.header
     if body and not feed.IsInitialized():
         raise fault(client, ask, f"lacks what a feed must hold ({', '.join(feed.FindInitializationErrors()[:3])})")
-    if header.gtfs_realtime_version.partition(".")[0] not in VERSIONS:
-        told = f"is no feed of GTFS Realtime 1 or 2 ({len(body)} bytes, version {header.gtfs_realtime_version[:20]!r})"
+    version = str(header.gtfs_realtime_version)
+    if version.partition(".")[0] not in VERSIONS:
+        told = f"is no feed of GTFS Realtime 1 or 2 ({len(body)} bytes, version {version[:20]!r})"
         raise fault(client, ask, told, "check `path`; a feed of GTFS (stops.txt, ...) is read by `files`")
     if header.incrementality == FeedHeader.DIFFERENTIAL:
         told = "tells differences only (incrementality DIFFERENTIAL): what it does not hold may still be so"

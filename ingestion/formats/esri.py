@@ -15,7 +15,7 @@ from ingestion.formats.esri_geometry import NoGeometry, geojson_of
 
 # Longitude and latitude, as ArcGIS numbers it.
 LONGITUDE_LATITUDE = 4326
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH, BEYOND_ALL = datetime(1970, 1, 1, tzinfo=UTC), 10**15
 
 
 def documents_of(
@@ -73,6 +73,14 @@ def _features() -> Any:
     return list[feature]
 
 
+def moment_of(milliseconds: int) -> datetime | None:
+    """Give the instant that is so many milliseconds from 1970 on, None for what is too far to be one."""
+    try:
+        return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+
+
 def _object_id(values: dict[str, Any], oid: str) -> int:
     told = value_of_json(values.get(oid))
     if not isinstance(told, int) or isinstance(told, bool):
@@ -83,8 +91,11 @@ def _object_id(values: dict[str, Any], oid: str) -> int:
 def _moment(raw: bytes, *, is_zoned: bool) -> bytes:
     """Write milliseconds since 1970 as an instant in UTC (ISO 8601), of an unknown zone without one; what is none stays as it is."""
     try:
-        moment = EPOCH + timedelta(milliseconds=int(raw) if raw.lstrip(b"-").isdigit() else int(Decimal(raw.decode())))
+        told = Decimal(raw.decode())
+        moment = moment_of(int(told)) if abs(told) < BEYOND_ALL else None
     except (ValueError, ArithmeticError):
+        return raw
+    if moment is None:
         return raw
     return f'"{moment.replace(tzinfo=None).isoformat(timespec="milliseconds")}{"Z" if is_zoned else ""}"'.encode()
 

@@ -32,13 +32,13 @@ def geojson_of(told: Any, *, has_z: bool = False, doubts: list[str] | None = Non
         place = _position([told["x"], told.get("y"), *([told["z"]] if "z" in told else [])], has_z="z" in told)
         return {"type": "Point", "coordinates": place} if place else None
     if "points" in told:
-        places = [place for each in told["points"] if (place := _position(each, has_z=has_z))]
+        places = [place for each in _listed(told["points"]) if (place := _position(each, has_z=has_z))]
         return {"type": "MultiPoint", "coordinates": places} if places else None
     if "paths" in told:
-        lines = [line for each in told["paths"] if len(line := _line(each, has_z=has_z)) > 1]
+        lines = [line for each in _listed(told["paths"]) if len(line := _line(each, has_z=has_z)) > 1]
         return _one_or_many("LineString", lines)
     if "rings" in told:
-        rings = [_closed(ring) for each in told["rings"] if len(ring := _line(each, has_z=has_z)) > 2]
+        rings = [_closed(ring) for each in _listed(told["rings"]) if len(ring := _line(each, has_z=has_z)) > 2]
         return _one_or_many("Polygon", polygons_of(rings, doubts if doubts is not None else []))
     raise NoGeometry(f"a geometry holds neither x, points, paths nor rings ({', '.join(sorted(told))[:60]})")
 
@@ -116,10 +116,14 @@ def _closed(ring: Ring) -> Ring:
     return ring if ring[0][:2] == ring[-1][:2] else [*ring, ring[0]]
 
 
+def _listed(told: Any) -> list[Any]:
+    if not isinstance(told, list | None):
+        raise NoGeometry("what should be a list of positions, or of lists of them, is none")
+    return told or []
+
+
 def _line(told: Any, *, has_z: bool) -> Ring:
-    if not isinstance(told, list):
-        raise NoGeometry("a ring or a path is no list of positions")
-    return [place for each in told if (place := _position(each, has_z=has_z))]
+    return [place for each in _listed(told) if (place := _position(each, has_z=has_z))]
 
 
 def _position(told: Any, *, has_z: bool) -> Position | None:
