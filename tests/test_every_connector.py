@@ -71,7 +71,13 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "wfs": ("wfs", {"kind": "offset", "format": "wfs"}, {"type_name": "rows"}),
     "sensorthings": ("sensorthings", {"kind": "next_link", "format": "sta"}, {"entities": "rows"}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
+    "ckan": ("ckan", {"kind": "offset", "format": "ckan"}, {"resource": "rows"}),
+    "ckan, its catalogue": ("ckan", {"kind": "offset", "format": "packages"}, {"catalog": "datasets"}),
+    "udata": ("udata", {"kind": "next_link", "format": "udata"}, {"catalog": "datasets"}),
 }
+# What a protocol calls the number of rows of a page, and those that ask what they read before they do.
+SIZED = {"ckan": "limit", "udata": "page_size"}
+DESCRIBED = ("ckan", "ogc features")
 LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}
 
 
@@ -107,7 +113,8 @@ def options_of(name: str, source: Source) -> tuple[str, dict[str, Any], dict[str
         setattr(source, field, value)
     records = {"json": {"records": "rows"}, "geojson": {}}.get(source.format, {})
     brick: dict[str, Any] = {"limits": {"concurrency": 2, "per_second": None}} | (LOGIN if source.fault == "token" else {})
-    return protocol, brick, {**({"path": "rows"} if protocol == "rest" else {}), **records, **told}
+    sized = {SIZED[protocol]: source.size} if protocol in SIZED else {}
+    return protocol, brick, {**({"path": "rows"} if protocol == "rest" else {}), **records, **sized, **told}
 
 
 def ask(paged: Paged, source: Source, name: str, spool: Path, **changes: Any) -> Request:
@@ -150,7 +157,7 @@ def test_all_rows_are_read_whatever_the_size_of_a_page(paged: Paged, tmp_path: P
         reading = read(request)
         assert ids_of(request, reading) == source.ids
         assert reading.count_method == ("counted" if source.total is None or not count else "announced")
-        assert reading.request_count == len(source.asked) + (name == "ogc features")  # which is described first
+        assert reading.request_count == len(source.asked) + (name in DESCRIBED)
         # The same again is nothing new.
         again = ask(paged, Source(count=count, size=size), name, tmp_path, position=reading.position)
         assert not read(again).parts
@@ -172,6 +179,7 @@ def test_what_passes_at_any_page_costs_no_row(paged: Paged, tmp_path: Path, name
 def filtered(name: str, size: int) -> dict[str, Any]:
     """Give what asks for rows that a filter means."""
     told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}, "wfs": {"sort_by": "id"}}
+    told |= {"ckan": {"filters": {"place": ""}}, **{each: {"search": {"since": ""}} for each in ("ckan, its catalogue", "udata")}}
     return told.get(name, {"parameters": {"since": "", "size": size}})
 
 
@@ -202,7 +210,7 @@ def brick_of(house: House, paged: Paged, source: Source, name: str, key: list[st
     """Write a brick of one table that reads a source; `meta` is of the table."""
     paged.source = source
     protocol, told, options = options_of(name, source)
-    columns = [column("id"), *([] if source.format in ("xml",) else [column("value", "double")])]
+    columns = [column("id"), *([] if source.format in ("xml", "packages", "udata") else [column("value", "double")])]
     options |= meta.pop("options", {})
     return house.brick("a_brick", [table("a_table", columns, key or ["id"], options, **meta)], paged.url, connector=protocol, options=told)
 

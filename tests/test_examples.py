@@ -94,9 +94,26 @@ def datafair(site: Site) -> None:
     site.pages[path] = answer
 
 
+def ckan(site: Site) -> None:
+    rows = [{"_id": n, "tree_id": f"t{n}", "commune": "35238", "genre": "Quercus", "hauteur_m": 4.5} for n in range(1, 4)]
+    told = {"id": "c6ac", "datastore_active": True, "url_type": "upload", "last_modified": "2025-01-01T00:00:00"}
+    site.pages["/api/3/action/resource_show"] = _json({"success": True, "result": told})
+    site.pages["/api/3/action/datastore_search"] = _json({"success": True, "result": {"records": rows, "total": 3}})
+
+
+def datagouv(site: Site) -> None:
+    told = {
+        "title": "Arbres", "description": "Arbres de la ville", "license": "fr-lo", "organization": {"name": "Rennes Métropole"},
+        "created_at": "2020-01-01T00:00:00+00:00", "last_update": "2026-01-01T00:00:00+00:00", "frequency": "annual",
+        "tags": ["arbres"], "spatial": {"zones": ["fr:epci:243500139"]}, "page": "https://www.data.gouv.fr/datasets/arbres/", "resources": [],
+    }  # fmt: skip
+    site.pages["/api/1/datasets/"] = _json({"data": [{"id": "a", **told}, {"id": "b", **told}], "next_page": None, "total": 2})
+
+
 PLAYED: dict[str, tuple[Callable[[Site], None], int]] = {
     "hubeau_hydrometrie": (hubeau, 5), "vigieau": (vigieau, 1), "atmo_indices": (atmo, 2), "insee_melodi": (melodi, 2),
-    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3),
+    "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "ckan_arbres": (ckan, 3),
+    "datagouv_catalogue": (datagouv, 2),
 }  # fmt: skip
 
 

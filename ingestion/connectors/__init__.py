@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 # A protocol is a module here with three names: `BrickOptions` and `TableOptions` (pydantic models of what a brick's YAML
 # may say under `options`), and `read(request) -> Reading`. One that can tell more of its options than their form, without asking a
 # source, has `check(brick_options, table_options, table) -> str | None`, what is wrong.
-CONNECTORS = ("dlt", "files", "mqtt", "ogc_features", "opendatasoft", "rest", "sensorthings", "webhook", "wfs")
+CONNECTORS = (
+    "ckan", "dlt", "files", "mqtt", "ogc_features", "opendatasoft", "rest", "sensorthings", "udata", "webhook", "wfs",
+)  # fmt: skip
 # Of these, sources that are not asked: they push, `orchestra listen` receives, and `read` drains the inbox of the brick.
 PUSHED = ("mqtt", "webhook")
 # Names that landing, the connectors and DuckDB write beside those of the source, which lands under another then.
