@@ -73,10 +73,12 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
     "ckan": ("ckan", {"kind": "offset", "format": "ckan"}, {"resource": "rows"}),
     "ckan, its catalogue": ("ckan", {"kind": "offset", "format": "packages"}, {"catalog": "datasets"}),
+    "csw": ("csw", {"kind": "offset", "format": "csw"}, {"catalog": "datasets"}),
+    "dcat": ("dcat", {"kind": "next_link", "format": "dcat"}, {"catalog": "datasets"}),
     "udata": ("udata", {"kind": "next_link", "format": "udata"}, {"catalog": "datasets"}),
 }
 # What a protocol calls the number of rows of a page, and those that ask what they read before they do.
-SIZED = {"ckan": "limit", "udata": "page_size"}
+SIZED = {"ckan": "limit", "csw": "max_records", "udata": "page_size"}
 DESCRIBED = ("ckan", "ogc features")
 LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}
 
@@ -180,6 +182,7 @@ def filtered(name: str, size: int) -> dict[str, Any]:
     """Give what asks for rows that a filter means."""
     told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}, "wfs": {"sort_by": "id"}}
     told |= {"ckan": {"filters": {"place": ""}}, **{each: {"search": {"since": ""}} for each in ("ckan, its catalogue", "udata")}}
+    told |= {"csw": {"parameters": {"since": ""}}, "dcat": {"parameters": {"since": "", "size": str(size)}}}
     return told.get(name, {"parameters": {"since": "", "size": size}})
 
 
@@ -210,7 +213,7 @@ def brick_of(house: House, paged: Paged, source: Source, name: str, key: list[st
     """Write a brick of one table that reads a source; `meta` is of the table."""
     paged.source = source
     protocol, told, options = options_of(name, source)
-    columns = [column("id"), *([] if source.format in ("xml", "packages", "udata") else [column("value", "double")])]
+    columns = [column("id"), *([] if source.format in ("xml", "packages", "udata", "csw", "dcat") else [column("value", "double")])]
     options |= meta.pop("options", {})
     return house.brick("a_brick", [table("a_table", columns, key or ["id"], options, **meta)], paged.url, connector=protocol, options=told)
 

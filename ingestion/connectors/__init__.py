@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # may say under `options`), and `read(request) -> Reading`. One that can tell more of its options than their form, without asking a
 # source, has `check(brick_options, table_options, table) -> str | None`, what is wrong.
 CONNECTORS = (
-    "ckan", "dlt", "files", "mqtt", "ogc_features", "opendatasoft", "rest", "sensorthings", "udata", "webhook", "wfs",
+    "ckan", "csw", "dcat", "dlt", "files", "mqtt", "ogc_features", "opendatasoft", "rest", "sensorthings", "udata", "webhook", "wfs",
 )  # fmt: skip
 # Of these, sources that are not asked: they push, `orchestra listen` receives, and `read` drains the inbox of the brick.
 PUSHED = ("mqtt", "webhook")

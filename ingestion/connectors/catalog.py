@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingestion.connectors import Reading, Request, SourceError, connector
-from ingestion.connectors.pages import Answer, Ask, Page, Pages, note, read_pages, spooled
+from ingestion.connectors.pages import Answer, Ask, Page, Pages, note, read_pages, spooled, twice_in, where
 from ingestion.connectors.web import Client, client_of
 from ingestion.formats import parts
 from ingestion.formats.spool import Spool
@@ -31,19 +32,23 @@ SERVICES = (
     ("ogcapi", "ogc_features"), ("oapif", "ogc_features"), ("wfs", "wfs"), ("sensorthings", "sensorthings"), ("gbfs", "gbfs"),
     ("gtfsrt", "gtfs_rt"), ("arcgis", "arcgis"), ("esrirest", "arcgis"), ("esrigeoservices", "arcgis"), ("ngsi", "ngsi"),
 )  # fmt: skip
+# What is drawn, or read by persons.
+UNREAD = "(?:ogc|opengis)?(?:wms|wmts|wcs|tms|xyz)|html|texthtml|pdf|applicationpdf|png|jpe?g|imagepng|imagejpe?g|doc$|docx$|odt$"
 
 
 @dataclass(frozen=True)
 class Resource:
     """What a dataset is had by: its address, what the catalogue says of it, and the connector that would read it, with its options.
 
-    `protocol` is a guess from the format that is declared, None where nothing is known to read it.
+    `kind` is what the catalogue calls such a link (a protocol, a type); `protocol` is a guess from what is declared, None where
+    nothing is known to read it.
     """
 
     url: str | None
     id: str | None = None
     title: str | None = None
     description: str | None = None
+    kind: str | None = None
     format: str | None = None
     media_type: str | None = None
     byte_size: int | None = None
@@ -59,7 +64,8 @@ class Resource:
 class Offer:
     """A dataset of a catalogue, as it tells of it: dates as they are written, no person by name.
 
-    `titles` holds the title by language, where it says one; `bbox` is west, south, east, north.
+    `titles` holds the title by language, where it says one; `record_modified` is when what is told of it changed; `bbox` is west,
+    south, east, north.
     """
 
     id: str
@@ -73,6 +79,7 @@ class Offer:
     created: str | None = None
     issued: str | None = None
     modified: str | None = None
+    record_modified: str | None = None
     frequency: str | None = None
     keywords: tuple[str, ...] = ()
     themes: tuple[str, ...] = ()
@@ -98,26 +105,50 @@ def offers(protocol: str, endpoint: str, spool: Path, brick_options: Mapping[str
     return module.catalog(client_of(Reading(request, {})))
 
 
-def offers_of(client: Client, first: Ask, page_of: Callable[[Answer, Ask, int], Page]) -> Iterator[Offer]:
+def offers_of(
+    client: Client, first: Ask, page_of: Callable[[Answer, Ask, int], Page], headers: Mapping[str, str] | None = None
+) -> Iterator[Offer]:
     """Read the pages of a catalogue, and give what they offer."""
     spool = Spool(client.reading.request.spool, is_private=client.reading.request.is_private)
-    read_pages(client, first, page_of, lambda: spooled(spool, "offers.ndjson"))
+    read_pages(client, first, page_of, lambda: spooled(spool, "offers.ndjson"), headers=headers)
     with spool.path("offers.ndjson").open("rb") as file:
         for line in file:
             yield _offer(line)
 
 
 def read_catalog(
-    client: Client, first: Ask, page_of: Callable[[Answer, Ask, int], Page], kind: Kind, headers: Mapping[str, str] | None = None
-) -> Pages:
+    client: Client,
+    first: Ask,
+    page_of: Callable[[Answer, Ask, int], Page],
+    kind: Kind,
+    headers: Mapping[str, str] | None = None,
+    order: str | None = None,
+) -> None:
     """Read the pages of a catalogue into the reading of a client, as a table of its datasets, or of their resources.
 
-    `page_of` gives pages of `written` offers. The number that the source announces is that of its datasets. Raises SourceError.
+    `page_of` gives pages of `written` offers. The number that the source announces is that of its datasets. `order` is the mend of
+    numbered pages that hold a dataset twice: another one is missed then. Raises SourceError.
     """
     reading, request = client.reading, client.reading.request
     spool = reading.held = Spool(request.spool, is_private=request.is_private)
-    read = read_pages(client, first, page_of, lambda: spooled(spool, "offers.ndjson"), headers=headers)
-    assert read is not None  # nothing conditional was asked
+
+    def doubt(read: Pages) -> str | None:
+        twice = twice_in(["offers.ndjson"], "ndjson", reading, spool) if order and read.pages > 1 else 0
+        return (
+            f"{twice} datasets came twice on pages that are numbered: the server keeps no order, and leaves others out" if twice else None
+        )
+
+    told = json.dumps([client.shown(client.endpoint), request.table_options.model_dump(mode="json")], sort_keys=True)
+    asked = hashlib.sha256(told.encode()).hexdigest()[:16]
+    held = request.position.get("validator", {}) if request.position.get("asked") == asked else {}
+    read = read_pages(client, first, page_of, lambda: spooled(spool, "offers.ndjson"), held, headers, doubt)
+    if read is None:
+        return
+    if read.doubted:
+        raise SourceError(f"{where(client, first)}: {read.doubted}. Mend: {order}.")
+    reading.position = {name: value for name, value in reading.position.items() if name not in ("validator", "asked")}
+    if read.validator:
+        reading.position |= {"validator": read.validator, "asked": asked}
     name, read.digest = f"{request.table}.ndjson", hashlib.sha256()
     if kind == "resources":
         read.announced = None  # which has been held to what came
@@ -128,7 +159,6 @@ def read_catalog(
             read.rows += target.write(row) > 0
     if note(read, reading, f"the endpoint, and which {kind} are asked for"):
         reading.parts = parts("ndjson", [name], reading, spool)
-    return read
 
 
 def written(given: Iterable[Offer]) -> bytes:
@@ -164,16 +194,22 @@ def read_by(url: str | None, *told: str | None) -> tuple[str | None, dict[str, A
 
     What is said first counts most; the end of the address, where nothing is said that is known. (None, {}) for what none reads.
     """
-    words = [re.sub(r"[^a-z0-9]", "", re.sub(r"^.*/file-type/|;.*$", "", each.lower())) for each in told if each]
+    prefixes = r"^.*/(?:file-type|media-types|servicetype/ogc)/|^www:(?:download|link)[-0-9.]*(?:http-*[a-z]*)?:?|;.*$"
+    words = [re.sub(r"[^a-z0-9]", "", re.sub(prefixes, "", each.lower())) for each in told if each]
     for word in words:
+        if re.match(UNREAD, word):
+            return None, {}
         if form := FORMATS.get(word):
             return "files", {"format": form}
         if service := next((protocol for mark, protocol in SERVICES if word.startswith(mark) or word.startswith(f"ogc{mark}")), None):
             return service, {}
-    path = (url or "").partition("?")[0].lower()
+    path, _, query = (url or "").lower().partition("?")
+    if asked := re.search(r"(?:^|&)outputformat=([^&]*)", query):
+        form = FORMATS.get(re.sub(r"[^a-z0-9]", "", asked[1]))
+        return ("files", {"format": form}) if form else (None, {})
     if end := re.search(r"\.(csv|tsv|ndjson|jsonl|geojson|json|parquet)(?:\.gz|\.zip)?$", path):
         return "files", {"format": FORMATS[end[1]]}
-    if "/wfs" in path or "service=wfs" in (url or "").lower():
+    if "/wfs" in path or "service=wfs" in query:
         return "wfs", {}
     return ("arcgis", {}) if re.search(r"/(?:feature|map)server(?:/\d+)?/?$", path) else (None, {})
 
