@@ -8,17 +8,18 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 from ingestion.connectors import Reading, Request, SourceError, connector
 from ingestion.connectors.pages import Answer, Ask, Page, Pages, note, read_pages, spooled, twice_in, where
-from ingestion.connectors.web import Client, client_of
+from ingestion.connectors.web import Client
 from ingestion.formats import parts
 from ingestion.formats.spool import Spool
 
 Kind = Literal["datasets", "resources"]
-# The connectors that tell what their server offers: each has `catalog(client) -> Iterator[Offer]`.
+# The connectors that tell what their server offers: each has `catalog(reading) -> Iterator[Offer]`, which asks and lands nothing.
 CATALOGUES = ("ckan", "csw", "dcat", "ogc_features", "opendatasoft", "sensorthings", "udata", "wfs")
 # How a resource is read, by what a catalogue calls its format, media type or kind of link: letters and digits alone, small.
 FORMATS = {
@@ -102,7 +103,8 @@ def offers(protocol: str, endpoint: str, spool: Path, brick_options: Mapping[str
         table_options=None, columns=(), cursor=None, lookback_days=0.0, position={}, known={}, connection=duckdb.connect(), spool=spool,
         is_private=False, whole=True, progress=lambda _: None,
     )  # fmt: skip
-    return module.catalog(client_of(Reading(request, {})))
+    given: Iterator[Offer] = module.catalog(Reading(request, {}))
+    return given
 
 
 def offers_of(
@@ -216,10 +218,10 @@ def read_by(url: str | None, *told: str | None) -> tuple[str | None, dict[str, A
 
 def whole_number(value: Any) -> int | None:
     """Give a size that a catalogue tells as a number, or a text; None for what is none."""
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        number = float(value)
+    with contextlib.suppress(ArithmeticError, ValueError):
+        number = Decimal(str(value).strip())
         if not isinstance(value, bool) and number >= 0 and number == int(number):
-            return int(value) if isinstance(value, int) or str(value).isdigit() else int(number)
+            return int(number)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
@@ -82,8 +83,9 @@ def read(request: Request) -> Reading:
     return reading
 
 
-def catalog(client: Client) -> Iterator[Offer]:
+def catalog(reading: Reading) -> Iterator[Offer]:
     """Give what a portal offers; raises SourceError."""
+    client = client_of(reading)
     return offers_of(client, _catalogue(client, 1000, {}), lambda answer, ask, passed: _offers(client, 1000, answer, ask, passed))
 
 
@@ -180,7 +182,11 @@ def _since(client: Client, options: TableOptions) -> dict[str, Any]:
 
     CKAN does from 2.12 on, and leaves out rows without a value: rows at or above it and rows below it must be all there are.
     """
-    value = asked_since(client.reading.request, options.since) if options.since else None
+    request = client.reading.request
+    if len(str(request.position.get("cursor"))) > len("2025-01-01"):
+        # The DataStore's instants have no zone: whichever is theirs, a day before holds it.
+        request = replace(request, lookback_days=request.lookback_days + 1)
+    value = asked_since(request, options.since) if options.since else None
     if options.since is None or value is None:
         return options.filters
     above, below = ({**options.filters, options.since.parameter: {test: value}} for test in ("gte", "lt"))
@@ -277,8 +283,7 @@ def _offer(client: Client, told: dict[str, Any]) -> Offer:
     organization = told.get("organization")
     titles = told.get("title_translated")
     frequency = told.get("frequency") or extras.get("frequency") or extras.get("accrual_periodicity")
-    place = urlsplit(client.endpoint)
-    root = urlunsplit(place._replace(path=place.path.removesuffix("/api/3/action"), query=""))
+    root = client.shown(client.endpoint).removesuffix("/api/3/action")
     return Offer(
         id=identifier, title=text(told.get("title")) or text(told.get("name")), description=text(told.get("notes")),
         titles={str(name): str(value) for name, value in titles.items() if value} if isinstance(titles, dict) else {},

@@ -62,9 +62,9 @@ def read(request: Request) -> Reading:
     return reading
 
 
-def catalog(client: Client) -> Iterator[Offer]:
+def catalog(reading: Reading) -> Iterator[Offer]:
     """Give what a catalogue offers, by ISO 19139; raises SourceError."""
-    options = TableOptions.model_validate({"catalog": "datasets"})
+    client, options = client_of(reading), TableOptions.model_validate({"catalog": "datasets"})
     first = _first(client, options, client.reading.request)
     return offers_of(client, first, lambda answer, ask, passed: _page(client, options, answer, ask, passed))
 

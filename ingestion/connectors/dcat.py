@@ -47,9 +47,9 @@ def read(request: Request) -> Reading:
     return reading
 
 
-def catalog(client: Client) -> Iterator[Offer]:
+def catalog(reading: Reading) -> Iterator[Offer]:
     """Give what a catalogue offers; raises SourceError."""
-    options = TableOptions.model_validate({"catalog": "datasets"})
+    client, options = client_of(reading), TableOptions.model_validate({"catalog": "datasets"})
     first = _first(client, options)
     return offers_of(client, first, lambda answer, ask, _: _page(client, first, options, answer, ask), ACCEPT)
 

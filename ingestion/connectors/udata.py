@@ -43,8 +43,9 @@ def read(request: Request) -> Reading:
     return reading
 
 
-def catalog(client: Client) -> Iterator[Offer]:
+def catalog(reading: Reading) -> Iterator[Offer]:
     """Give what a portal offers; raises SourceError."""
+    client = client_of(reading)
     first = _first(client, {}, PAGE_SIZE)
     return offers_of(client, first, lambda answer, ask, _: _page(client, first, answer, ask))
 
