@@ -143,7 +143,7 @@ def test_a_document_that_is_cut_is_no_catalogue(site: Site, tmp_path: Path, form
     assert form_of(whole) == form
     count = len(told_by(whole))
 
-    @settings(max_examples=40, derandomize=True, deadline=None)
+    @settings(max_examples=20, derandomize=True, deadline=None)
     @given(st.integers(1, len(whole.rstrip()) - 1))
     def is_refused(end: int) -> None:
         try:

@@ -72,7 +72,6 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "sensorthings": ("sensorthings", {"kind": "next_link", "format": "sta"}, {"entities": "rows"}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
     "ckan": ("ckan", {"kind": "offset", "format": "ckan"}, {"resource": "rows"}),
-    "ckan, its catalogue": ("ckan", {"kind": "offset", "format": "packages"}, {"catalog": "datasets"}),
     "csw": ("csw", {"kind": "offset", "format": "csw"}, {"catalog": "datasets"}),
     "dcat": ("dcat", {"kind": "next_link", "format": "dcat"}, {"catalog": "datasets"}),
     "udata": ("udata", {"kind": "next_link", "format": "udata"}, {"catalog": "datasets"}),
@@ -181,8 +180,8 @@ def test_what_passes_at_any_page_costs_no_row(paged: Paged, tmp_path: Path, name
 def filtered(name: str, size: int) -> dict[str, Any]:
     """Give what asks for rows that a filter means."""
     told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}, "wfs": {"sort_by": "id"}}
-    told |= {"ckan": {"filters": {"place": ""}}, **{each: {"search": {"since": ""}} for each in ("ckan, its catalogue", "udata")}}
-    told |= {"csw": {"parameters": {"since": ""}}, "dcat": {"parameters": {"since": "", "size": str(size)}}}
+    told |= {"ckan": {"filters": {"place": ""}}, "csw": {"parameters": {"since": ""}}, "udata": {"search": {"since": ""}}}
+    told |= {"dcat": {"parameters": {"since": "", "size": str(size)}}}
     return told.get(name, {"parameters": {"since": "", "size": size}})
 
 
@@ -213,7 +212,7 @@ def brick_of(house: House, paged: Paged, source: Source, name: str, key: list[st
     """Write a brick of one table that reads a source; `meta` is of the table."""
     paged.source = source
     protocol, told, options = options_of(name, source)
-    columns = [column("id"), *([] if source.format in ("xml", "packages", "udata", "csw", "dcat") else [column("value", "double")])]
+    columns = [column("id"), *([] if source.format in ("xml", "udata", "csw", "dcat") else [column("value", "double")])]
     options |= meta.pop("options", {})
     return house.brick("a_brick", [table("a_table", columns, key or ["id"], options, **meta)], paged.url, connector=protocol, options=told)
 
