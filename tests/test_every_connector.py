@@ -76,9 +76,15 @@ SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "gtfs_rt": ("gtfs_rt", {"kind": "none", "format": "gtfs_rt", "total": None}, {"path": "rows", "entities": "trip_updates"}),
     "ngsi": ("ngsi", {"kind": "offset", "format": "ngsi", "total": "header"}, {"type": "Row"}),
     "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
+    "ckan": ("ckan", {"kind": "offset", "format": "ckan"}, {"resource": "rows"}),
+    "csw": ("csw", {"kind": "offset", "format": "csw"}, {"catalog": "datasets"}),
+    "dcat": ("dcat", {"kind": "next_link", "format": "dcat"}, {"catalog": "datasets"}),
+    "udata": ("udata", {"kind": "next_link", "format": "udata"}, {"catalog": "datasets"}),
 }
 # What is asked beside the pages: what is read is described, or counted, first.
-BESIDE = {"ogc features": 1, "arcgis": 2, "arcgis by ids": 2, "gbfs": 1}
+BESIDE = {"ogc features": 1, "arcgis": 2, "arcgis by ids": 2, "gbfs": 1, "ckan": 1}
+# What a protocol calls the number of rows of a page.
+SIZED = {"ckan": "limit", "csw": "max_records", "udata": "page_size", "ngsi": "limit"}
 LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}
 
 
@@ -114,8 +120,8 @@ def options_of(name: str, source: Source) -> tuple[str, dict[str, Any], dict[str
         setattr(source, field, value)
     records = {"json": {"records": "rows"}, "geojson": {}}.get(source.format, {})
     brick: dict[str, Any] = {"limits": {"concurrency": 2, "per_second": None}} | (LOGIN if source.fault == "token" else {})
-    records |= {"limit": source.size} if source.format == "ngsi" else {}
-    return protocol, brick, {**({"path": "rows"} if protocol == "rest" else {}), **records, **told}
+    sized = {SIZED[protocol]: source.size} if protocol in SIZED else {}
+    return protocol, brick, {**({"path": "rows"} if protocol == "rest" else {}), **records, **sized, **told}
 
 
 def ask(paged: Paged, source: Source, name: str, spool: Path, **changes: Any) -> Request:
@@ -179,12 +185,9 @@ def test_what_passes_at_any_page_costs_no_row(paged: Paged, tmp_path: Path, name
 
 def filtered(name: str, size: int) -> dict[str, Any]:
     """Give what asks for rows that a filter means."""
-    told = {
-        "ogc features": {"properties": {"since": ""}},
-        "sensorthings": {"filter": "id ge ''"},
-        "arcgis": {"where": "id >= ''"},
-        "wfs": {"sort_by": "id"},
-    }
+    told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}, "wfs": {"sort_by": "id"}}
+    told |= {"ckan": {"filters": {"place": ""}}, "csw": {"parameters": {"since": ""}}, "udata": {"search": {"since": ""}}}
+    told |= {"dcat": {"parameters": {"since": "", "size": str(size)}}, "arcgis": {"where": "id >= ''"}}
     return told.get(name.removesuffix(" by ids"), {"parameters": {"since": "", "size": size}})
 
 
@@ -215,7 +218,7 @@ def brick_of(house: House, paged: Paged, source: Source, name: str, key: list[st
     """Write a brick of one table that reads a source; `meta` is of the table."""
     paged.source = source
     protocol, told, options = options_of(name, source)
-    columns = [column("id"), *([] if source.format in ("xml", "gtfs_rt") else [column("value", "double")])]
+    columns = [column("id"), *([] if source.format in ("xml", "gtfs_rt", "udata", "csw", "dcat") else [column("value", "double")])]
     options |= meta.pop("options", {})
     return house.brick("a_brick", [table("a_table", columns, key or ["id"], options, **meta)], paged.url, connector=protocol, options=told)
 

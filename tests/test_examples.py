@@ -184,10 +184,52 @@ def ngsi(site: Site) -> None:
     site.pages["/ngsi-ld/v1/entities"] = answer
 
 
+def ckan(site: Site) -> None:
+    rows = [{"_id": n, "tree_id": f"t{n}", "commune": "35238", "genre": "Quercus", "hauteur_m": 4.5} for n in range(1, 4)]
+    told = {"id": "c6ac", "datastore_active": True, "url_type": "upload", "last_modified": "2025-01-01T00:00:00"}
+    site.pages["/api/3/action/resource_show"] = _json({"success": True, "result": told})
+    site.pages["/api/3/action/datastore_search"] = _json({"success": True, "result": {"records": rows, "total": 3}})
+
+
+def datagouv(site: Site) -> None:
+    told = {
+        "title": "Arbres", "description": "Arbres de la ville", "license": "fr-lo", "organization": {"name": "Rennes Métropole"},
+        "created_at": "2020-01-01T00:00:00+00:00", "last_update": "2026-01-01T00:00:00+00:00",
+        "frequency": "annual",
+        "tags": ["arbres"], "spatial": {"zones": ["fr:epci:243500139"]}, "page": "https://www.data.gouv.fr/datasets/arbres/",
+        "resources": [],
+    }  # fmt: skip
+    site.pages["/api/1/datasets/"] = _json({"data": [{"id": "a", **told}, {"id": "b", **told}], "next_page": None, "total": 2})
+
+
+def geobretagne(site: Site) -> None:
+    one = "<{0}><g:CharacterString>{1}</g:CharacterString></{0}>"
+    link = f"<linkage><URL>https://h/wfs</URL></linkage>{one.format('protocol', 'OGC:WFS')}{one.format('name', 'a:b')}"
+    licence = f"<resourceConstraints><L>{one.format('useLimitation', 'Licence Ouverte')}</L></resourceConstraints>"
+    links = f"<MD_Distribution><onLine><CI_OnlineResource>{link}</CI_OnlineResource></onLine></MD_Distribution>"
+    held = f"<identificationInfo><I>{licence}</I></identificationInfo><distributionInfo>{links}</distributionInfo>"
+    records = [f"<MD_Metadata>{one.format('fileIdentifier', n)}{held}</MD_Metadata>" for n in range(2)]
+    numbers = 'numberOfRecordsMatched="2" numberOfRecordsReturned="2" nextRecord="0"'
+    body = f'<R xmlns="urn:m" xmlns:g="urn:g"><SearchResults {numbers}>{"".join(records)}</SearchResults></R>'
+    site.pages["/"] = lambda asked: (200, {}, body.encode())
+
+
+def dcat(site: Site) -> None:
+    dct, one = "http://purl.org/dc/terms/", "http://www.w3.org/ns/dcat#"
+    titles = [{"@value": "Arbres", "@language": "fr"}, {"@value": "Trees", "@language": "en"}]
+    told = {
+        "@type": f"{one}Dataset", f"{dct}title": titles, f"{dct}license": {"@id": "http://l"}, f"{dct}publisher": "Ville",
+        f"{dct}modified": "2026-01-01", f"{dct}accrualPeriodicity": "annual", f"{one}theme": {"@id": "http://t"},
+    }  # fmt: skip
+    site.pages["/catalog.jsonld"] = _json([{**told, "@id": f"http://d/{n}"} for n in range(2)])
+
+
 PLAYED: dict[str, tuple[Callable[[Site], None], int]] = {
     "hubeau_hydrometrie": (hubeau, 5), "vigieau": (vigieau, 1), "atmo_indices": (atmo, 2), "insee_melodi": (melodi, 2),
     "grist_suivi": (grist, 2), "datafair_decheteries": (datafair, 3), "arcgis_voirie": (arcgis, 2),
     "gbfs_velos": (gbfs, 3), "gtfs_bus": (gtfs, 2), "gtfs_rt_bus": (gtfs_rt, 2), "ngsi_bruit": (ngsi, 3),
+    "ckan_arbres": (ckan, 3),
+    "datagouv_catalogue": (datagouv, 2), "geobretagne_csw": (geobretagne, 2), "dcat_catalogue": (dcat, 2),
 }  # fmt: skip
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 CONNECTORS = (
     "arcgis",
     "census",
+    "ckan",
+    "csw",
+    "dcat",
     "dlt",
     "files",
     "gbfs",
@@ -42,6 +45,7 @@ CONNECTORS = (
     "rest",
     "sensorthings",
     "sql",
+    "udata",
     "webhook",
     "wfs",
 )

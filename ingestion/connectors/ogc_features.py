@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
@@ -12,6 +13,7 @@ from pydantic import Field
 from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
 from ingestion.connectors.authentication import WebOptions
+from ingestion.connectors.catalog import Offer, Resource, named, offers_of, text, written
 from ingestion.connectors.pages import Answer, Ask, Page, asked_with, fault, followed, note, read_pages, spooled
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
@@ -71,6 +73,50 @@ def read(request: Request) -> Reading:
         reading.parts = parts("ndjson", names, reading, spool)
         reading.available_at = instant(pages.validator.get("If-Modified-Since"))
     return reading
+
+
+def catalog(reading: Reading) -> Iterator[Offer]:
+    """Give the collections that a server offers; raises SourceError."""
+    client = client_of(reading, {"Accept": "application/json"})
+    first = Ask(_url(client, "collections", f="json"))
+    return offers_of(client, first, lambda answer, ask, _: _collections(client, first, answer, ask))
+
+
+def _collections(client: Client, first: Ask, answer: Answer, ask: Ask) -> Page:
+    """Make a page of the collections of a server; raises SourceError for an answer that is none."""
+    try:
+        members = members_of(answer.body)
+        found = [value_of_json(each) for each in records_at(members, "collections")]
+    except NoAnswer as error:
+        raise fault(client, ask, error) from None
+    offers = [_offer(client, each) for each in found if isinstance(each, dict)]
+    links = [each for each in value_of_json(at(members, "links")) or [] if isinstance(each, dict) and each.get("rel") == "next"]
+    following = followed(client, first, ask, str(links[0].get("href")), frozenset({"offset", "startindex", "limit"})) if links else None
+    total = value_of_json(at(members, "numberMatched"))
+    return Page(written(offers), len(offers), following, total if isinstance(total, int) else None)
+
+
+def _offer(client: Client, told: dict[str, Any]) -> Offer:
+    """Give a collection as an offer; this connector reads it where it has items that are features."""
+    identifier = named(client, text(told.get("id")), "holds a collection without `id`")
+    links = [each for each in told.get("links") or [] if isinstance(each, dict)]
+    is_read = told.get("itemType", "feature") == "feature" and any(each.get("rel") == "items" for each in links)
+    licences = [text(each.get("href")) for each in links if each.get("rel") == "license"]
+    box: Any = None
+    with contextlib.suppress(TypeError, KeyError, IndexError, ValueError):
+        box = [float(each) for each in told["extent"]["spatial"]["bbox"][0]]
+    resource = Resource(
+        url=f"{client.shown(client.endpoint)}/collections/{quote(identifier, safe='')}", id=identifier,
+        title=text(told.get("title")),
+        kind=text(told.get("itemType")), protocol="ogc_features" if is_read else None,
+        options={"collection": identifier} if is_read else {},
+    )  # fmt: skip
+    return Offer(
+        id=identifier, title=text(told.get("title")), description=text(told.get("description")), kind="collection",
+        licence=text(told.get("license")) or next(iter(licences), None),
+        keywords=tuple(filter(None, map(text, told.get("keywords") or []))),
+        bbox=(box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1]) if box and len(box) in (4, 6) else None, resources=(resource,),
+    )  # fmt: skip
 
 
 def _url(client: Client, path: str, **parameters: Any) -> str:

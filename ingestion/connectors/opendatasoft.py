@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from urllib.parse import quote, urlencode, urlsplit
 from pydantic import Field
 
 from ingestion.connectors import Probed, Reading, Request, SourceError, Strict, Variable
+from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
+from ingestion.connectors.catalog import Offer, Resource, named, offers_of, read_by, text, written
+from ingestion.connectors.pages import Answer, Ask, Page, asked_with, fault
 from ingestion.connectors.since import moment_of
 from ingestion.connectors.web import Client
 from ingestion.formats import parts
@@ -21,6 +25,7 @@ from ingestion.formats.spool import Spool
 
 KEPT_METADATA = ("title", "publisher", "license", "license_url", "modified", "data_processed", "records_count")
 DATES = ("modified", "data_processed")  # what tells that a dataset has changed
+DATASETS = "/api/explore/v2.1/catalog/datasets"
 FORMATS = {"parquet": "parquet", "jsonl": "ndjson"}
 
 
@@ -88,9 +93,55 @@ def probe(request: Request) -> Probed:
     return Probed(tuple(map(str, fields)) or None, metas.get("license"), changed, count, reading.is_synthetic)
 
 
+def catalog(reading: Reading) -> Iterator[Offer]:
+    """Give the datasets that a portal offers, and their attachments; raises SourceError."""
+    client = _client(reading)
+    return offers_of(
+        client, Ask(f"{client.endpoint}{DATASETS}?limit=100&offset=0"), lambda answer, ask, passed: _page(client, answer, ask, passed)
+    )
+
+
 def _client(reading: Reading) -> Client:
     key = os.environ.get(reading.request.brick_options.api_key_env or "")
     return Client(reading, {"Authorization": f"Apikey {key}"} if key else {})
+
+
+def _page(client: Client, answer: Answer, ask: Ask, passed: int) -> Page:
+    """Make a page of the portal's catalogue; raises SourceError for an answer that is none."""
+    try:
+        members = members_of(answer.body)
+        found = [_dict(value_of_json(each)) for each in records_at(members, "results")]
+    except NoAnswer as error:
+        raise fault(client, ask, error) from None
+    total = value_of_json(at(members, "total_count"))
+    content = written(_offer(client, each) for each in found)
+    return Page(
+        content, len(found), asked_with(ask, offset=passed + len(found)) if found else None, total if isinstance(total, int) else None
+    )
+
+
+def _offer(client: Client, told: dict[str, Any]) -> Offer:
+    """Give a dataset as an offer: its rows, as this connector reads them, and its attachments."""
+    metas, dcat = (_dict(_dict(told.get("metas")).get(name)) for name in ("default", "dcat"))
+    identifier = named(client, text(told.get("dataset_id")), "holds a dataset without `dataset_id`")
+    root = client.shown(client.endpoint)
+    url = f"{root}{DATASETS}/{quote(identifier, safe='')}"
+    rows = [Resource(url=url, id=identifier, title=text(metas.get("title")), protocol="opendatasoft", options={"dataset": identifier})]
+    files = [
+        Resource(url=f"{url}/attachments/{quote(str(each.get('id')), safe='')}", id=text(each.get("id")), title=text(each.get("title")),
+                 media_type=text(each.get("mimetype")), protocol=read_by(None, text(each.get("mimetype")))[0],
+                 options=read_by(None, text(each.get("mimetype")))[1])
+        for each in map(_dict, told.get("attachments") or ()) if each.get("id")
+    ]  # fmt: skip
+    keywords, themes = (value if isinstance(value := metas.get(name), list) else [value] for name in ("keyword", "theme"))
+    return Offer(
+        id=identifier, title=text(metas.get("title")), description=text(metas.get("description")), kind="dataset",
+        licence=text(metas.get("license_url")) or text(metas.get("license")), producer=text(metas.get("publisher")),
+        created=text(dcat.get("created")), issued=text(dcat.get("issued")), modified=text(metas.get("modified")),
+        frequency=text(dcat.get("accrualperiodicity")), keywords=tuple(filter(None, map(text, keywords))),
+        themes=tuple(filter(None, map(text, themes))), landing_page=f"{root}/explore/dataset/{quote(identifier, safe='')}/",
+        resources=(*(rows if told.get("has_records") else ()), *files),
+    )  # fmt: skip
 
 
 def _export(client: Client, where: dict[str, str]) -> str:
@@ -167,7 +218,7 @@ def _fetch(client: Client, resource: str, arguments: dict[str, str], sink: Any) 
     """Ask for a resource of the dataset; raises SourceError with the mend of what the portal says is wrong."""
     request = client.reading.request
     dataset, variable = request.table_options.dataset, request.brick_options.api_key_env
-    url = f"{client.endpoint}/api/explore/v2.1/catalog/datasets/{quote(dataset, safe='')}{resource}"
+    url = f"{client.endpoint}{DATASETS}/{quote(dataset, safe='')}{resource}"
     try:
         return client.fetch(f"{url}?{urlencode(arguments)}" if arguments else url, sink)
     except SourceError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from ingestion.connectors import Reading, Request, Strict
 from ingestion.connectors.answers import NoAnswer, members_of, records_at, value_of_json
 from ingestion.connectors.authentication import WebOptions
+from ingestion.connectors.catalog import Offer, Resource, named, offers_of, text, written
 from ingestion.connectors.pages import Answer, Ask, Page, fault, followed, note, read_pages, spooled
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
@@ -59,6 +61,35 @@ def read(request: Request) -> Reading:
         deeper = {column: tuple(path.split("/")) for column, path in options.columns.items()}
         reading.parts = [with_columns(part, deeper) for part in parts("ndjson", [name], reading, spool)]
     return reading
+
+
+def catalog(reading: Reading) -> Iterator[Offer]:
+    """Give the kinds of entities that a server offers; raises SourceError."""
+    client = client_of(reading, {"Accept": "application/json"})
+    return offers_of(client, Ask(client.endpoint), lambda answer, ask, _: _kinds(client, answer, ask))
+
+
+def _kinds(client: Client, answer: Answer, ask: Ask) -> Page:
+    """Make a page of the root of a server; raises SourceError for an answer that is none."""
+    try:
+        found = [value_of_json(each) for each in records_at(members_of(answer.body), "value")]
+    except NoAnswer as error:
+        raise fault(client, ask, error) from None
+    names = [
+        named(client, text(each.get("name")) if isinstance(each, dict) else None, "holds a kind of entities without `name`")
+        for each in found
+    ]
+    url = client.shown(client.endpoint)
+    offers = [
+        Offer(
+            id=each,
+            title=each,
+            kind="entities",
+            resources=(Resource(url=f"{url}/{each}", protocol="sensorthings", options={"entities": each}),),
+        )
+        for each in names
+    ]
+    return Page(written(offers), len(offers))
 
 
 def _first(client: Client, options: TableOptions, request: Request) -> Ask:

@@ -16,6 +16,8 @@ from pydantic import Field, model_validator
 from ingestion.connectors import Reading, Request, SourceError, Strict
 from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
 from ingestion.connectors.authentication import WebOptions
+from ingestion.connectors.capabilities import offers_of_wfs
+from ingestion.connectors.catalog import Offer, offers_of, written
 from ingestion.connectors.pages import Answer, Ask, Page, Pages, asked_with, fault, note, read_pages, spooled, twice_in, where
 from ingestion.connectors.since import Since, asked_since
 from ingestion.connectors.turns import POLITE, Limits
@@ -97,6 +99,23 @@ def read(request: Request) -> Reading:
     if not request.position:
         reading.metadata = _placed(client, options, reading)
     return reading
+
+
+def catalog(reading: Reading) -> Iterator[Offer]:
+    """Give the feature types that a server offers; raises SourceError."""
+    client = client_of(reading)
+    first = Ask(_url(client, {"SERVICE": "WFS", "VERSION": "2.0.0", "REQUEST": "GetCapabilities"}))
+
+    def page_of(answer: Answer, ask: Ask, _: int) -> Page:
+        try:
+            told = list(offers_of_wfs(ElementTree.fromstring(answer.body), client.shown(client.endpoint)))
+        except ElementTree.ParseError as error:
+            raise fault(client, ask, f"answers what is no XML, or was cut ({error})") from None
+        if not told and (refusal := _refusal(answer.body)):
+            raise fault(client, ask, f"refuses: {refusal}", may_pass=False)
+        return Page(written(told), len(told))
+
+    return offers_of(client, first, page_of)
 
 
 def _first(client: Client, options: TableOptions, request: Request) -> Ask:
