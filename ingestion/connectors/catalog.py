@@ -90,10 +90,13 @@ class Offer:
     resources: tuple[Resource, ...] = ()
 
 
-def offers(protocol: str, endpoint: str, spool: Path, brick_options: Mapping[str, Any] | None = None) -> Iterator[Offer]:
+def offers(
+    protocol: str, endpoint: str, spool: Path, brick_options: Mapping[str, Any] | None = None, most: int | None = None
+) -> Iterator[Offer]:
     """Give what a catalogue or a server offers, of which no brick is known yet; raises SourceError.
 
-    `protocol` is one of CATALOGUES, `spool` an empty folder, `brick_options` what a brick would say of how it is let in.
+    `protocol` is one of CATALOGUES, `spool` an empty folder, `brick_options` what a brick would say of how it is let in. Of `most`
+    datasets or more, no further page is asked for.
     """
     import duckdb
 
@@ -101,7 +104,7 @@ def offers(protocol: str, endpoint: str, spool: Path, brick_options: Mapping[str
     request = Request(
         brick="catalogue", table=protocol, endpoint=endpoint, brick_options=module.BrickOptions.model_validate(brick_options or {}),
         table_options=None, columns=(), cursor=None, lookback_days=0.0, position={}, known={}, connection=duckdb.connect(), spool=spool,
-        is_private=False, whole=True, progress=lambda _: None,
+        is_private=False, whole=True, progress=lambda _: None, sample_rows=most,
     )  # fmt: skip
     given: Iterator[Offer] = module.catalog(Reading(request, {}))
     return given

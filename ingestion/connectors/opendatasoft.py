@@ -115,9 +115,8 @@ def _page(client: Client, answer: Answer, ask: Ask, passed: int) -> Page:
         raise fault(client, ask, error) from None
     total = value_of_json(at(members, "total_count"))
     content = written(_offer(client, each) for each in found)
-    return Page(
-        content, len(found), asked_with(ask, offset=passed + len(found)) if found else None, total if isinstance(total, int) else None
-    )
+    count, total = passed + len(found), total if isinstance(total, int) else None
+    return Page(content, len(found), asked_with(ask, offset=count) if found and count != total else None, total)
 
 
 def _offer(client: Client, told: dict[str, Any]) -> Offer:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from ingestion.connectors import SourceError
 from ingestion.trial.containers import layers_of, sheets_of, tables_of
@@ -16,6 +17,7 @@ from ingestion.trial.place import HEAD_BYTES, Place
 from ingestion.trial.recognise import Recognised, recognise
 
 MOST_OFFERS = 500
+LINKED = re.compile(r"(?i)\.(csv|tsv|ndjson|jsonl|json|geojson|parquet|xlsx?|ods|gpkg|fgb|zip|7z)(\.(gz|bz2|xz|zst))?$")
 HOLDERS = {"spreadsheet": sheets_of, "geopackage": layers_of, "sqlite": tables_of}
 SECRET = re.compile("(?i)key|token|secret|pass|auth|signature|^sig$|credential")  # a parameter whose value is nobody else's to know
 NEXT = ("next", "nextLink", "next_link", "next_page_url", "links.next", "_links.next", "paging.next", "pagination.next", "meta.next")
@@ -27,7 +29,8 @@ class Offer:
     """One thing that a place offers: a table that a brick could have.
 
     `endpoint`, `of_brick` and `of_table` are what the brick would say; `at` is where a trial reads it, where that is another place (the
-    copy of an address). `why_not` says why no brick can read it as it is, though a trial may.
+    copy of an address); `at_place` is an address that is to be opened first: what a catalogue says of it is little. `why_not` says why
+    no brick can read it as it is, though a trial may.
     """
 
     name: str
@@ -41,11 +44,14 @@ class Offer:
     producer: str | None = None
     modified: str | None = None
     why_not: str = ""
+    at_place: str = ""
 
 
-def offers_of(place: Place) -> list[Offer]:
-    """Say what a place offers; raises SourceError where it is nothing that a connector reads."""
+def offers_of(place: Place, folder: Path) -> list[Offer]:
+    """Say what a place offers; raises SourceError where it is nothing that a connector reads. `folder` is for what is read meanwhile."""
     found = place.found
+    if found.kind == "html" and (linked := _linked(place)):
+        return linked
     if not found.connector:
         asked = f" (asked besides: {len(place.asked)} addresses of known protocols)" if place.asked else ""
         raise SourceError(f"{place.address}: it is {found.told}{asked}. Mend: {found.mend or 'no connector reads it'}.")
@@ -57,7 +63,22 @@ def offers_of(place: Place) -> list[Offer]:
         return _of_members(place) if found.members else _of_file(place, Path(urlsplit(place.endpoint).path).name if place.is_url else "")
     if found.connector in ("rest", "files"):
         return [_of_answer(place)]
-    raise SourceError(f"{place.address}: it is {found.told}, which `{found.connector}` reads. Mend: write its brick by hand.")
+    from ingestion.trial.services import services_of
+
+    return services_of(place, folder)
+
+
+def _linked(place: Place) -> list[Offer]:
+    """Give the files that a page leads to, as a listing of a folder or a page about data does."""
+    if not place.is_url or place.local is None:
+        return []
+    page = place.local.read_bytes()[:HEAD_BYTES].decode("utf-8", "replace")
+    found = dict.fromkeys(urljoin(place.endpoint, html.unescape(link)) for link in re.findall(r'(?i)<a\b[^>]*?href="([^"#]+)"', page))
+    return [
+        Offer(unquote(urlsplit(url).path.rpartition("/")[2]), unquote(urlsplit(url).path), "files", url, at_place=url)
+        for url in found
+        if LINKED.search(urlsplit(url).path) and urlsplit(url).scheme in ("http", "https")
+    ][:MOST_OFFERS]
 
 
 def _of_file(place: Place, name: str) -> list[Offer]:

@@ -44,6 +44,7 @@ SEPARATED = re.compile(r"[;,\t|]")
 OF_JSON_SHOWN, SHORT_LINE, LOOKED_AT = 6, 200, 1 << 20
 UPLINKS = ({"DevEUI_uplink"}, {"end_device_ids"}, {"deviceInfo", "fCnt"})
 OF_GEOJSON = ("FeatureCollection", "GeometryCollection", "MultiPoint", "MultiPolygon", "LineString", "MultiLineString")
+REALTIME = re.compile(rb"\n[\x05-\x40]\n\x03[12]\.\d")  # a header that says its version first
 ENTITY_SETS = ("Things", "Datastreams", "Sensors", "Observations", "Locations", "ObservedProperties", "FeaturesOfInterest")
 
 
@@ -92,6 +93,7 @@ KNOWN = {
         Recognised("ogc_api", "an OGC API that gives no features", mend=REFERENCE),
         Recognised("geojson", "GeoJSON", "files", "geojson"),
         Recognised("gbfs", "a GBFS feed", "gbfs"),
+        Recognised("gtfs_rt", "a GTFS Realtime feed", "gtfs_rt"),
         Recognised("sensorthings", "a SensorThings API", "sensorthings"),
         Recognised("arcgis", "an ArcGIS server", "arcgis"),
         Recognised("lorawan", "a frame of a LoRaWAN network, which pushes", "webhook"),
@@ -122,6 +124,8 @@ def recognise(body: bytes, name: str = "") -> Recognised:
         if body.startswith(begin):
             mend = "" if form else "ask its producer for CSV, GeoJSON or Parquet, or unpack it first"
             return Recognised(form or told.split()[-1].lower(), told, "files" if form else None, form, mend=mend)
+    if REALTIME.match(body):
+        return KNOWN["gtfs_rt"]
     text = _text(body)
     if text is None:
         return Recognised("unknown", "bytes that are no text, nor a format that is known", mend="ask its producer what it is")

@@ -21,6 +21,7 @@ from ingestion.trial.place import Place, open_place
 from ingestion.trial.places import note_places
 from ingestion.trial.profile import Profile, profiles_of
 from ingestion.trial.sample import Sample, read_sample, request_of
+from ingestion.trial.services import PORTALS
 from ingestion.trial.writing import UNKNOWN, Draft, brick_yaml, name_of, staged, titled
 
 if TYPE_CHECKING:
@@ -66,10 +67,15 @@ def trying(
         folder = Path(held)
         with connect(folder / "spill") as connection:
             place = open_place(given, folder, connection)
-            offers = offers_of(place)
+            offers = offers_of(place, folder)
             if not offers:
                 raise SourceError(f"{place.address}: it is {place.found.told}, of which none is read. Mend: give one of its files.")
+            if table is None and len(offers) > 1 and (place.found.connector in PORTALS or offers[0].at_place):
+                told = f"{place.address}: it is {place.found.told}, which offers {len(offers)} tables or more"
+                raise SourceError(f"{told}. Mend: --catalog lists them, --table says which one to sample")
             offer = chosen(offers, table)
+            if offer.at_place:
+                place, offer = _opened(offer, folder, connection)
             trial = _try(place, offers, offer, connection, folder, communes)
             trial.draft = _draft(trial, name, key, licence, today or dt.datetime.now(dt.UTC).date())
             _judge(trial)
@@ -82,7 +88,18 @@ def listed(given: str) -> tuple[Place, list[Offer]]:
     """Say what a place is and what it offers, without sampling any of it; raises SourceError."""
     with tempfile.TemporaryDirectory(prefix="orchestra-trial-") as held, connect(Path(held) / "spill") as connection:
         place = open_place(given, Path(held), connection)
-        return place, offers_of(place)
+        return place, offers_of(place, Path(held))
+
+
+def _opened(offer: Offer, folder: Path, connection: duckdb.DuckDBPyConnection) -> tuple[Place, Offer]:
+    """Open what a catalogue says is at an address, and give it with what the catalogue says of it."""
+    inner = folder / "resource"
+    inner.mkdir()
+    place = open_place(offer.at_place, inner, connection)
+    found = offers_of(place, inner)
+    if not found:
+        raise SourceError(f"{place.address}: it is {place.found.told}, of which none is read. Mend: another resource (--table).")
+    return place, replace(found[0], name=offer.name, title=offer.title, licence=offer.licence, producer=offer.producer)
 
 
 def _try(
