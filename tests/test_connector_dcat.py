@@ -226,6 +226,24 @@ def test_digits_stay_as_they_are_written() -> None:
     assert told_by(json.dumps(told).replace("1.5", "1.50").encode())[0].id == "1.50"
 
 
+def test_a_catalogue_that_only_names_its_datasets_is_none(house: House, site: Site) -> None:
+    catalogue = "<http://h/c> a <http://www.w3.org/ns/dcat#Catalog> ; <http://www.w3.org/ns/dcat#dataset> <http://h/1>, <http://h/2> ."
+    site.put("/c", f'{catalogue} <http://h/1> <http://purl.org/dc/terms/title> "A" .')
+    brick = house.brick("city", [table("t", [column("id")], ["id"], {"catalog": "datasets"})], f"{site.url}/c", connector="dcat")
+    with pytest.raises(SourceError, match=r"names 1 datasets of which it tells nothing \(http://h/2, \.\.\.\)"):
+        house.land(brick)
+    # One that is described is a dataset, whatever it calls itself.
+    site.put("/c", f'{catalogue} <http://h/1> <http://purl.org/dc/terms/title> "A" . <http://h/2> <http://purl.org/dc/terms/title> "B" .')
+    assert house.land(brick)
+    assert house.rows(brick, "t", "id", "1") == [("http://h/1",), ("http://h/2",)]
+
+
+def test_half_a_character_is_said() -> None:
+    body = b'<http://h/1> a <http://www.w3.org/ns/dcat#Dataset> ; <http://purl.org/dc/terms/title> "\\uD800" .'
+    with pytest.raises(NoAnswer, match=r"no character|no whole document"):
+        told_by(body)
+
+
 def test_pages_of_hydra_are_told() -> None:
     view = '<urn:v> <http://www.w3.org/ns/hydra/core#{}> <http://h/c?page=2> ; <http://www.w3.org/ns/hydra/core#totalItems> "007" .'
     for name in ("next", "nextPage"):

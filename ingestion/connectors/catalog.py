@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingestion.connectors import Reading, Request, SourceError, connector
+from ingestion.connectors.answers import NoAnswer
 from ingestion.connectors.pages import Answer, Ask, Page, Pages, note, read_pages, spooled, twice_in, where
 from ingestion.connectors.web import Client
 from ingestion.formats import parts
@@ -143,7 +144,7 @@ def read_catalog(
             f"{twice} datasets came twice on pages that are numbered: the server keeps no order, and leaves others out" if twice else None
         )
 
-    told = json.dumps([client.shown(client.endpoint), request.table_options.model_dump(mode="json")], sort_keys=True)
+    told = json.dumps([client.told(first.url), request.table_options.model_dump(mode="json")], sort_keys=True)
     asked = hashlib.sha256(told.encode()).hexdigest()[:16]
     held = request.position.get("validator", {}) if request.position.get("asked") == asked else {}
     read = read_pages(client, first, page_of, lambda: spooled(spool, "offers.ndjson"), held, headers, doubt)
@@ -167,10 +168,13 @@ def read_catalog(
 
 
 def written(given: Iterable[Offer]) -> bytes:
-    """Write offers as the content of a page."""
+    """Write offers as the content of a page; raises NoAnswer for what is no text."""
     import msgspec
 
-    return b"".join(msgspec.json.encode(asdict(each)) + b"\n" for each in given)
+    try:
+        return b"".join(msgspec.json.encode(asdict(each)) + b"\n" for each in given)
+    except UnicodeEncodeError as error:
+        raise NoAnswer(f"holds what is no character ({error.reason})") from None
 
 
 def _offer(line: bytes) -> Offer:

@@ -23,7 +23,7 @@ from ingestion.connectors.web import Client, client_of
 from ingestion.formats import parts
 from ingestion.formats.spool import Spool
 
-KEPT = ("name", "format", "url", "license", "last_modified", "hash")
+KEPT = ("name", "format", "license", "last_modified", "hash")
 # What tells that a resource is another one than it was; a file is pushed to the DataStore some time after it was changed.
 DATES, SETTLED = ("last_modified", "hash", "size"), timedelta(days=1)
 # Resources whose rows are written one by one, of which no date tells.

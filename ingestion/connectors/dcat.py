@@ -12,7 +12,7 @@ from ingestion.connectors.answers import FAULTS_OF_OURS, NoAnswer
 from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.catalog import Kind, Offer, offers_of, read_catalog, written
 from ingestion.connectors.pages import Answer, Ask, Page, fault, followed
-from ingestion.connectors.rdf import followed_by, form_of, graph_of, offers_in
+from ingestion.connectors.rdf import followed_by, form_of, graph_of, offers_in, undescribed
 from ingestion.connectors.turns import POLITE, Limits
 from ingestion.connectors.web import Client, client_of
 
@@ -77,6 +77,9 @@ def _page(client: Client, first: Ask, options: TableOptions, answer: Answer, ask
     links, totals = followed_by(graph)
     if len(links) > 1:
         raise fault(client, ask, f"is followed by {len(links)} pages at once", "tell the producer", may_pass=False)
+    if not links and not totals and (absent := undescribed(graph)):
+        told = f"names {len(absent)} datasets of which it tells nothing ({client.told(absent[0])}, ...)"
+        raise fault(client, ask, told, "ask for an export that describes them", may_pass=False)
     following = followed(client, first, ask, links[0], OF_PAGE) if links else None
     total = next(iter(totals)) if options.announces and len(totals) == 1 else None
     return Page(written(offers), len(offers), following, total)

@@ -89,7 +89,9 @@ def _collections(client: Client, first: Ask, answer: Answer, ask: Ask) -> Page:
         found = [value_of_json(each) for each in records_at(members, "collections")]
     except NoAnswer as error:
         raise fault(client, ask, error) from None
-    offers = [_offer(client, each) for each in found if isinstance(each, dict)]
+    if not all(isinstance(each, dict) for each in found):
+        raise fault(client, ask, "holds collections that are no objects", "tell the producer", may_pass=False)
+    offers = [_offer(client, each) for each in found]
     links = [each for each in value_of_json(at(members, "links")) or [] if isinstance(each, dict) and each.get("rel") == "next"]
     following = followed(client, first, ask, str(links[0].get("href")), frozenset({"offset", "startindex", "limit"})) if links else None
     total = value_of_json(at(members, "numberMatched"))

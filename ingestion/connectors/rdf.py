@@ -34,8 +34,8 @@ NAMES = (
 )
 PERSONS = (f"{FOAF}Person", f"{VCARD}Individual", f"{SCHEMA}Person")
 DATASETS = (f"{DCAT}Dataset", f"{DCAT}DatasetSeries")
-# A document is held in memory as triples, some ten times what it is written in.
-LONGEST = 64 << 20
+# A document is held in memory as triples, some twenty times what it is written in.
+LONGEST = 32 << 20
 ENTITIES = re.compile(rb"<!ENTITY\s+(?:%\s*)?[\w.:-]+\s+(?:SYSTEM|PUBLIC|\"[^\"]*[&%]|'[^']*[&%])")
 
 
@@ -115,10 +115,21 @@ def offers_in(graph: Graph, language: str = "fr", *, services: bool = False) -> 
 
     kinds = (*DATASETS, *((f"{DCAT}DataService",) if services else ()))
     found = {subject: kind for kind in kinds for subject in graph.subjects(URIRef(f"{RDF}type"), URIRef(kind))}
+    # What a catalogue calls its dataset is one, if it says so itself or not.
+    found |= {
+        each: DATASETS[0] for each in graph.objects(None, URIRef(f"{DCAT}dataset")) if each not in found and (each, None, None) in graph
+    }
     if not found and not any((None, URIRef(f"{RDF}type"), URIRef(kind)) in graph for kind in (f"{DCAT}Catalog", f"{HYDRA}PagedCollection")):
         raise NoAnswer("holds neither a dcat:Catalog nor a dcat:Dataset", 400)
     told = [_Node(graph, subject, language).offer(kind.rpartition("#")[2]) for subject, kind in found.items()]
     return sorted(told, key=lambda each: (each.id, written([each])))
+
+
+def undescribed(graph: Graph) -> list[str]:
+    """Give the datasets that a catalogue names, and of which its document tells nothing."""
+    from rdflib import URIRef
+
+    return sorted(str(each) for each in set(graph.objects(None, URIRef(f"{DCAT}dataset"))) if (each, None, None) not in graph)
 
 
 def followed_by(graph: Graph) -> tuple[list[str], set[int]]:

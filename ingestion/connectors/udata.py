@@ -82,7 +82,7 @@ def _offer(client: Client, told: dict[str, Any]) -> Offer:
         modified=text(told.get("last_update")) or text(told.get("last_modified")),
         frequency=text(told.get("frequency")) or text(_object(told.get("frequency")).get("id")),
         keywords=tuple(filter(None, map(text, told.get("tags") or []))), spatial=tuple(filter(None, map(text, zones))),
-        landing_page=text(told.get("page")) or text(told.get("uri")),
+        landing_page=text(told.get("self_web_url")) or text(told.get("page")) or text(told.get("uri")),
         resources=tuple(_resource(each) for each in told.get("resources") or [] if isinstance(each, dict)),
     )  # fmt: skip
 
