@@ -12,16 +12,19 @@ import string
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from conftest import House, Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_examples import PLAYED, ROOTED
 
 from flows.cli import main
 from ingestion.census import read_brick
 from ingestion.connectors import SourceError
+from ingestion.lake import PROJECT
 from ingestion.trial.look import look_of
 from ingestion.trial.personal import looks_personal
 from ingestion.trial.recognise import recognise
@@ -320,12 +323,88 @@ def test_a_secret_of_an_address_is_written_nowhere(house: House, site: Site, mon
     assert house.land(brick)["tables"]["rows"]["kept"] == 30
 
 
-def test_a_page_for_persons_is_asked_for_the_protocols_it_may_speak(house: House, site: Site) -> None:
-    site.pages["/geo"] = (200, {"Content-Type": "text/html"}, b"<html>welcome</html>")
+def feature(number: int) -> Any:
+    return {
+        "type": "Feature", "id": number, "geometry": {"type": "Point", "coordinates": [-1.6, 48.1]},
+        "properties": {"code": f"{number:04d}", "hauteur": number / 2},
+    }  # fmt: skip
+
+
+def oapif(site: Site) -> str:
+    links = [{"rel": "data", "href": f"{site.url}/geo/collections"}]
+    site.pages["/geo"] = (200, {}, json.dumps({"title": "x", "links": links}).encode())
     site.pages["/geo/conformance"] = (200, {}, json.dumps(BODIES["ogc_features"]).encode())
-    with pytest.raises(SourceError, match="ogc_features") as told, trying(f"{site.url}/geo"):
+    told = {"id": "arbres", "title": "Arbres", "links": [{"rel": "items", "href": f"{site.url}/geo/collections/arbres/items"}]}
+    site.pages["/geo/collections"] = (200, {}, json.dumps({"collections": [told], "links": links}).encode())
+    site.pages["/geo/collections/arbres"] = (200, {}, json.dumps(told).encode())
+    items = {
+        "type": "FeatureCollection",
+        "features": [feature(n) for n in range(40)],
+        "numberMatched": 40,
+        "numberReturned": 40,
+        "links": [],
+    }
+    site.pages["/geo/collections/arbres/items"] = (200, {"Content-Type": "application/geo+json"}, json.dumps(items).encode())
+    return f"{site.url}/geo"
+
+
+def wfs(site: Site) -> str:
+    types = "<w:FeatureTypeList><w:FeatureType><w:Name>v:arbres</w:Name><w:Title>Arbres</w:Title></w:FeatureType></w:FeatureTypeList>"
+    capabilities = f'<w:WFS_Capabilities version="2.0.0" xmlns:w="http://www.opengis.net/wfs/2.0">{types}</w:WFS_Capabilities>'
+    items = {"type": "FeatureCollection", "features": [feature(n) for n in range(40)], "numberMatched": 40, "numberReturned": 40}
+
+    def answer(asked: Any) -> Any:
+        if "GetFeature" in asked["url"]:
+            if re.search("STARTINDEX=[1-9]", asked["url"]):
+                return 200, {"Content-Type": "application/json"}, json.dumps({**items, "features": [], "numberReturned": 0}).encode()
+            return 200, {"Content-Type": "application/json"}, json.dumps(items).encode()
+        return 200, {"Content-Type": "text/xml"}, capabilities.encode() if "GetCapabilities" in asked["url"] else b"<html>here</html>"
+
+    site.pages["/ows"] = answer
+    return f"{site.url}/ows"
+
+
+@pytest.mark.parametrize("served", [oapif, wfs], ids=["ogc_features", "wfs"])
+def test_a_service_is_sampled_and_its_brick_lands(house: House, site: Site, served: Any) -> None:
+    trial, brick = drafted(house, served(site))
+    assert (trial.offer.title, len(trial.offers)) == ("Arbres", 1)
+    assert {column.name: column.data_type for column in brick.tables[0].columns}["code"] == "string"
+    assert house.land(brick)["tables"][brick.tables[0].name]["kept"] == 40
+
+
+@pytest.mark.parametrize("name", [each for each in PLAYED if each not in ("atmo_indices", "grist_suivi", "geobretagne_csw")])
+def test_each_ready_example_is_recognised_and_offers_something(site: Site, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is let in by a token alone (ArcGIS of the examples) is told so."""
+    PLAYED[name][0](site)
+    brick = read_brick(PROJECT / "docs" / "examples" / f"{name}.yml")
+    path = urlsplit(str(brick.meta.endpoint)).path if brick.meta.connector in ROOTED else ""
+    options = brick.tables[0].meta.options
+    more = {"rest": options.get("path", ""), "ngsi": "entities?limit=1", "arcgis": "0", "gtfs_rt": options.get("path", ""), "files": ""}
+    below = more.get(brick.meta.connector, "")
+    status = main(["bricks", "try", f"{site.url}{path}{f'/{below}' if below else ''}", "--catalog"])
+    said = capsys.readouterr()
+    assert (status == 0 and brick.meta.connector in said.out) or "Mend: " in said.err, said
+
+
+def test_a_listing_of_files_leads_to_each_of_them(house: House, site: Site) -> None:
+    site.put("/open/arbres.csv", "id;h\n" + "\n".join(f"a{n};{n}" for n in range(30)))
+    site.put("/open/lisezmoi.html", "<p>no</p>")
+    with trying(f"{site.url}/open/", table="arbres.csv") as trial:
+        assert trial.sample.row_count == 30
+        assert trial.draft.endpoint == f"{site.url}/open"
+
+
+def test_a_page_for_persons_is_asked_for_the_protocols_it_may_speak(house: House, site: Site) -> None:
+    oapif(site)
+    site.pages["/geo"] = (200, {"Content-Type": "text/html"}, b"<html>welcome</html>")
+    with trying(f"{site.url}/geo") as trial:
+        assert (trial.offer.connector, trial.place.found.kind) == ("ogc_features", "ogc_features")
+
+
+def test_a_recorded_answer_is_no_source(house: House) -> None:
+    path = house.drop("conformance.json", json.dumps(BODIES["ogc_features"]))
+    with pytest.raises(SourceError, match="give the address of the server"), trying(str(path)):
         pass
-    assert "is an OGC API Features" in str(told.value)
 
 
 @pytest.mark.parametrize(
