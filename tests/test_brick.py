@@ -75,7 +75,7 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "unknown field of a table": (put(table_meta, keys=["id"]), r"tables.0.config.meta.keys: unknown field \(accepted: delivers, options, key"),
     "unknown field of a column": (lambda d: first(d)["columns"][0].update(type="x"), r"tables.0.columns.0.type: unknown field \(accepted: name, data_type"),
     "unknown field of the brick": (put(brick, loader="x"), r"loader: unknown field \(accepted: name, description, config, tables\)"),
-    "unknown option": (lambda d: table_meta(d)["options"].update(delimiter=";"), r":4\d: tables.0.config.meta.options.delimiter: unknown option \(accepted: format, path, separator"),
+    "unknown option": (lambda d: table_meta(d)["options"].update(delimiter=";"), r":4\d: tables.0.config.meta.options.delimiter: unknown option \(accepted: format, path, "),
     "missing field of a list of words": (put(meta, status=...), r"config.meta.status: is missing \(one of candidate, tested, adopted, retired\)"),
     "length of time in words": (put(table_meta, cursor="n", lookback="2 days"), r"tables.0.config.meta.lookback: '2 days' is no mapping of count, period; as in \{count: 2, period: day\}"),
     "list that is a text": (put(meta, authoritative_for="shops"), r"config.meta.authoritative_for: 'shops' is no list"),
