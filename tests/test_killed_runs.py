@@ -206,7 +206,7 @@ def test_kills_at_seeded_instants_over_the_whole_run(tmp_path: Path, compiled: C
     assert sum(hits.values()) >= KILLS and min(hits[step] for step in STEPS) >= 3
 
 
-@pytest.mark.chain
+@pytest.mark.soak
 def test_a_lake_on_s3_killed_in_each_step_is_what_an_undisturbed_run_makes(tmp_path: Path, s3: dict[str, str], compiled: Compiled) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3.items():
