@@ -28,7 +28,10 @@ TOLD = {
     **dict.fromkeys(("Column", "ColumnMeta"), "of a column"),
     **dict.fromkeys(("LandedSuite", "Suite", "Expectation"), "of an expectations file"),
 }
-OF_OPTIONS = {"Paging": "of a paging", "Since": "of a since", "Auth": "of an auth", "Limits": "of limits", "Outlines": "of outlines"}
+OF_OPTIONS = {
+    "Paging": "of a paging", "Since": "of a since", "Auth": "of an auth", "Limits": "of limits",
+    "Outlines": "of outlines", "Login": "of a login",
+}  # fmt: skip
 Schema = dict[str, Any]
 
 
