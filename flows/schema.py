@@ -37,6 +37,8 @@ OF_OPTIONS = {
     "Start": "of a start",
     "Status": "of a status",
     "Find": "of a find",
+    "Login": "of a login",
+    "Result": "option of rest",
 }
 Schema = dict[str, Any]
 

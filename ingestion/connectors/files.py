@@ -1,4 +1,4 @@
-"""Files in a folder, on a web server or in S3: texts, Parquet and spreadsheets, as such, in gzip or in zip."""
+"""Files in a folder, on a server of the web, SFTP or FTP, or in S3: texts, Parquet and spreadsheets, as such, in gzip or in zip."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from ingestion.connectors.archives import FAULTS, PACKED_TIMES, of_content, open
 from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.glance import probe
 from ingestion.connectors.patterns import are_shared, halt, walk
-from ingestion.connectors.stores import HttpStore, Store, StoreEntry, Taken, open_store
+from ingestion.connectors.remote import Login
+from ingestion.connectors.stores import Store, StoreEntry, Taken, open_store
 from ingestion.connectors.wholes import asked_anew, check_journal, is_shape, read_shapefile
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
@@ -51,7 +52,9 @@ __all__ = ["BrickOptions", "TableOptions", "probe", "read"]
 
 
 class BrickOptions(WebOptions):
-    """What a brick of files may say: how it is let in by a web server."""
+    """What a brick of files may say: how it is let in by a web server, or by one of SFTP or FTP."""
+
+    login: Login | None = None
 
 
 class TableOptions(RasterOptions, LayerOptions, SheetOptions, TextOptions):
@@ -94,6 +97,8 @@ def read(request: Request) -> Reading:
         told, _, mend = str(error).partition(" Mend: ")
         told = told.removeprefix(f"{request.brick}: ").rstrip(".")
         raise MissingFile(f"{request.brick}.{request.table}: {told}{intake.told_names()}. Mend: {mend}") from error
+    finally:
+        intake.store.close()
     return reading
 
 
@@ -168,7 +173,7 @@ class _Intake:
         told = f"no file is {self.options.path}{f' any more, where {known} were read' if known else ''}{self.told_names()}"
         where = f"{self.request.brick}.{self.request.table}"
         # A page without links may be one of maintenance.
-        if self.request.whole or not known or isinstance(self.store, HttpStore):
+        if self.request.whole or not known or not self.store.tells_all:
             raise SourceError(f"{where}: {told}. Mend: {'try later, or ' if known else ''}check the endpoint and `path`.")
         mend = "none where files that were read are taken away, else check the endpoint and `path`"
         self.reading.warnings.append(f"{where}: {told}. Mend: {mend}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
 from ingestion.connectors import MissingFile, Probed, Reading, Request
 from ingestion.connectors.patterns import WILD, expand_braces
+from ingestion.connectors.remote import RemoteStore
 from ingestion.connectors.stores import HttpStore, Store, open_store
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -25,14 +27,17 @@ def probe(request: Request) -> Probed:
     store = open_store(reading)
     if isinstance(store, HttpStore):
         store.client.tries = 1
+    elif isinstance(store, RemoteStore):
+        store.tries = 1
     columns, dates = None, list[datetime | None]()
-    for path in expand_braces(request.table_options.path):
-        named = re.sub(r"(\.(?:zip|7z))/.*", r"\1", path, flags=re.IGNORECASE | re.DOTALL)
-        if WILD.search(named):
-            dates += _listed(store, named)
-            continue
-        begins, modified = store.glance(named)
-        columns, dates = columns or _columns(request, begins), [*dates, modified]
+    with closing(store):
+        for path in expand_braces(request.table_options.path):
+            named = re.sub(r"(\.(?:zip|7z))/.*", r"\1", path, flags=re.IGNORECASE | re.DOTALL)
+            if WILD.search(named):
+                dates += _listed(store, named)
+                continue
+            begins, modified = store.glance(named)
+            columns, dates = columns or _columns(request, begins), [*dates, modified]
     return Probed(columns, changed_at=max(filter(None, dates), default=None), is_synthetic=reading.is_synthetic)
 
 

@@ -65,6 +65,10 @@ class Find(Strict):
     id: str
 
 
+class Result(rest.TableOptions):
+    """What the job has made, as `rest` reads it."""
+
+
 class TableOptions(Strict):
     """What a table of a job may say: how it is started, asked after and found again, and its result, as `rest` reads it.
 
@@ -73,7 +77,7 @@ class TableOptions(Strict):
 
     start: Start
     status: Status
-    result: rest.TableOptions
+    result: Result
     find: Find | None = None
     is_idempotent: bool = False
     poll_seconds: float = Field(10, gt=0)

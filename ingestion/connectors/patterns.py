@@ -14,7 +14,7 @@ from datetime import date
 from typing import NamedTuple
 
 from ingestion.connectors import MissingFile
-from ingestion.connectors.stores import FolderStore, Store, StoreEntry
+from ingestion.connectors.stores import Store, StoreEntry
 
 DATE_CODES = {"%Y": r"\d{4}", "%m": r"\d{2}", "%d": r"\d{2}"}
 WILD = re.compile(r"(\*|%[Ymd])")
@@ -108,7 +108,7 @@ def halt(store: Store, pattern: str) -> tuple[str, list[str]] | None:
     """
     folder, found = "", None
     path = expand_braces(pattern)[0].split("/")
-    is_listed = isinstance(store, FolderStore)
+    is_listed = store.tells_all
     for depth, head in enumerate(path, 1):
         is_listed = is_listed or bool(WILD.search(head))
         if is_listed:

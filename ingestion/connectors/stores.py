@@ -59,6 +59,8 @@ class Store(ABC):
     """A place that holds files under names; `root` is where DuckDB can read them in place."""
 
     root: Path | None = None
+    # Whether a listing tells all that is there, so that what it lacks is not there.
+    tells_all = True
 
     def __init__(self) -> None:
         # By the name that is shown, the one that the place itself gives, where they differ: it may be no text.
@@ -67,6 +69,9 @@ class Store(ABC):
     def is_in_place(self, name: str) -> bool:
         """Say whether DuckDB can read a file where it is."""
         return self.root is not None and name == self.own_name(name)
+
+    def close(self) -> None:  # noqa: B027 (most keep nothing)
+        """Let go of what was kept to ask the place."""
 
     def own_name(self, name: str) -> str:
         """Give the name that the place itself gives to a file or folder."""
@@ -223,6 +228,8 @@ class S3Store(FolderStore):
 class HttpStore(Store):
     """A web server; folders are listed from the pages of links that nginx and Apache make of them."""
 
+    tells_all = False
+
     def __init__(self, client: Client) -> None:
         super().__init__()
         self.client = client
@@ -295,15 +302,24 @@ def _store_entry(name: str, size: int, mtime_ns: int, *, is_folder: bool = False
 
 
 def open_store(reading: Reading) -> Store:
-    """Give the place that a brick's endpoint names: a folder, file://, http(s):// or s3://; raises SourceError."""
+    """Give the place that a brick's endpoint names: a folder, file://, http(s)://, s3://, sftp:// or ftp(s)://; raises SourceError."""
     request = reading.request
     kind = request.endpoint.partition("://")[0] if "://" in request.endpoint else ""
     if kind in ("http", "https"):
         return HttpStore(client_of(reading))
     if kind == "s3":
         return S3Store(reading, request.endpoint.partition("://")[2])
+    if kind == "sftp":
+        from ingestion.connectors.sftp import SftpStore
+
+        return SftpStore(reading)
+    if kind in ("ftp", "ftps"):
+        from ingestion.connectors.ftp import FtpStore
+
+        return FtpStore(reading)
     if kind not in ("", "file"):
-        raise SourceError(f"{request.brick}: {kind}:// is not spoken. Mend: an endpoint is a folder, file://, http://, https:// or s3://.")
+        mend = "an endpoint is a folder, file://, http(s)://, s3://, sftp:// or ftp(s)://"
+        raise SourceError(f"{request.brick}: {kind}:// is not spoken. Mend: {mend}.")
     return FolderStore(reading, unquote(urlsplit(request.endpoint).path) if kind == "file" else request.endpoint)
 
 
