@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ingestion.trial.profile import Profile
     from ingestion.trial.trial import Trial
 
-SHOWN_OFFERS, WIDEST_VALUE = 30, 24
+SHOWN_OFFERS, WIDEST_VALUE, MOST_ALIKE = 30, 24, 0.5
 DECISION = "candidate: tried, to be adopted or not by who answers for it"
 
 
@@ -52,6 +52,7 @@ def try_place(
             return
         paths = _paths(write) if write else {}
         with trying(place, write, table=table, key=key, licence=licence, communes=_communes()) as trial:
+            trial.bad += _alike(trial)
             written = _write(trial, paths) if write else []
             show(is_json, _as_json(trial, written), _as_text(trial, written))
     except SourceError as error:
@@ -88,6 +89,32 @@ def _communes() -> frozenset[str]:
         return frozenset(row[0] for row in rows if row[0])
     except (LakeError, OSError, duckdb.Error):
         return frozenset()
+
+
+def _alike(trial: Trial) -> list[str]:
+    """Name the bricks that give the same already: by what they say, or by the keys that have landed of them."""
+    import duckdb
+
+    from ingestion.census import read_bricks
+    from ingestion.journal import standing
+    from ingestion.lake import Lake, LakeError, quoted
+    from ingestion.likeness import holding, likeness
+
+    if not trial.brick or not trial.draft:
+        return []
+    bricks = read_bricks().values()
+    found = {other.name: why for other in bricks if (why := likeness(trial.brick, other))}
+    names = ", ".join(f"c{column.number} as {quoted(column.name)}" for column in trial.profiles if not column.personal)
+    try:
+        lake = Lake()
+        if Path(lake.root).is_dir():
+            sample, connection = trial.sample.connection.sql(f"select {names} from sample"), trial.sample.connection
+            for held in holding(lake, standing(lake), bricks, sample, trial.draft.key, connection):
+                if held.row_share is None or held.row_share > MOST_ALIKE:
+                    found.setdefault(held.brick, f"its table {held.table} holds {held.key_share:.0%} of the keys of the sample")
+    except (LakeError, OSError, duckdb.Error):
+        pass  # no lake, or one that cannot be read: what bricks say is told
+    return [f"the brick {name} may give the same: {why}" for name, why in found.items()]
 
 
 def _paths(name: str) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from ingestion.territory import read_territory
 ROOMS = ("meta", "main", "staging", "intermediate", "marts", "seeds", "information_schema", "pg_catalog", "system", "temp")
 STATUSES = ("candidate", "tested", "adopted", "retired")  # in the order of a life
 UNKNOWN = "unknown"  # a licence that nobody has found yet
+UNSAID = "To be said"  # what a trial leaves to be written by a person
 LINKS = ("reads_from", "feeds", "replaces", "mirrors")  # the fields of a card that name others
 
 
@@ -63,6 +64,12 @@ class Card(Strict):
         wanted = [language for language in ("fr", "en") if language in read_territory().languages] or ["en"]
         if absent := [language for language in wanted if language not in self.titles]:
             raise fault_at(f"is missing; the territory's languages are {', '.join(read_territory().languages)}", f"title_{absent[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_said(self) -> Card:
+        if self.status == "adopted" and (left := [name for name, value in self if value == UNSAID]):
+            raise fault_at(f"'{UNSAID}' stands there: a trial left it to be written before it is adopted", left[0])
         return self
 
     @model_validator(mode="after")

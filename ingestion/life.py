@@ -42,6 +42,7 @@ def adopt(of: Brick | Tool, census: Census, journal: Journal, noted: Mapping[str
         faults.append(str(error))
     if faults:
         raise BrickError("\n".join(faults))
+    _note_on_sheet(path, "adopted")
     return _write(path, text)
 
 
@@ -59,6 +60,7 @@ def retire(of: Brick | Tool, marts: Iterable[str], *, keeps_marts: bool = False)
         )
     path, text = _edited(of, "retired", today())
     _hold(path, text)
+    _note_on_sheet(path, "retired")
     return _write(path, text)
 
 
@@ -137,3 +139,10 @@ def _write(path: Path, text: str) -> Path:
     write_whole(own, text.encode())
     own.chmod(mode & 0o7777)
     return path
+
+
+def _note_on_sheet(path: Path, decision: str) -> None:
+    """Write a decision, and its day, on the sheet that a trial has left beside a brick; nothing where there is none."""
+    sheet = path.with_suffix(".md")
+    if sheet.is_file():
+        write_whole(sheet, f"{sheet.read_text(encoding='utf-8').rstrip()}\n| {today()} | {decision} |\n".encode())

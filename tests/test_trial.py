@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from conftest import House, Site
+from conftest import House, Site, column, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_examples import PLAYED, ROOTED
@@ -24,6 +24,7 @@ from test_examples import PLAYED, ROOTED
 from flows.cli import main
 from ingestion.census import read_brick
 from ingestion.connectors import SourceError
+from ingestion.declaration import BrickError
 from ingestion.lake import PROJECT
 from ingestion.trial.look import look_of
 from ingestion.trial.personal import looks_personal
@@ -475,6 +476,21 @@ def test_what_is_written_is_what_the_checks_ask(house: House) -> None:
     assert aliases[0] == "cle"
 
 
+def test_a_source_that_a_brick_gives_already_is_told(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
+    monkeypatch.setenv("ORCHESTRA_LAKE", house.lake.root)
+    drawn = random.Random(7)
+    rows = [(f"AR-{drawn.randrange(10**6):06d}", drawn.randrange(40)) for _ in range(60)]
+    house.drop("arbres.csv", "code;hauteur\n" + "\n".join(f"{code};{height}" for code, height in rows))
+    tables = [table("releves", [column("arbre"), column("hauteur", "bigint")], ["arbre"], {"format": "csv", "path": "releves.csv"})]
+    house.drop("releves.csv", "arbre;hauteur\n" + "\n".join(f"{code};{height}" for code, height in rows))
+    house.land(house.brick("inventaire", tables))
+    assert main(["bricks", "try", str(house.drops / "arbres.csv")]) == 0
+    assert "the brick inventaire may give the same: its table releves holds 100% of the keys" in capsys.readouterr().out
+
+
 def test_what_is_there_is_not_written_over(house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("ORCHESTRA_BRICKS", str(house.folder / "bricks"))
     monkeypatch.setattr("flows.dbt_process.DBT_PROJECT", house.folder / "dbt")
@@ -488,5 +504,14 @@ def test_what_is_there_is_not_written_over(house: House, monkeypatch: pytest.Mon
     assert (house.folder / "dbt" / "models" / "staging" / "arbres" / "stg_arbres__arbres.sql").is_file()
     assert main(["bricks", "try", place, "--write", "arbres"]) == 2
     assert "nothing is written over" in capsys.readouterr().err
+    # What a trial left to be said is said before it is adopted.
+    written = (house.folder / "bricks" / "arbres.yml").read_text(encoding="utf-8")
+    (house.folder / "bricks" / "arbres.yml").write_text(written.replace("status: candidate", "status: adopted"), encoding="utf-8")
+    with pytest.raises(BrickError, match=r"'To be said' stands there"):
+        read_brick(house.folder / "bricks" / "arbres.yml")
+    (house.folder / "bricks" / "arbres.yml").write_text(written, encoding="utf-8")
+    capsys.readouterr()
     assert main(["bricks", "try", place, "--write", "Les Arbres"]) == 2
     assert "--write les_arbres" in capsys.readouterr().err
+    assert main(["bricks", "retire", "arbres"]) == 0
+    assert (house.folder / "bricks" / "arbres.md").read_text(encoding="utf-8").rstrip().endswith("| retired |")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ingestion.card import UNKNOWN
 from ingestion.connectors import SourceError, declared_name
 from ingestion.lake import connect, quoted
 from ingestion.lake import listed as listed_sql
@@ -22,10 +23,12 @@ from ingestion.trial.places import note_places
 from ingestion.trial.profile import Profile, profiles_of
 from ingestion.trial.sample import Sample, read_sample, request_of
 from ingestion.trial.services import PORTALS
-from ingestion.trial.writing import UNKNOWN, Draft, brick_yaml, name_of, staged, titled
+from ingestion.trial.writing import Draft, brick_yaml, name_of, staged, titled
 
 if TYPE_CHECKING:
     import duckdb
+
+    from ingestion.brick import Brick
 
 FEW_ROWS, SLOW_SECONDS, HEAVY_BYTES = 20, 3.0, 50 << 20
 
@@ -42,6 +45,7 @@ class Trial:
     keys: list[tuple[str, ...]]
     cursors: list[str]
     draft: Draft | None = None
+    brick: Brick | None = None
     landed: dict[str, Any] = field(default_factory=dict)
     good: list[str] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
@@ -202,7 +206,7 @@ def _land(trial: Trial, draft: Draft, folder: Path) -> None:
         trial.bad.append(f"the brick that was drafted is not what the contract asks: {error}")
         trial.draft = None
         return
-    table, reading = brick.tables[0], trial.sample.reading
+    trial.brick, table, reading = brick, brick.tables[0], trial.sample.reading
     typed = frozenset(column.name for column in table.columns if column.data_type != "string" and not column.meta.mask)
     reading.request = replace(reading.request, brick=brick.name, table=table.name, columns=table.source_columns, typed=typed)
     held = stage(trial.sample.connection, brick, table, reading, work, dt.datetime.now(dt.UTC), Position())

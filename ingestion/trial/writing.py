@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingestion.card import UNKNOWN, UNSAID
 from ingestion.trial.profile import Profile
 from ingestion.trial.words import folded
 
-UNKNOWN = "unknown"  # the licence of what says none
 MOST_STAGED, LONGEST_NAME, LONGEST_ALIAS, WIDTH = 50, 50, 45, 88
 MOST_LINES, OWN_LINES = 80, 28  # of a model; those that hold no column
 # Words that SQL keeps for itself: such a name is written between quotes.
@@ -69,7 +69,7 @@ def brick_yaml(draft: Draft) -> str:
     says = {name: value for name, value in draft.of_table.items() if value not in (None, {}, [], ())}
     zone = any(c.data_type == "timestamptz" and not c.has_zone for c in draft.columns)
     personal = [
-        "        legal_basis: \"To be said: what looks personal is dropped as it lands, until it is.\"",
+        f"        legal_basis: {_quoted(UNSAID)}",
         "        purpose: \"Trial of a source; what looks personal is dropped as it lands.\"",
     ]  # fmt: skip
     lines = [
@@ -89,8 +89,8 @@ def brick_yaml(draft: Draft) -> str:
         f"        title_fr: {_quoted(draft.title)}",
         f"        title_en: {_quoted(draft.title)}",
         "        kind: source",
-        f"        producer: {_quoted(draft.producer or 'To be said')}",
-        "        steward: To be named",
+        f"        producer: {_quoted(draft.producer or UNSAID)}",
+        f"        steward: {_quoted(UNSAID)}",
         f"        use_cases: [{', '.join(draft.use_cases)}]",
         "        status: candidate",
         f"        licence: {_quoted(draft.licence or UNKNOWN)}",
