@@ -29,9 +29,17 @@ TOLD = {
     **dict.fromkeys(("LandedSuite", "Suite", "Expectation"), "of an expectations file"),
 }
 OF_OPTIONS = {
-    "Paging": "of a paging", "Since": "of a since", "Auth": "of an auth", "Limits": "of limits",
-    "Outlines": "of outlines", "Login": "of a login",
-}  # fmt: skip
+    "Paging": "of a paging",
+    "Since": "of a since",
+    "Auth": "of an auth",
+    "Limits": "of limits",
+    "Outlines": "of outlines",
+    "Start": "of a start",
+    "Status": "of a status",
+    "Find": "of a find",
+    "Login": "of a login",
+    "Result": "option of rest",
+}
 Schema = dict[str, Any]
 
 

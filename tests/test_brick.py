@@ -175,7 +175,7 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
         lambda d: (first(d)["columns"].append(column("z", personal=True, mask="zone", position=["x", "y"])), table_meta(d).update(crs="EPSG:3948")),
         r"tables.0.config.meta.crs: mask zone reads longitudes and latitudes \(EPSG:4326\), not EPSG:3948"),
     "key of AWS": (put(meta, producer="AKIAIOSFODNN7EXAMPLE"), r"looks like a secret"),
-    "value of an API key": (put(meta, options={"api_key": "12345"}), r"config.meta.options.api_key: unknown option \(accepted: auth, headers_env"),
+    "value of an API key": (put(meta, options={"api_key": "12345"}), r"config.meta.options.api_key: unknown option \(accepted: login, auth, headers_env"),
     "two sources": (lambda d: d["sources"].append(copy.deepcopy(d["sources"][0])), r"must hold exactly one entry under `sources:`"),
     "unknown field of the file": (lambda d: d.update(models=[]), r"`models` is no field of a brick file"),
     "name of another file": (put(brick, name="other"), r"`name: other` must be the file's own name, shop"),

@@ -38,6 +38,7 @@ CONNECTORS = (
     "files",
     "gbfs",
     "gtfs_rt",
+    "job",
     "mqtt",
     "ngsi",
     "ogc_features",
