@@ -36,6 +36,7 @@ bricks_app.command("flows.bricks:check", "check", help="Check every YAML of the 
 bricks_app.command("flows.bricks:probe", "probe", help="Ask sources whether they are there; nothing lands.")
 bricks_app.command("flows.bricks:adopt", "adopt", help="Write in the YAML of a brick or a tool that it is adopted.")
 bricks_app.command("flows.bricks:retire", "retire", help="Write in the YAML of a brick or a tool that it is retired.")
+bricks_app.command("flows.annex:annex", "annex", help="Write the clause of a tender and the checker that a contractor runs.")
 bricks_app.command("flows.bricks:draw_map", "map", help="Draw what is connected to what, as SVG.")
 app.command("flows.finding:where", "where", help="Say which brick holds a dataset, how fresh it is, who may read it, and where.")
 app.command("flows.stewards:loads_app", "loads", help="The loads of the journal.")

@@ -729,7 +729,7 @@ def test_a_folder_whose_files_were_read_and_taken_away_is_told_and_is_no_failure
 @pytest.mark.parametrize(
     ("endpoint", "told"),
     [
-        ("ftp://host/data", "a_brick: ftp:// is not spoken. Mend: an endpoint is a folder, file://, http://, https:// or s3://"),
+        ("dav://host/data", "a_brick: dav:// is not spoken. Mend: an endpoint is a folder, file://"),
         ("http://[::bad", r"a_brick: its endpoint is no URL\. Mend: check the endpoint"),
     ],
 )

@@ -205,7 +205,7 @@ def test_who_is_not_let_in_is_told_what_to_mend(
     brick = house.brick(
         "shop", [table("items", COLUMNS, ["id"], {"format": "csv", "path": "x.csv"})], f"{kind}://127.0.0.1:1", options=login(served)
     )
-    with pytest.raises(SourceError, match=r"cannot be reached .* Mend: check the address"):
+    with pytest.raises(SourceError, match=r"shop: \w+://127\.0\.0\.1:1/x\.csv cannot be reached .* Mend: check the address"):
         house.land(brick)
 
 

@@ -101,8 +101,7 @@ class RemoteStore(Store):
 
     def place(self, folder: str) -> str:
         """Give the address of a file or folder."""
-        path = self.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        return self.told(f"{self._shown}{path.rstrip('/')}/{folder}".rstrip("/"))
+        return self._of("/".join(filter(None, ("" if self.path == "." else self.path.strip("/"), folder))))
 
     def list(self, folder: str) -> Sequence[StoreEntry]:
         """List a folder."""
@@ -183,7 +182,7 @@ class RemoteStore(Store):
     def _of(self, path: str) -> str:
         """Give the address of a path of the server as a message shows it."""
         shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        return self.told(f"{self._shown}{'' if shown.startswith('/') else '/'}{shown}")
+        return self.told(f"{self._shown}/{shown.lstrip('/')}".rstrip("/"))
 
     def _own_path(self, own: str) -> str:
         """Give the path of a file or folder on the server."""
