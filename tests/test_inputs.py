@@ -577,10 +577,14 @@ def test_each_way_of_packing_is_opened_and_a_cut_is_no_end(house: House, site: S
     whole = pack(MANY[:9_000]) + pack(MANY[9_000:])
     name = f"items.csv.{way}"
     tables = [table("items", [column(each) for each in ("id", "n", "v")], ["id"], {"format": "csv", "path": name})]
-    for size in (len(whole) - 1, len(whole) // 2, len(pack(MANY[:9_000])) - 3, 12):
-        house.drop(name, whole[:size])
-        site.put(f"/{name}", whole[:size])
-        entry = house.land(house.brick(f"cut_{size}", tables, site.url if over_http else None))
+    first = len(pack(MANY[:9_000]))
+    damaged = bytearray(whole)
+    damaged[first : first + 3] = b"???"  # the second stream is none: what the first holds is not the whole
+    wrong = [*(whole[:size] for size in (len(whole) - 1, len(whole) // 2, first - 3, 12)), bytes(damaged), whole + b"more"]
+    for number, content in enumerate(wrong):
+        house.drop(name, content)
+        site.put(f"/{name}", content)
+        entry = house.land(house.brick(f"wrong_{number}", tables, site.url if over_http else None))
         assert entry
         assert entry["verdict"] == "refused"
         assert "cannot be read" in entry["tables"]["items"]["refused_files"][0][1]

@@ -13,15 +13,15 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 from ingestion.connectors.patterns import matches, written_names
 from ingestion.connectors.wholes import bundle_of, is_aside, is_shape, is_whole, is_workbook
 from ingestion.formats.spool import Spool
 
-# How often what is packed may be packed again.
-PACKED_TIMES = 3
+# How often what is packed may be packed again; how much of it is read at once, and how much memory its dictionary may take.
+PACKED_TIMES, BLOCK, MOST_MEMORY = 3, 1 << 18, 256 << 20
 # What files that are no text begin with, and what they are.
 KINDS = {
     b"\xd0\xcf\x11\xe0": "an older Excel workbook (.xls), which `format: spreadsheet` reads, or another document of Office",
@@ -86,36 +86,45 @@ def _unpacked(stream: Any, start: bytes) -> Any:
     if start[:2] == b"\x1f\x8b":
         return gzip.GzipFile(fileobj=stream, mode="rb")
     if start[:3] == b"BZh":
-        return io.BufferedReader(cast("Any", bz2.BZ2File(stream)))
+        return io.BufferedReader(_Unpacking(stream, bz2.BZ2Decompressor))
     if start[:6] == b"\xfd7zXZ\0":
-        return io.BufferedReader(cast("Any", lzma.LZMAFile(stream)))
+        return io.BufferedReader(_Unpacking(stream, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_MEMORY)))
     if start[:4] == b"\x28\xb5\x2f\xfd":
-        from backports.zstd import ZstdFile
+        from backports.zstd import ZstdDecompressor
 
-        return io.BufferedReader(_Zstd(ZstdFile(stream)))
+        return io.BufferedReader(_Unpacking(stream, ZstdDecompressor))
     return None
 
 
-class _Zstd(io.RawIOBase):
-    """What zstd packs, whose own faults are told as those of the other streams."""
+class _Unpacking(io.RawIOBase):
+    """What packed streams, one after the other, hold, to the last byte: Python's own readers leave out what is damaged after the first."""
 
-    def __init__(self, source: Any) -> None:
-        self._source = source
+    def __init__(self, source: Any, make: Callable[[], Any]) -> None:
+        self._source, self._make, self._now, self._held = source, make, make(), b""
+        self._is_ended = False
 
     def readable(self) -> bool:
         """Say that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read at most as many bytes as the buffer holds."""
-        from backports.zstd import ZstdError
-
-        try:
-            block = self._source.read(len(buffer))
-        except ZstdError as error:
-            raise ValueError(f"its zstd cannot be unpacked: {error}") from None
-        buffer[: len(block)] = block
-        return len(block)
+        """Read at most as many bytes as the buffer holds; raises EOFError for a stream that was cut, ValueError for one that is none."""
+        while not self._is_ended:
+            if self._now.eof:
+                self._held = (self._now.unused_data or self._source.read(BLOCK)).lstrip(b"\0")  # xz pads with zeros
+                self._is_ended, self._now = not self._held, self._make()
+                continue
+            if self._now.needs_input and not self._held and not (block := self._source.read(BLOCK)):
+                raise EOFError("it was cut: its packed stream ends before its end")
+            given, self._held = (self._held or block, b"") if self._now.needs_input else (b"", self._held)
+            try:
+                unpacked = self._now.decompress(given, len(buffer))
+            except Exception as error:
+                raise ValueError(f"what is packed cannot be unpacked ({error}): it is damaged") from None
+            if unpacked:
+                buffer[: len(unpacked)] = unpacked
+                return len(unpacked)
+        return 0
 
 
 @contextlib.contextmanager
