@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ingestion.connectors import SourceError
 from ingestion.connectors.sql import TableOptions
 from ingestion.declaration import BrickError
+from ingestion.lake import load_extension
 
 NO_DEADLINE: Any = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
@@ -170,6 +171,42 @@ def test_a_photo_shows_what_has_gone_and_the_same_one_moves_nothing(house: House
     assert house.land(brick) is None
     postgres.psql("delete from photo where id = '1'")
     assert house.land(brick)["tables"]["t"]["kept"] == 1
+
+
+def test_a_query_may_end_in_a_comment(house: House, postgres: Served) -> None:
+    filled(postgres, "commented", ["int"], [["1", "1"]])
+    brick = brick_of(house, postgres.endpoint, {"query": "select id from commented -- all of them"}, [column("id")])
+    assert house.land(brick)["tables"]["t"]["kept"] == 1
+
+
+def test_a_long_number_and_a_real_are_cursors_that_lose_nothing(house: House, postgres: Served) -> None:
+    for name, kind, first, later in (("long", "numeric", "9" * 37 + "7", "9" * 37 + "8"), ("short", "real", "0.7", "0.7")):
+        filled(postgres, name, [kind], [["1", first]])
+        brick = brick_of(
+            house, postgres.endpoint, {"relation": name}, [column("id"), column("c0", "double")], name, delivers="changes", cursor="c0"
+        )
+        house.land(brick)
+        postgres.psql(f"insert into {name} values ('2', '{later}')")
+        house.land(brick)
+        assert {row[0] for row in house.rows(brick, "t", "id")} == {"1", "2"}
+
+
+def test_geometries_that_are_not_in_longitude_and_latitude_fail(house: House) -> None:
+    path = house.folder / "g.duckdb"
+    with duckdb.connect(path) as held:
+        load_extension(held, "spatial")
+        held.execute("create table t as select '1' id, st_point(-1.6, 48.1) g")
+        held.execute("create table far as select '1' id, st_point(350000, 6780000) g")
+    brick = brick_of(house, f"duckdb://{path}", {"relation": "t"}, [column("id"), column("g")], options={})
+    house.land(brick)
+    assert json.loads(house.rows(brick, "t", "g")[0][0]) == {"type": "Point", "coordinates": [-1.6, 48.1]}
+    with pytest.raises(SourceError, match="1 geometries of g are not in longitude and latitude"):
+        house.land(brick_of(house, f"duckdb://{path}", {"relation": "far"}, [column("id"), column("g")], "far", options={}))
+
+
+def test_a_port_that_is_none_is_told(house: House) -> None:
+    with pytest.raises(SourceError, match=r"is no address .* Mend: "):
+        house.land(brick_of(house, "postgresql://h:abc/d", {"relation": "t"}, [column("id")]))
 
 
 def test_a_query_is_one_select_and_is_read_only(house: House, postgres: Served) -> None:

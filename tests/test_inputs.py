@@ -595,6 +595,13 @@ def test_each_way_of_packing_is_opened_and_a_cut_is_no_end(house: House, site: S
     assert entry["tables"]["items"]["kept"] == 3000
 
 
+def test_what_follows_the_padding_of_xz_is_read(house: House) -> None:
+    first = lzma.compress(MANY[:9_000])
+    house.drop("items.xz", first + b"\0" * ((1 << 18) * 2 - len(first)) + lzma.compress(MANY[9_000:]) + b"\0" * 8)
+    landing = land(house, [column(name) for name in ("id", "n", "v")], {"format": "csv", "path": "items.xz"})
+    assert landing.record["kept"] == 3000
+
+
 @pytest.mark.parametrize("over_http", [False, True])
 @pytest.mark.parametrize("is_private", [False, True])
 def test_a_7z_is_opened_as_a_zip_is(house: House, site: Site, over_http: bool, is_private: bool) -> None:

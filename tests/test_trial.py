@@ -220,6 +220,35 @@ def test_a_header_without_names_is_seen(house: House) -> None:
     assert look_of(b"12;2024-01-01;x\n13;2024-01-02;y\n") == {"separator": ";", "header": False}
 
 
+def typed(house: House, header: str, rows: list[str]) -> Any:
+    house.drop("t.csv", f"objet;{header}\n" + "\n".join(f"o{n};{row}" for n, row in enumerate(rows)))
+    return drafted(house, str(house.drops / "t.csv"))
+
+
+def test_what_may_be_read_in_two_ways_is_kept_as_it_is_written(house: House) -> None:
+    trial, brick = typed(house, "somme;compteur;vu", [f"{n},{n}00;{10**19 + n};0{n % 9 + 1}/02/2024 10:00" for n in range(1, 40)][:9] * 3)
+    assert [column.data_type for column in brick.tables[0].columns] == ["string", "string", "string", "timestamptz"]
+    assert "thousands in English" in trial.profiles[1].note
+    assert "more than 15 digits" in trial.profiles[2].note
+    assert "the other way round" in trial.profiles[3].note
+
+
+def test_a_word_for_a_missing_value_is_no_value_of_another_column(house: House) -> None:
+    rows = [f"{'NA' if n % 7 == 0 else n};{('NA', 'FR', 'BE')[n % 3]}" for n in range(1, 40)]
+    trial, brick = typed(house, "mesure;pays", rows)
+    assert "null_values" not in brick.tables[0].meta.options
+    house.land(brick)
+    assert {row[0] for row in house.rows(brick, "t", "pays")} == {"NA", "FR", "BE"}
+    assert "a value of another column" in trial.profiles[1].note
+
+
+def test_an_address_within_a_document_is_seen(house: House) -> None:
+    rows = ['"{""nom"": ""x"", ""contact"": ""jeanne@exemple.bzh""}"' for _ in range(30)]
+    trial, brick = typed(house, "details", rows)
+    assert "hold an e-mail address" in str(trial.profiles[1].personal)
+    assert brick.tables[0].named("details").meta.mask == "drop"
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_the_key_that_was_planted_is_found(house: House, seed: int) -> None:
     drawn = random.Random(seed)
@@ -233,6 +262,7 @@ def test_the_key_that_was_planted_is_found(house: House, seed: int) -> None:
 
 
 PERSONAL = (
+    "email", "EMAIL", "gsm",
     "prenom", "Prénom", "nom_de_naissance", "Nom du contact", "contact_name", "e-mail", "adresse_mail", "Courriel", "telephone",
     "tel_portable", "NIR", "IBAN", "date_naissance", "dateNaissance", "lieu_de_naissance", "immatriculation", "numero_badge", "idBadge",
     "code_puce", "adresse_ip", "user_id",

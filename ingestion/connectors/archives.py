@@ -88,7 +88,7 @@ def _unpacked(stream: Any, start: bytes) -> Any:
     if start[:3] == b"BZh":
         return io.BufferedReader(_Unpacking(stream, bz2.BZ2Decompressor))
     if start[:6] == b"\xfd7zXZ\0":
-        return io.BufferedReader(_Unpacking(stream, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_MEMORY)))
+        return io.BufferedReader(_Unpacking(stream, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_MEMORY), is_padded=True))
     if start[:4] == b"\x28\xb5\x2f\xfd":
         from backports.zstd import ZstdDecompressor
 
@@ -99,19 +99,27 @@ def _unpacked(stream: Any, start: bytes) -> Any:
 class _Unpacking(io.RawIOBase):
     """What packed streams, one after the other, hold, to the last byte: Python's own readers leave out what is damaged after the first."""
 
-    def __init__(self, source: Any, make: Callable[[], Any]) -> None:
+    def __init__(self, source: Any, make: Callable[[], Any], *, is_padded: bool = False) -> None:
         self._source, self._make, self._now, self._held = source, make, make(), b""
-        self._is_ended = False
+        self._is_ended, self._is_padded = False, is_padded
 
     def readable(self) -> bool:
         """Say that it can be read."""
         return True
 
+    def _following(self) -> bytes:
+        """Give the beginning of what follows a stream, without the zeros that xz pads with; nothing at the end."""
+        rest = self._now.unused_data
+        while not (rest := rest.lstrip(b"\0") if self._is_padded else rest):
+            if not (rest := self._source.read(BLOCK)):
+                return b""
+        return bytes(rest)
+
     def readinto(self, buffer: Any) -> int:
         """Read at most as many bytes as the buffer holds; raises EOFError for a stream that was cut, ValueError for one that is none."""
         while not self._is_ended:
             if self._now.eof:
-                self._held = (self._now.unused_data or self._source.read(BLOCK)).lstrip(b"\0")  # xz pads with zeros
+                self._held = self._following()
                 self._is_ended, self._now = not self._held, self._make()
                 continue
             if self._now.needs_input and not self._held and not (block := self._source.read(BLOCK)):

@@ -21,6 +21,8 @@ from ingestion.connectors.since import moment_of
 from ingestion.lake import literal, load_extension, quoted
 
 CONNECT_SECONDS = 10
+INEXACT = re.compile(r"(real|float).*|numeric.*|decimal.*|double.*")
+GEOMETRIES = ("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection")
 SSL_OF_POSTGRES = {"prefer": "prefer", "require": "require", "verify": "verify-full sslrootcert=system"}
 SSL_OF_MYSQL = {"prefer": "preferred", "require": "required", "verify": "verify_identity"}
 # No clock is farther from UTC: what is asked from so much before holds what is new, whatever the zone of the source's clocks.
@@ -85,6 +87,10 @@ class Database(ABC):
     def since(self, name: str, kind: str, reached: str, back: timedelta) -> str | None:
         """Write which rows are at the cursor or above, and more where the database cannot tell; None where it cannot at all."""
 
+    def misplaced(self, name: str, kind: str) -> str | None:
+        """Write which values of a column are geometries that are not in longitude and latitude; None for another column."""
+        return None
+
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """Have all that is asked meanwhile see the database at one instant."""
@@ -104,9 +110,13 @@ def _instant(reached: str, back: timedelta) -> datetime | None:
         return None
 
 
-def _number(reached: str) -> str | None:
+def _number(reached: str, kind: str = "") -> str | None:
+    """Give the number from which on is asked, a little below for what is not whole: as a double, or a real, it may be above itself."""
     try:
-        return f"{Decimal(reached).normalize():f}"
+        number = Decimal(reached)
+        if number.is_finite() and (told := INEXACT.fullmatch(kind.lower())):
+            number -= abs(number) / (10**6 if told[1] else 10**12)
+        return f"{number:f}" if number.is_finite() else None
     except ArithmeticError:
         return None
 
@@ -163,7 +173,7 @@ class Postgres(Database):
         if kind in ("timestamp without time zone", "date") and moment:
             from_on = (moment - FARTHEST).replace(tzinfo=None).isoformat() if kind != "date" else (moment - FARTHEST).date().isoformat()
             return f"{own} >= {literal(from_on)}::{kind}"
-        if kind in self.NUMBERS and (number := _number(reached)):
+        if kind in self.NUMBERS and (number := _number(reached, kind)):
             return f"({own} >= {number} or {own}::text = 'NaN')"
         return f'{own} >= {literal(reached)} collate "C"' if kind in ("text", "character varying") else None
 
@@ -210,7 +220,7 @@ class MySql(Database):
                 return f"cast({own} + 0 as char)"
             case "timestamp" | "timestamp with time zone":
                 return f"concat({as_text}, 'Z')" if kind == "timestamp" else as_text
-            case "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon" | "geometrycollection":
+            case told if told in GEOMETRIES:
                 return f"st_asgeojson({own})"
             case "blob" | "tinyblob" | "mediumblob" | "longblob" | "binary" | "varbinary":
                 return f"case charset({own}) when 'binary' then hex({own}) else {as_text} end"
@@ -222,9 +232,16 @@ class MySql(Database):
         if kind.lower() in ("date", "datetime", "timestamp") and moment:
             from_on = moment if kind == "timestamp" else moment - FARTHEST
             return f"{own} >= {literal(from_on.replace(tzinfo=None).isoformat(' ')[: 10 if kind.lower() == 'date' else 26])}"
-        if re.match("(?i)u?(tiny|small|medium|big)?int|integer|decimal|double|float", kind) and (number := _number(reached)):
+        if re.match("(?i)u?(tiny|small|medium|big)?int|integer|decimal|double|float", kind) and (number := _number(reached, kind)):
             return f"{own} >= {number}"
         return f"cast({own} as binary) >= {literal(reached)}" if kind.lower() in ("varchar", "char", "text") else None
+
+    def misplaced(self, name: str, kind: str) -> str | None:
+        """Write which geometries are not in longitude and latitude: by what they say, and by the middle of where they are."""
+        own = self.named(name)
+        middle = f"st_centroid(st_envelope({own}))"
+        wrong = f"st_srid({own}) not in (0, 4326, 4258) or abs(st_x({middle})) > 180 or abs(st_y({middle})) > 90"
+        return wrong if kind.lower() in GEOMETRIES else None
 
 
 class Sqlite(Database):
@@ -243,7 +260,7 @@ class Sqlite(Database):
 
     def since(self, name: str, kind: str, reached: str, back: timedelta) -> str | None:
         """Write which rows are at the cursor or above, and those whose value is of another type."""
-        own, moment, number = quoted(name), _instant(reached, back), _number(reached)
+        own, moment, number = quoted(name), _instant(reached, back), _number(reached, "double")
         if number:
             return f"({own} >= {number} or typeof({own}) not in ('integer', 'real'))"
         if moment:
@@ -278,9 +295,15 @@ class DuckDb(Database):
         if kind.startswith(("TIMESTAMP", "DATE")) and moment:
             from_on = moment if kind.startswith("TIMESTAMP WITH") else moment - FARTHEST
             return f"{own} >= {literal(from_on.isoformat())}::{'timestamptz' if kind.startswith('TIMESTAMP WITH') else 'timestamp'}"
-        if re.match("U?(TINY|SMALL|BIG|HUGE)?INT|DECIMAL|DOUBLE|FLOAT", kind) and (number := _number(reached)):
+        if re.match("U?(TINY|SMALL|BIG|HUGE)?INT|DECIMAL|DOUBLE|FLOAT", kind) and (number := _number(reached, kind)):
             return f"{own} >= {number}"
         return f"{own} >= {literal(reached)}" if kind == "VARCHAR" else None
+
+    def misplaced(self, name: str, kind: str) -> str | None:
+        """Write which geometries are not in longitude and latitude."""
+        own = quoted(name)
+        bounds = f"st_xmin({own}) < -180 or st_xmax({own}) > 180 or st_ymin({own}) < -90 or st_ymax({own}) > 90"
+        return bounds if kind.startswith("GEOMETRY") else None
 
 
 KINDS: dict[str, type[Database]] = {
@@ -294,6 +317,10 @@ def kind_of(endpoint: str, brick: str) -> type[Database]:
     if scheme not in KINDS or "://" not in endpoint:
         told = f"its endpoint is no address of a database ({', '.join(dict.fromkeys(KINDS))}://...)"
         raise SourceError(f"{brick}: {told}. Mend: postgresql://host:5432/database, or sqlite:///path/of/a/file")
+    try:
+        _ = urlsplit(endpoint).port
+    except ValueError as error:
+        raise SourceError(f"{brick}: its endpoint is no address ({error}). Mend: postgresql://host:5432/database") from None
     if "@" in endpoint:
         raise SourceError(f"{brick}: no user nor password stands in its endpoint. Mend: `user_env` and `password_env` in its options.")
     return KINDS[scheme]

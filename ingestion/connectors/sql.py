@@ -62,7 +62,8 @@ class TableOptions(Strict):
         bare = re.sub(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|--[^\n]*|/\*.*?\*/", " ", query.strip().rstrip(";"), flags=re.DOTALL)
         if not re.match(r"\s*(select|with)\b", bare, re.IGNORECASE) or ";" in bare:
             raise ValueError("a `query` is one SELECT, and nothing else")
-        return query.strip().rstrip(";").strip()
+        # What is written around it begins on a line of its own: the last one may end in a comment.
+        return f"{query.strip().rstrip(';').strip()}\n"
 
 
 def read(request: Request) -> Reading:
@@ -102,6 +103,7 @@ def _read(reading: Reading, database: Database) -> None:
         ((announced,),) = database.ask(f"select count(*) as n from ({kept}) as c")
         rows = _spool(reading, database.relation(f"select {texts} from ({kept}) as r{limit}"), database, spool, name)
         crs = _crs(database, kept, columns)
+        _check_places(reading, database, kept, columns)
     announced = int(announced)
     if rows != announced and not request.sample_rows:
         told = f"{request.brick}.{request.table}: the database counts {announced} rows and gives {rows}"
@@ -144,6 +146,16 @@ def _since(request: Request, database: Database, columns: list[tuple[str, str]])
         return None
     told = database.since(request.cursor, kinds[request.cursor], str(reached), timedelta(days=request.lookback_days))
     return f"({told} or {database.named(request.cursor)} is null)" if told else None
+
+
+def _check_places(reading: Reading, database: Database, kept: str, columns: list[tuple[str, str]]) -> None:
+    """Raise SourceError for geometries that are not in longitude and latitude, of a database that does not move them."""
+    for name, kind in columns:
+        if wrong := database.misplaced(name, kind):
+            ((count,),) = database.ask(f"select count(*) as n from ({kept}) as m where {wrong}")
+            if int(count):
+                where = f"{reading.request.brick}.{reading.request.table}: {count} geometries of {name} are not in longitude and latitude"
+                raise SourceError(f"{where}. Mend: a `query` that moves them (ST_Transform), or that leaves them out.")
 
 
 def _crs(database: Database, kept: str, columns: list[tuple[str, str]]) -> str | None:

@@ -17,8 +17,8 @@ NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
         "nom et prenom",
         f"(nom )?(du |de l |d |de la )?({PERSONS})s?( nom| prenom)?", f"({PERSONS}) (name|nom)", "nom responsable", "nom du responsable",
     )),
-    ("an e-mail address", ("(e )?mail( .*)?", "courriel( .*)?", ".* (e )?mail", ".* courriel", "adresse electronique")),
-    ("a telephone number", ("(tel|telephone|phone|mobile|portable|fax)( .*)?", ".* (tel|telephone|phone|portable)")),
+    ("an e-mail address", ("(e ?)?mail( .*)?", "courriel( .*)?", ".* (e ?)?mail", ".* courriel", "adresse electronique")),
+    ("a telephone number", ("(tel|telephone|phone|mobile|portable|gsm|fax)( .*)?", ".* (tel|telephone|phone|portable|gsm)")),
     ("a social security number", ("nir", "numero (de )?secu(rite sociale)?", "num secu", "ssn")),
     ("a bank account", ("iban( .*)?", "rib", "compte bancaire")),
     ("a birth", ("((date|annee|lieu|commune|pays) (de )?)?naissance", "birth ?date", "date of birth", "dob")),
@@ -36,13 +36,13 @@ NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
 # What most values of a column are, in full, and what that tells.
 HELD: tuple[tuple[str, str], ...] = (
     ("values are e-mail addresses", r"[^@\s;,]+@[^@\s;,]+\.[A-Za-z]{2,}"),
-    ("values are French telephone numbers", r"(\+33\s?|0033\s?|0)[1-79]([\s.\-]?[0-9]{2}){4}"),
+    ("values are French telephone numbers", r"(\+33\s?(\(0\)\s?)?|0033\s?|0)[1-79]([\s.\-]?[0-9]{2}){4}"),
     (
         "values are social security numbers",
         r"[12]\s?[0-9]{2}\s?(0[1-9]|1[0-2]|[2-9][0-9])\s?([0-9]{2}|2[AB])\s?[0-9]{3}\s?[0-9]{3}(\s?[0-9]{2})?",
     ),
     ("values are bank accounts (IBAN)", r"FR[0-9]{2}\s?([0-9A-Z]{4}\s?){5}[0-9A-Z]{3}"),
-    ("values are number plates", r"[A-HJ-NP-TV-Z]{2}-?[0-9]{3}-?[A-HJ-NP-TV-Z]{2}"),
+    ("values are number plates", r"(?i)[A-HJ-NP-TV-Z]{2}[ -]?[0-9]{3}[ -]?[A-HJ-NP-TV-Z]{2}"),
     ("values are IP addresses", r"((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"),
     ("values are names of persons, with their title", r"(M\.|Mme|Mlle|Monsieur|Madame|Mr|Mrs)\s+\S.*"),
 )

@@ -20,7 +20,8 @@ AXES = (("easting", 0, "(.* )?(x|east|easting|coord x|coordx)( .*)?"), ("northin
 # The bounds, in metres, of what projections of France give: eastings, northings.
 PROJECTIONS = (
     ("EPSG:2154, Lambert 93", ((0, 1_300_000), (6_000_000, 7_200_000))),
-    ("EPSG:3948, CC48", ((1_000_000, 2_500_000), (7_000_000, 7_400_000))),
+    # Conic by zones, CC42 to CC50: a million metres from one zone's northings to the next one's.
+    *((f"EPSG:39{zone}, CC{zone}", ((1_000_000, 2_500_000), ((zone - 41) * 1e6, (zone - 41) * 1e6 + 400_000))) for zone in range(42, 51)),
 )
 CODES = (
     ("commune, by its form alone: no reference is landed to hold it against", "([0-9]{2}|2[AB])[0-9]{3}", ".*(insee|commune|com|cog).*"),

@@ -34,6 +34,8 @@ DATES = (
 CLOCKS = (
     ("%d/%m/%Y %H:%M:%S", "[0-9]{2}/[0-9]{2}/[0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}"),
     ("%d/%m/%Y %H:%M", "[0-9]{2}/[0-9]{2}/[0-9]{4} [0-9]{2}:[0-9]{2}"),
+    ("%m/%d/%Y %H:%M:%S", "[0-9]{2}/[0-9]{2}/[0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}"),
+    ("%m/%d/%Y %H:%M", "[0-9]{2}/[0-9]{2}/[0-9]{4} [0-9]{2}:[0-9]{2}"),
 )
 DAY, CLOCK = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
 OFFSET = " ?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)"  # -94 is none, but a code after a date
@@ -44,14 +46,18 @@ PATTERNS = {
     "zeros": "[+-]?0[0-9]+",
     "plain": r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]+|[0-9])([eE][+-]?[0-9]+)?",
     "french": "[+-]?(0|[1-9][0-9]*)(,[0-9]+)?",
+    "thousand": "[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+",
+    "long": r"[^eE]*([0-9][.,]?){16,}[^eE]*",
     "grouped": f"[+-]?[1-9][0-9]{{0,2}}({SPACES}[0-9]{{3}})+",
     "grouped_french": f"[+-]?[1-9][0-9]{{0,2}}({SPACES}[0-9]{{3}})+,[0-9]+",
     "geojson": r'(?s)\{\s*"(type|coordinates|geometry)".*"coordinates"\s*:.*\}',
     "wkt": r"(?is)(SRID=[0-9]+;)?(MULTI)?(POINT|LINESTRING|POLYGON|GEOMETRYCOLLECTION).*\(.*\)",
     "pair": r"\[?-?[0-9]{1,3}\.[0-9]+ ?[,;] ?-?[0-9]{1,3}\.[0-9]+\]?",
 }
+WITHIN, MAIL = "within", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"  # in a document, or a free text
 GEOMETRIES = {"geojson": "geometry (GeoJSON)", "wkt": "geometry (WKT)", "pair": "a position, two numbers in a text"}
 MOST = 0.5
+EITHER_WAY = "days and months may be the other way round: no day above 12 in the sample"
 NO_OFFSET = "no offset: the zone of its clocks is to be said"
 OF_SOURCE = {
     "bigint": ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UTINYINT", "USMALLINT", "UINTEGER"),
@@ -127,6 +133,7 @@ def _tests() -> dict[str, str]:
     tests["clock"] = f"{full(DAY + CLOCK)} and try_cast(v as timestamp) is not null"
     tests["document"] = "left(v, 1) in ('{', '[') and json_valid(v)"
     tests |= {form: f"{full(pattern)} and try_strptime(v, {literal(form)}) is not null" for form, pattern in (*DATES, *CLOCKS)}
+    tests[WITHIN] = f"contains(v, '@') and regexp_matches(v, {literal(MAIL)})"
     return tests | {why: full(pattern) for why, pattern in HELD}
 
 
@@ -146,6 +153,8 @@ def _profile(sample: Sample, number: int, name: str, own: set[str]) -> Profile:
     seen = _Values(real, dict(zip(tests, counts, strict=True)), (shortest, longest), sample.types.get(number))
     found = Profile(number, name, filled=filled, distinct=distinct, lowest=lowest, highest=highest)
     held = next((why for why, _ in HELD if real and seen.counts[why] > MOST * real), None)
+    if not held and seen.counts[WITHIN]:
+        held = f"{seen.counts[WITHIN]} values hold an e-mail address"
     found.personal = looks_personal(found.words, own - {found.words}, held)
     if not real:
         found.note = "empty in the sample: its type is not known"
@@ -183,10 +192,11 @@ def _is_dated(found: Profile, seen: _Values) -> bool:
         found.data_type, found.has_zone = "timestamptz", seen.all_are("zoned")
         found.note = "" if found.has_zone else NO_OFFSET
     elif clocks:
-        found.data_type, found.date_format, found.note = "timestamptz", clocks[0], NO_OFFSET
+        found.data_type, found.date_format = "timestamptz", clocks[0]
+        found.note = f"{NO_OFFSET}; {EITHER_WAY}" if any(form.startswith("%m") for form in clocks[1:]) else NO_OFFSET
     elif days and (days[0] != "%Y%m%d" or "date" in found.words or "jour" in found.words):
         found.data_type, found.date_format = "date", days[0]
-        found.note = "days and months may be the other way round: no day above 12 in the sample" if "%m/%d/%Y" in days[1:] else ""
+        found.note = EITHER_WAY if "%m/%d/%Y" in days[1:] else ""
     return found.data_type != "string"
 
 
@@ -206,10 +216,14 @@ def _decide_number(found: Profile, seen: _Values) -> None:
         found.note = "digits of a code: kept as a text"
     elif is_whole:
         found.data_type = "bigint"
+    elif seen.counts["long"]:
+        found.note = "numbers of more than 15 digits, of which a double holds 15: kept as a text"
     elif seen.all_are("plain"):
         found.data_type, found.decimal = "double", "."
     elif seen.all_are("whole", "grouped") and not is_text:
         found.data_type, found.thousands = "bigint", " "
+    elif seen.counts["thousand"] and seen.all_are("whole", "thousand"):
+        found.note = "a comma before three digits each time: decimals in French, thousands in English: kept as a text until it is said"
     elif seen.all_are("french", "grouped", "grouped_french") and not is_text:
         found.data_type, found.decimal = "double", ","
         found.thousands = " " if seen.counts["grouped"] or seen.counts["grouped_french"] else None

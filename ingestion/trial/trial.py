@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ingestion.card import UNKNOWN
 from ingestion.connectors import SourceError, declared_name
-from ingestion.lake import connect, quoted
+from ingestion.lake import connect, literal, quoted
 from ingestion.lake import listed as listed_sql
 from ingestion.trial.keys import cursors_of, duplicate_count, keys_of
 from ingestion.trial.offers import Offer, chosen, offers_of
@@ -136,7 +136,7 @@ def _draft(trial: Trial, name: str | None, key: tuple[str, ...], licence: str | 
         return None
     if not found:
         return None
-    nulls = dict.fromkeys(word for column in trial.profiles for word in column.null_values)
+    nulls = _null_words(trial)
     decimals = {column.decimal for column in trial.profiles if column.decimal}
     of_table = dict(offer.of_table)
     if nulls:
@@ -157,6 +157,26 @@ def _draft(trial: Trial, name: str | None, key: tuple[str, ...], licence: str | 
         columns=tuple(trial.profiles), key=tuple(found), producer=offer.producer or host, licence=licence or offer.licence,
         homepage=None, tried_on=today.isoformat(), crs=None,
     )  # fmt: skip
+
+
+def _null_words(trial: Trial) -> dict[str, None]:
+    """Give the words that stand for a missing value in the table; a column whose word is a value of another one stays a text."""
+    told: dict[str, None] = {}
+    texts = [column for column in trial.profiles if column.data_type == "string" and column.filled]
+    for column in trial.profiles:
+        held = [word for word in column.null_values if any(_holds(trial, other, word) for other in texts)]
+        if held:
+            column.data_type, column.date_format, column.decimal, column.thousands = "string", None, None, None
+            column.note = f"a number but for {', '.join(held)}, which is a value of another column: kept as a text"
+            column.null_values = ()
+        told |= dict.fromkeys(column.null_values)
+    return told
+
+
+def _holds(trial: Trial, column: Profile, word: str) -> bool:
+    asked = f"select count(*) from sample where trim(c{column.number}) = {literal(word)}"
+    count: int = trial.sample.connection.execute(asked).fetchall()[0][0]
+    return count > 0
 
 
 def _judge(trial: Trial) -> None:
