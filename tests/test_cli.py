@@ -38,7 +38,7 @@ def place(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", [[], ["land"], ["loads", "show"], ["up"]], ids=" ".join)
-def test_help_takes_less_than_half_a_second(command: list[str]) -> None:
+def test_help_takes_less_than_a_second(command: list[str]) -> None:
     """Of CPU, which is what it takes of a quiet machine; the tests leave none quiet."""
     spent = []
     for _ in range(3):
@@ -46,7 +46,7 @@ def test_help_takes_less_than_half_a_second(command: list[str]) -> None:
         assert "Usage: orchestra" in orchestra_itself(*command, "--help").stdout
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.5
+    assert min(spent) < 1  # 0.3 on a quiet machine; the least of what must not be imported takes 2
 
 
 @pytest.mark.parametrize(
