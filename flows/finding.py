@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
-import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +12,7 @@ from flows.standing import title_of
 from ingestion.census import Census, read_census
 from ingestion.journal import Journal
 from ingestion.lake import Lake
+from ingestion.words import plain
 
 if TYPE_CHECKING:
     from flows.lineage import Lineage
@@ -86,24 +85,19 @@ def found_in(known: list[Dataset], asked: str) -> tuple[bool, list[Dataset]]:
     if bearing := [each for each in known if name in (each.name.casefold(), each.own.casefold())]:
         # A table and its brick may have one name: the more telling one is said first.
         return True, bearing
-    words = _plain(asked).split()
-    return False, [each for each in known if words and all(word in _plain(each.words) for word in words)]
+    words = plain(asked).split()
+    return False, [each for each in known if words and all(word in plain(each.words) for word in words)]
 
 
 def near_misses(known: list[Dataset], asked: str) -> list[str]:
     """Name what is nearly called so, or has most of the words."""
     names = {each.own.casefold(): each.name for each in known} | {each.name.casefold(): each.name for each in known}
     near = [names[match] for match in difflib.get_close_matches(asked.casefold(), names, 4, 0.6)]
-    for word in _plain(asked).split():
-        vocabulary = {each for dataset in known for each in _plain(f"{dataset.own} {dataset.title}").split() if len(each) > 3}
+    for word in plain(asked).split():
+        vocabulary = {each for dataset in known for each in plain(f"{dataset.own} {dataset.title}").split() if len(each) > 3}
         for match in difflib.get_close_matches(word, vocabulary, 2, 0.75):
-            near += [each.name for each in known if match in _plain(f"{each.own} {each.title}").split()][:3]
+            near += [each.name for each in known if match in plain(f"{each.own} {each.title}").split()][:3]
     return list(dict.fromkeys(near))[:6]
-
-
-def _plain(text: str) -> str:
-    letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().casefold()
-    return " ".join(re.findall(r"[a-z0-9]+", letters))
 
 
 def _told(of: Dataset, census: Census, lineage: Lineage, journal: Journal, lake: Lake) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
-import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -12,6 +10,7 @@ from urllib.parse import urlsplit
 from ingestion.brick import Brick, Table
 from ingestion.lake import quoted
 from ingestion.warehouse import source_sql
+from ingestion.words import plain
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,7 +61,7 @@ def likeness(one: Brick, other: Brick) -> str | None:
     if both := addresses.keys() & others.keys():
         first = min(both)
         return f"table {others[first]} reads one address and dataset"
-    if (named := _identifiers(one) & _identifiers(other)) and _plain(one.meta.producer) == _plain(other.meta.producer):
+    if (named := _identifiers(one) & _identifiers(other)) and plain(one.meta.producer) == plain(other.meta.producer):
         return f"one dataset ({min(named)}) of one producer ({one.meta.producer})"
     return None
 
@@ -140,13 +139,7 @@ def _sampled(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _titles(brick: Brick) -> set[str]:
-    return {f"{_plain(title)} / {_plain(brick.meta.producer)}" for title in brick.meta.titles.values()}
-
-
-def _plain(text: str) -> str:
-    """Give a text without what two who type the same do not type alike: capitals, accents, marks."""
-    letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().casefold()
-    return " ".join(re.findall(r"[a-z0-9]+", letters))
+    return {f"{plain(title)} / {plain(brick.meta.producer)}" for title in brick.meta.titles.values()}
 
 
 def _identifiers(brick: Brick) -> set[str]:

@@ -30,8 +30,8 @@ from ingestion.trial.look import look_of
 from ingestion.trial.personal import looks_personal
 from ingestion.trial.recognise import recognise
 from ingestion.trial.trial import trying
-from ingestion.trial.words import folded
 from ingestion.trial.writing import brick_yaml, staging_sql, staging_yaml
+from ingestion.words import folded
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded payloads are not on this machine")

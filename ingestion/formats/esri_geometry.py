@@ -9,6 +9,7 @@ from typing import Any
 Position = list[float]
 Ring = list[Position]
 Box = tuple[float, float, float, float]
+NO_RING = -1  # around one that lies in no other
 
 
 class NoGeometry(ValueError):
@@ -55,18 +56,17 @@ def polygons_of(rings: list[Ring], doubts: list[str]) -> list[list[Ring]]:
     boxes = [_box(ring) for ring in rings]
     # From the largest on, each ring lies in rings that were placed before it: the smallest of these is its own.
     order = sorted(range(len(rings)), key=lambda number: -abs(areas[number]))
-    parent: dict[int, int | None] = {}
-    depth: dict[int, int] = {}
+    parent, depth = dict[int, int](), {NO_RING: -1}
     for at, number in enumerate(order):
         around = (each for each in reversed(order[:at]) if _holds(boxes[each], boxes[number]) and lies_in(rings[number], rings[each]))
-        parent[number] = next(around, None)
-        depth[number] = 0 if parent[number] is None else depth[parent[number]] + 1  # type: ignore[index]
+        parent[number] = next(around, NO_RING)
+        depth[number] = depth[parent[number]] + 1
     if any((areas[number] > 0) != (depth[number] % 2 == 1) for number in order if areas[number]):
         doubts.append("rings")
     held = {number: [_turned(rings[number], is_clockwise=False)] for number in range(len(rings)) if depth[number] % 2 == 0}
     for number in range(len(rings)):
         if depth[number] % 2:
-            held[parent[number]].append(_turned(rings[number], is_clockwise=True))  # type: ignore[index]
+            held[parent[number]].append(_turned(rings[number], is_clockwise=True))
     return list(held.values())
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingestion.lake import literal
 from ingestion.trial.personal import HELD, looks_personal
-from ingestion.trial.words import folded
+from ingestion.words import folded
 
 if TYPE_CHECKING:
     from ingestion.trial.sample import Sample

@@ -10,7 +10,7 @@ from typing import Any
 
 from ingestion.card import UNKNOWN, UNSAID
 from ingestion.trial.profile import Profile
-from ingestion.trial.words import folded
+from ingestion.words import folded
 
 MOST_STAGED, LONGEST_NAME, LONGEST_ALIAS, WIDTH = 50, 50, 45, 88
 MOST_LINES, OWN_LINES = 80, 28  # of a model; those that hold no column
