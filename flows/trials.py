@@ -42,11 +42,11 @@ def try_place(
         is_json: print JSON
     """
     from ingestion.connectors import SourceError
-    from ingestion.trial.trial import listed, trying
+    from ingestion.trial.trial import offered, trying
 
     try:
         if catalog:
-            where, offers = listed(place)
+            where, offers = offered(place)
             rows = [{"table": each.name, "title": each.title, "connector": each.connector, "licence": each.licence} for each in offers]
             show(is_json, rows, f"{where.address}: {where.found.told}\n\n{_table(rows)}")
             return

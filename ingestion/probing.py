@@ -152,11 +152,8 @@ def _asked(of: Brick | Tool, endpoint: str, spool: Path) -> Probe:
     options: Any = WebOptions(headers_env={})
     if isinstance(of, Brick):
         options = connector(of.meta.connector).BrickOptions.model_validate(of.meta.options)
-    request = Request(
-        brick=of.name, table="", endpoint=endpoint, brick_options=options, table_options=None, columns=(), cursor=None, lookback_days=0,
-        position={}, known={}, connection=cast("Any", None), spool=spool, is_private=isinstance(of, Brick) and of.has_personal,
-        whole=True, progress=lambda _: None,
-    )  # fmt: skip
+    is_private = isinstance(of, Brick) and of.has_personal
+    request = Request.alone(of.name, "", endpoint, brick_options=options, spool=spool, is_private=is_private)
     reading = Reading(request, {})
     client = client_of(reading) if isinstance(options, WebOptions) else Client(reading, {})
     client.tries, changed, told = 1, None, ""

@@ -140,6 +140,16 @@ class Request:
     tables: tuple[Any, ...] = ()
     shared: Shared | None = None
     sample_rows: int | None = None
+
+    @classmethod
+    def alone(cls, brick: str, table: str, endpoint: str, **told: Any) -> Request:
+        """Give what is asked of a source apart from any landing: nothing of it is known, no column is asked for, nobody follows it."""
+        nothing: dict[str, Any] = {
+            "table_options": None, "columns": (), "cursor": None, "lookback_days": 0.0, "position": {}, "known": {}, "connection": None,
+            "is_private": False, "whole": True, "progress": lambda _: None,
+        }  # fmt: skip
+        return cls(**{"brick": brick, "table": table, "endpoint": endpoint, **nothing, **told})
+
     census: Callable[[str], Own | None] | None = None
 
 

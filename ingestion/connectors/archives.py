@@ -96,6 +96,17 @@ def _unpacked(stream: Any, start: bytes) -> Any:
     return None
 
 
+def begins(body: bytes, most: int) -> bytes | None:
+    """Give what a packed stream begins with, so many bytes at most and as far as they go; None for what is not packed."""
+    if (stream := _unpacked(io.BufferedReader(cast("Any", io.BytesIO(body))), body[:16])) is None:
+        return None
+    held = bytearray()
+    with contextlib.suppress(*FAULTS, OSError):
+        while len(held) < most and (block := stream.read1(BLOCK)):
+            held += block
+    return bytes(held[:most])
+
+
 class _Unpacking(io.RawIOBase):
     """What packed streams, one after the other, hold, to the last byte: Python's own readers leave out what is damaged after the first."""
 

@@ -102,11 +102,10 @@ def offers(
     import duckdb
 
     module = connector(protocol)
-    request = Request(
-        brick="catalogue", table=protocol, endpoint=endpoint, brick_options=module.BrickOptions.model_validate(brick_options or {}),
-        table_options=None, columns=(), cursor=None, lookback_days=0.0, position={}, known={}, connection=duckdb.connect(), spool=spool,
-        is_private=False, whole=True, progress=lambda _: None, sample_rows=most,
-    )  # fmt: skip
+    options = module.BrickOptions.model_validate(brick_options or {})
+    request = Request.alone(
+        "catalogue", protocol, endpoint, brick_options=options, connection=duckdb.connect(), spool=spool, sample_rows=most
+    )
     given: Iterator[Offer] = module.catalog(Reading(request, {}))
     return given
 

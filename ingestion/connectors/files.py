@@ -29,18 +29,11 @@ from ingestion.connectors.stores import Store, StoreEntry, Taken, open_store
 from ingestion.connectors.wholes import asked_anew, check_journal, is_shape, read_shapefile
 from ingestion.formats import parts
 from ingestion.formats.documents import Documents
-from ingestion.formats.options import UTF_8, LayerOptions, RasterOptions, SheetOptions, TextOptions
+from ingestion.formats.options import UTF_8, LayerOptions, RasterOptions, SheetOptions, TextOptions, marked
 from ingestion.formats.spool import UNDECODED, Spool
 
 THREADS, AHEAD = 8, 64
 MARK = codecs.BOM_UTF8
-# The marks of other encodings; the one of two bytes begins one of four.
-OTHER_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 TEXTS = ("csv", "ndjson", "json", "geojson")
 COPIED = ("geopackage",)  # of which a reader may write beside it
 # So many files that a source fails to give mean that it is the source that fails.
@@ -281,7 +274,7 @@ class _Intake:
             return name
         is_text = self.options.format in TEXTS
         start = source.peek(4)[:4] if is_text and encoding == UTF_8 else b""
-        if other := next((other for mark, other in OTHER_MARKS.items() if start.startswith(mark)), None):
+        if other := marked(start):
             raise ValueError(f"it is {other}, and is read as UTF-8. Mend: declare its `encoding: {other}`")
         is_marked_twice = is_text and source.peek(6)[:6] == MARK * 2
         if is_here and encoding == UTF_8 and self.options.format not in COPIED and not is_marked_twice and self.store.is_in_place(own):

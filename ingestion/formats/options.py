@@ -11,6 +11,18 @@ from ingestion.connectors import Strict
 from ingestion.formats.outlines import Outlines
 
 UTF_8 = "utf-8-sig"  # a byte order mark is none of the text
+# The marks of other encodings; the one of two bytes begins one of four.
+OTHER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def marked(body: bytes) -> str | None:
+    """Give the encoding that the first bytes of a text mark, UTF-8 aside; None where they mark none."""
+    return next((other for mark, other in OTHER_MARKS.items() if body.startswith(mark)), None)
 
 
 class TextOptions(Strict):

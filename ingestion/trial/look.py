@@ -10,16 +10,17 @@ import sys
 from collections import Counter
 from typing import Any
 
-SEPARATORS = ";,\t|"
+from ingestion.formats.header import SEPARATORS
+from ingestion.formats.options import marked
+
 LOOKED_AT, RECORDS, FEW = 1 << 20, 400, 3
-MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 # What is no name of a column: a number, a date.
 VALUE = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?|[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}.*")
 
 
 def encoding_of(body: bytes) -> str:
     """Give the encoding of a text: UTF-8 where its bytes are, one that marks them, else the one of Windows."""
-    if other := next((other for mark, other in MARKS if body.startswith(mark)), None):
+    if other := marked(body):
         return other
     head = body[:LOOKED_AT]
     try:

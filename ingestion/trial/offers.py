@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from ingestion.connectors import SourceError
+from ingestion.connectors.archives import begins
 from ingestion.trial.containers import layers_of, sheets_of, tables_of
 from ingestion.trial.look import look_of
 from ingestion.trial.place import HEAD_BYTES, Place
@@ -88,7 +89,7 @@ def _of_file(place: Place, name: str) -> list[Offer]:
     with path.open("rb") as file:
         body = file.read(HEAD_BYTES)
         body += file.read() if body[:2] == b"PK" else b""
-    found = recognise(body, path.name) if place.found.kind == "folder" else place.found
+    found = recognise(body) if place.found.kind == "folder" else place.found
     endpoint = place.endpoint.rpartition("/")[0] if place.is_url else at
     if found.members:
         return [_member(each, path.name, endpoint, at, found, body) for each in found.members[:MOST_OFFERS]]
@@ -100,7 +101,7 @@ def _of_file(place: Place, name: str) -> list[Offer]:
         return []
     table: dict[str, Any] = {"format": found.format, "path": unquote(own)}
     if found.format == "csv":
-        table |= look_of(_unpacked(body))
+        table |= look_of(begins(body, HEAD_BYTES) or body)
     return [Offer(own, own, "files", endpoint, table, at=at)]
 
 
@@ -125,12 +126,6 @@ def _of_holder(
         )
         for name, options in held
     ]
-
-
-def _unpacked(body: bytes) -> bytes:
-    import zlib
-
-    return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(body, HEAD_BYTES) if body[:2] == b"\x1f\x8b" else body
 
 
 def _beside(place: Place) -> str:

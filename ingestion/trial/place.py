@@ -77,7 +77,7 @@ def _open_path(given: str) -> Place:
             body += file.read() if body[:2] == b"PK" else b""
     except OSError as error:
         raise SourceError(f"{given} cannot be read: {error.strerror}. Mend: check its rights.") from None
-    found = recognise(body, path.name)
+    found = recognise(body)
     return Place(str(path), str(path.parent), is_url=False, found=found, local=path, size=path.stat().st_size)
 
 
@@ -130,7 +130,7 @@ def _fetch(client: Client, url: str, local: Path, place: Place) -> None:
     with local.open("rb") as file:
         body = file.read(HEAD_BYTES)
         body += file.read() if body[:2] == b"PK" else b""
-    place.found = recognise(body, local.name)
+    place.found = recognise(body)
 
 
 def _probe(client: Client, place: Place) -> None:

@@ -6,9 +6,11 @@ import io
 import json
 import re
 import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from typing import Any
+
+from ingestion.connectors.archives import begins
+from ingestion.formats.options import marked
 
 # What begins with these bytes; what it is; the format of `files` that reads it, None where none does.
 MAGIC: tuple[tuple[bytes, str, str | None], ...] = (
@@ -18,11 +20,8 @@ MAGIC: tuple[tuple[bytes, str, str | None], ...] = (
     (b"\0\0\x27\x0a", "a Shapefile", "shapefile"),
     (b"II*\0", "a raster (TIFF), which a brick sums up by outlines", None),
     (b"MM\0*", "a raster (TIFF), which a brick sums up by outlines", None),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", None),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive, whose members `files` reads", None),
     (b"Rar!", "a RAR archive", None),
-    (b"BZh", "packed by bzip2", None),
-    (b"\xfd7zXZ", "packed by xz", None),
-    (b"\x28\xb5\x2f\xfd", "packed by zstd", None),
     (b"%PDF-", "a PDF", None),
     (b"ORC", "ORC", None),
     (b"\x89PNG", "a picture", None),
@@ -42,6 +41,7 @@ BY_SUFFIX = {
 # What its address says of a body is tried last: what a file's first line holds where it is a table.
 SEPARATED = re.compile(r"[;,\t|]")
 OF_JSON_SHOWN, SHORT_LINE, LOOKED_AT = 6, 200, 1 << 20
+UNPACKED_BYTES = 4 << 20
 UPLINKS = ({"DevEUI_uplink"}, {"end_device_ids"}, {"deviceInfo", "fCnt"})
 OF_GEOJSON = ("FeatureCollection", "GeometryCollection", "MultiPoint", "MultiPolygon", "LineString", "MultiLineString")
 REALTIME = re.compile(rb"\n[\x05-\x40]\n\x03[12]\.\d")  # a header that says its version first
@@ -105,8 +105,8 @@ KNOWN = {
 }
 
 
-def recognise(body: bytes, name: str = "") -> Recognised:
-    """Recognise a body, or its first mebibytes; `name` is only what a message calls it.
+def recognise(body: bytes) -> Recognised:
+    """Recognise a body, or its first mebibytes.
 
     Raises nothing: what is not recognised is `unknown`, with what was seen.
     """
@@ -114,8 +114,8 @@ def recognise(body: bytes, name: str = "") -> Recognised:
         return KNOWN["empty"]
     if body[:2] == b"PK":
         return _of_zip(body)
-    if body[:2] == b"\x1f\x8b":
-        return _of_gzip(body, name)
+    if (inner := begins(body, UNPACKED_BYTES)) is not None:
+        return _of_packed(inner)
     if body[:15] == b"SQLite format 3":
         if body[68:72] in (b"GPKG", b"GP10", b"GP11"):
             return Recognised("geopackage", "a GeoPackage", "files", "geopackage")
@@ -139,9 +139,8 @@ def recognise(body: bytes, name: str = "") -> Recognised:
 
 def _text(body: bytes) -> str | None:
     """Give a body as a text, None where it is none: zeros in a text are UTF-16, or no text."""
-    for mark, encoding in ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if body.startswith(mark):
-            return body.decode(encoding, "replace").lstrip("\ufeff \t\r\n")
+    if encoding := marked(body):
+        return body.decode(encoding, "replace").lstrip("\ufeff \t\r\n")
     return None if b"\0" in body[:4096] else body.decode("utf-8-sig", "replace").lstrip("\ufeff \t\r\n")
 
 
@@ -168,16 +167,12 @@ def _of_zip(body: bytes) -> Recognised:
     return Recognised("zip", f"a zip of {len(names)} files", "files", form, tuple(known))
 
 
-def _of_gzip(body: bytes, name: str) -> Recognised:
-    unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        inner = unpack.decompress(body, 1 << 22)
-    except zlib.error:
-        inner = b""
+def _of_packed(inner: bytes) -> Recognised:
     if not inner:
-        return Recognised("gzip", "a gzip that cannot be opened: it was cut, or is damaged", mend="ask for it again, or tell its producer")
-    found = recognise(inner, name.removesuffix(".gz"))
-    return Recognised(found.kind, f"{found.told}, packed by gzip", found.connector, found.format, found.members, found.records, found.mend)
+        told = "a packed stream that cannot be opened: it was cut, or is damaged"
+        return Recognised("packed", told, mend="ask for it again, or tell its producer")
+    found = recognise(inner)
+    return replace(found, told=f"{found.told}, packed")
 
 
 def _of_xml(text: str) -> Recognised | None:

@@ -57,10 +57,9 @@ def request_of(
         fault = error.errors()[0]
         told = f"`{protocol}` cannot read it so: {'.'.join(map(str, fault['loc']))}: {said(fault)}"
         raise SourceError(f"{NAME}: {told}. Mend: write its brick by hand.") from None
-    return Request(
-        brick=NAME, table="sample", endpoint=endpoint, brick_options=own, table_options=options,
-        columns=(), cursor=None, lookback_days=0.0, position={}, known={}, connection=connection, spool=spool, is_private=False, whole=True,
-        progress=lambda _: None, tables=(options,), sample_rows=SAMPLE_ROWS,
+    return Request.alone(
+        NAME, "sample", endpoint, brick_options=own, table_options=options, connection=connection, spool=spool, tables=(options,),
+        sample_rows=SAMPLE_ROWS,
     )  # fmt: skip
 
 

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 
 from ingestion.card import UNKNOWN
 from ingestion.connectors import SourceError, declared_name
-from ingestion.lake import connect, literal, quoted
-from ingestion.lake import listed as listed_sql
+from ingestion.lake import connect, listed, literal, quoted
 from ingestion.trial.keys import cursors_of, duplicate_count, keys_of
 from ingestion.trial.offers import Offer, chosen, offers_of
 from ingestion.trial.place import Place, open_place
@@ -88,7 +87,7 @@ def trying(
             yield trial
 
 
-def listed(given: str) -> tuple[Place, list[Offer]]:
+def offered(given: str) -> tuple[Place, list[Offer]]:
     """Say what a place is and what it offers, without sampling any of it; raises SourceError."""
     with tempfile.TemporaryDirectory(prefix="orchestra-trial-") as held, connect(Path(held) / "spill") as connection:
         place = open_place(given, Path(held), connection)
@@ -243,6 +242,6 @@ def _land(trial: Trial, draft: Draft, folder: Path) -> None:
 def _distinct_keys(trial: Trial, files: list[Path], key: tuple[str, ...]) -> int:
     """Count the values of a key in the rows that were kept, as they landed."""
     names = ", ".join(quoted(declared_name(name)) for name in key)
-    kept = f"read_parquet({listed_sql(map(str, files))}, union_by_name = true) where _refused.rule is null"
+    kept = f"read_parquet({listed(map(str, files))}, union_by_name = true) where _refused.rule is null"
     count: int = trial.sample.connection.execute(f"select count(distinct ({names})) from {kept}").fetchall()[0][0] if files else 0
     return count
