@@ -156,7 +156,7 @@ def _write(trial: Trial, paths: dict[str, Path]) -> list[str]:
 def _criteria(trial: Trial) -> list[tuple[str, str]]:
     """Give what was looked at and what was found, for the sheet and the screen."""
     sample, landed = trial.sample, trial.landed
-    options = ", ".join(f"{name}: {value}" for name, value in trial.offer.of_table.items() if name != "rows")
+    options = ", ".join(f"{name}: {value}" for name, value in trial.offer.of_table.items())
     whole = "all of it" if sample.is_whole else f"of {sample.announced}" if sample.announced is not None else "the first rows"
     return [
         ("it is", trial.place.found.told),

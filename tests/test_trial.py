@@ -12,6 +12,8 @@ import lzma
 import random
 import re
 import string
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -506,18 +508,24 @@ def test_each_messy_file_is_tried_in_words() -> None:
                 assert "Mend: " in str(error), path
 
 
-def test_what_is_written_is_what_the_checks_ask(house: House) -> None:
+@pytest.mark.parametrize("key", ["Clé", "Identifiant unique du fichier d'origine (n° de série)"])
+def test_what_is_written_is_what_the_checks_ask(house: House, key: str) -> None:
     names = [f"Une colonne n°{n} d'un nom assez long (€)" for n in range(90)] + ["order", "Type", "date", "ordre", "Ordre "]
-    rows = [";".join([f"k{n}", *(f"v{n}" for _ in names)]) for n in range(30)]
-    house.drop("large.csv", ";".join(["Clé", *names]) + "\n" + "\n".join(rows))
-    trial, _ = drafted(house, str(house.drops / "large.csv"))
+    rows = [";".join([f"k{n}", *(f"v{n % 3}" for _ in names)]) for n in range(30)]
+    file = "un_fichier_dont_le_nom_est_bien_long_aussi.csv"
+    house.drop(file, ";".join([key, *names]) + "\n" + "\n".join(rows))
+    trial, _ = drafted(house, str(house.drops / file))
     sql = staging_sql(trial.draft)
     assert len(sql.splitlines()) <= 80
-    assert max(map(len, sql.splitlines())) <= 88
+    path = house.folder / "stg.sql"
+    path.write_text(sql, encoding="utf-8")
+    lint = [Path(sys.executable).parent / "sqlfluff", "lint", "--config", PROJECT / "pyproject.toml", path]
+    linted = subprocess.run(lint, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert linted.returncode == 0, linted.stdout
     told = yaml.safe_load(staging_yaml(trial.draft))["models"][0]
     aliases = [column["name"] for column in told["columns"]]
     assert len(set(aliases)) == len(aliases)
-    assert aliases[0] == "cle"
+    assert aliases[0].startswith(("cle", "identifiant_unique"))
 
 
 def test_a_source_that_a_brick_gives_already_is_told(
@@ -533,6 +541,24 @@ def test_a_source_that_a_brick_gives_already_is_told(
     house.land(house.brick("inventaire", tables))
     assert main(["bricks", "try", str(house.drops / "arbres.csv")]) == 0
     assert "the brick inventaire may give the same: its table releves holds 100% of the keys" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("told", "records"), [([], ""), (["data", "items"], "data.items")])
+def test_the_rows_of_one_json_are_a_brick_of_files(house: House, told: list[str], records: str) -> None:
+    rows: Any = [{"code": f"{n:04d}", "v": n / 2} for n in range(40)]
+    for key in reversed(told):
+        rows = {key: rows}
+    house.drop("t.json", json.dumps(rows))
+    _, brick = drafted(house, str(house.drops / "t.json"))
+    assert brick.tables[0].meta.options["records"] == records
+    assert house.land(brick)["tables"]["t"]["kept"] == 40
+    assert house.rows(brick, "t", "code, v", "1")[1] == ("0001", 0.5)
+
+
+def test_what_is_read_at_an_address_alone_is_told_so_of_a_file(house: House) -> None:
+    house.drop("t.xml", BODIES["xml"])
+    with pytest.raises(SourceError, match="at an address alone"), trying(str(house.drops / "t.xml")):
+        pass
 
 
 def test_what_is_there_is_not_written_over(house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

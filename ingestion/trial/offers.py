@@ -159,13 +159,10 @@ def _member(name: str, archive: str, endpoint: str, at: str, found: Recognised, 
 
 
 def _rows_in_a_file(path: Path, found: Recognised) -> Offer:
-    """Give the rows of one JSON as an offer that a trial reads, and no brick: `files` reads a document a file."""
-    told = json.loads(path.read_bytes().decode("utf-8-sig"))
-    for key in filter(None, found.records.split(".")):
-        told = told[key]
-    rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
-    why = "its rows stand in one JSON document, of which `files` makes one row. Mend: give the address that answers it, which `rest` reads"
-    return Offer(path.name, path.name, "files", str(path.parent), {"format": "ndjson", "path": path.name, "rows": rows}, why_not=why)
+    """Give the rows of one JSON as an offer; raises SourceError for what stands in a file and is read at an address alone."""
+    if found.format != "json":
+        raise SourceError(f"{path}: it is {found.told}, which is read at an address alone. Mend: give the one that answers it.")
+    return Offer(path.name, path.name, "files", str(path.parent), {"format": "json", "path": path.name, "records": found.records})
 
 
 def _of_answer(place: Place) -> Offer:

@@ -214,7 +214,7 @@ def _words(body: str) -> str:
 def _row_of_xml(body: str) -> str:
     """Give the element that is most often opened below the root and holds others: a row."""
     opened: dict[str, int] = {}
-    for name in re.findall(r"<(?:[\w.-]+:)?([\w.-]+)(?:\s[^>]*)?>\s*<(?!/)", body)[1:]:
+    for name in re.findall(r"<(?:[\w.-]+:)?([\w.-]+)(?:\s[^>]*)?>\s*(?=<[^/])", body)[1:]:
         opened[name] = opened.get(name, 0) + 1
     return max(opened, key=lambda name: opened[name]) if opened and max(opened.values()) > 1 else ""
 

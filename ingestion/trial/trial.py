@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -108,12 +107,9 @@ def _opened(offer: Offer, folder: Path, connection: duckdb.DuckDBPyConnection) -
 def _try(
     place: Place, offers: list[Offer], offer: Offer, connection: duckdb.DuckDBPyConnection, folder: Path, communes: Collection[str]
 ) -> Trial:
-    spool, of_table, at = folder / "spool", dict(offer.of_table), offer.at or offer.endpoint
+    spool = folder / "spool"
     spool.mkdir()
-    if (rows := of_table.pop("rows", None)) is not None:
-        at = str(folder)
-        Path(at, str(of_table["path"])).write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-    request = request_of(at, offer.connector, offer.of_brick, of_table, connection=connection, spool=spool)
+    request = request_of(offer.at or offer.endpoint, offer.connector, offer.of_brick, offer.of_table, connection=connection, spool=spool)
     try:
         sample = read_sample(request, offer.connector)
     except SourceError as error:

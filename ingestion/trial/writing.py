@@ -13,7 +13,7 @@ from ingestion.trial.profile import Profile
 from ingestion.words import folded
 
 MOST_STAGED, LONGEST_NAME, LONGEST_ALIAS, WIDTH = 50, 50, 45, 88
-MOST_LINES, OWN_LINES = 80, 28  # of a model; those that hold no column
+MOST_LINES, OWN_LINES = 80, 31  # of a model; those that hold no column
 # Words that SQL keeps for itself: such a name is written between quotes.
 RESERVED = frozenset(re.findall(r"\w+", (
     "all and any as asc both case cast check collate column constraint create current_date current_time date default desc describe "
@@ -213,14 +213,14 @@ def staging_sql(draft: Draft) -> str:
         else:
             lines += [f"    {reference}", f"        as {alias}{end}"]
     lines += ["", f"from {table}", "-- The latest photo is the whole: what it lacks has ended.", "qualify"]
-    lines.append(f"    rank() over (order by {table}._read_at desc, {table}._load_id desc) = 1")
-    if len(lines[-1]) > WIDTH:
-        lines[-1:] = ["    rank() over (", f"        order by {table}._read_at desc, {table}._load_id desc", "    ) = 1"]
+    latest = [f"            {table}.{mark} desc" for mark in ("_read_at", "_load_id")]
+    lines += ["    rank() over (", "        order by", f"{latest[0]},", latest[1], "    ) = 1"]
     lines += ["    and row_number() over (", "        partition by"]
     lines += [f"            {_reference(table, name)}{',' if place < len(keys) - 1 else ''}" for place, name in enumerate(keys)]
     lines += ["        order by"]
     lines += [f"            {table}.{mark} desc{'' if mark == '_row' else ','}" for mark in ("_read_at", "_load_id", "_file", "_row")]
-    return "\n".join([*lines, "    ) = 1"]) + "\n"
+    # A name of a producer that is too long for a line stays whole.
+    return "\n".join(line if len(line) <= WIDTH else f"{line}  -- noqa: LT05" for line in [*lines, "    ) = 1"]) + "\n"
 
 
 def _reference(table: str, name: str) -> str:
