@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _KINDS = {"json": "application/json", "csv": "text/csv", "gz": "application/gzip", "ndjson": "application/x-ndjson"}
 Answer = tuple[int, bytes, dict[str, str]]
+MOST_SENT = 1 << 20  # bytes that a client may send with a request
 
 
 def start(
@@ -79,7 +80,8 @@ def write_key(world: "World", path: Path) -> None:
 def players() -> dict[str, Callable[["World"], Any]]:
     """What plays each brick: the entries of PLAYS of every module of this package, made of a world.
 
-    A player is a tree of files (`list_folder`, `read`), or answers by itself: `respond(parts, query, headers)`.
+    A player is a tree of files (`list_folder`, `read`), or answers by itself: `respond(parts, query, headers)`, and
+    `post(parts, query, headers, body)` where its protocol posts.
     """
     from ingestion import sandbox
 
@@ -107,10 +109,12 @@ class Handler(socketserver.StreamRequestHandler):
         with contextlib.suppress(ConnectionError, TimeoutError):
             while request := self.read_request():
                 method, target, headers = request
-                close = headers.get("connection", "").lower() == "close"
-                close = close or "content-length" in headers or "transfer-encoding" in headers
+                close = headers.get("connection", "").lower() == "close" or "transfer-encoding" in headers
+                size = int(told) if (told := headers.get("content-length", "0")).isdecimal() else MOST_SENT + 1
+                sent = self.rfile.read(size) if size <= MOST_SENT else b""
+                close = close or size > MOST_SENT
                 try:
-                    status, body, extra = self.server.answer(method, target, headers)
+                    status, body, extra = self.server.answer(method, target, headers, sent)
                 except Exception:
                     _log.exception("sandbox: %s %s failed", method, target)
                     status, body, extra = 500, b"{}", {"Content-Type": "application/json"}
@@ -186,17 +190,20 @@ class Sandbox(socketserver.ThreadingTCPServer):
             self.stamp = (second, formatdate(second, usegmt=True))
         return self.stamp[1]
 
-    def answer(self, method: str, target: str, headers: dict[str, str]) -> Answer:
-        """Status, body and headers for one request."""
-        if method not in ("GET", "HEAD"):
-            return 405, b"", {"Allow": "GET, HEAD"}
+    def answer(self, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> Answer:
+        """Status, body and headers for one request, with the body that it came with."""
         path, _, query = target.partition("?")
         path = unquote(path)
         parts = tuple(part for part in path.split("/") if part)
+        post = getattr(self.players.get(parts[0]) if parts else None, "post", None)
+        if method == "POST" and post:
+            return post(parts[1:], query, headers, body)  # type: ignore[no-any-return]
+        if method not in ("GET", "HEAD"):
+            return 405, b"", {"Allow": "GET, HEAD, POST" if post else "GET, HEAD"}
         if not parts:
             now = dt.datetime.fromtimestamp(int(self.now()), dt.UTC).isoformat()
-            body = {"synthetic": True, "territory": "Rennes Métropole", "now": now, "bricks": list(self.players)}
-            return 200, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            about = {"synthetic": True, "territory": "Rennes Métropole", "now": now, "bricks": list(self.players)}
+            return 200, json.dumps(about).encode(), {"Content-Type": "application/json"}
         if player := self.players.get(parts[0]):
             is_tree = hasattr(player, "list_folder")
             return self.answer_file(player, path, parts[1:], headers) if is_tree else player.respond(parts[1:], query, headers)
