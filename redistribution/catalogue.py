@@ -58,8 +58,8 @@ def throw_catalogue(lake: Lake, access_class: str) -> None:
 class Followed(NamedTuple):
     """What a catalogue has followed: the number and the date of its snapshots, and the digests of the history, by seq; its place.
 
-    Seq 0 is what no publication made: DuckLake's own first snapshot. `files` are those that readers see now, `leaving` those that
-    no snapshot holds any more, with when that began.
+    Seq 0 is what no publication made: DuckLake's own first snapshot, which holds nothing and is dated NEVER. `files` are those
+    that readers see now, `leaving` those that no snapshot holds any more, with when that began.
     """
 
     snapshots: dict[int, tuple[int, dt.datetime]]
@@ -70,6 +70,10 @@ class Followed(NamedTuple):
 
 
 NOTHING = Followed({}, {}, None, frozenset(), {})
+# The first snapshot stays, so that there are never less than two. Of a table of one row, DuckDB's SQLite reads what is there now,
+# of all others what was there when its transaction began: with a single snapshot, a reader who asks while the next is made sees
+# the number of the new one, and none of its files: its tables would be empty. No reader goes back to that date.
+NEVER = dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
 
 
 def followed(lake: Lake, access_class: str) -> Followed:
@@ -111,6 +115,8 @@ def followed(lake: Lake, access_class: str) -> Followed:
 
 def stray(lake: Lake, journal: Journal, access_class: str, standing: Followed) -> str | None:
     """Say why a catalogue stands elsewhere: on another history, or on a lake that has moved since (its paths are absolute)."""
+    if standing.snapshots and 0 not in standing.snapshots:
+        return "has no first snapshot, so that readers who ask during a publication could see empty tables"
     if not all(journal.follows(seq, digest) for seq, digest in standing.digests.items()):
         return f"follows another history than the journal of {lake.root}, which is at {journal.seq}"
     if standing.data_path not in (None, place := lake.path("marts", access_class) + "/"):
@@ -120,14 +126,14 @@ def stray(lake: Lake, journal: Journal, access_class: str, standing: Followed) -
 
 def is_behind(entries: list[Entry], standing: Followed) -> bool:
     """Say whether a catalogue lacks the last publication of its class, or a snapshot the date of its own: a kill may come between."""
-    dates = {entry["seq"]: dt.datetime.fromisoformat(entry["at"]) for entry in entries}
+    dates = _dates(entries)
     reached = max(standing.snapshots, default=0)
     return entries[-1]["seq"] > reached or any(dates.get(seq, date) != date for seq, (_, date) in standing.snapshots.items())
 
 
 def is_expiring(entries: list[Entry], standing: Followed, now: dt.datetime) -> bool:
     """Say whether a catalogue holds snapshots that readers may not go back to any more, or lets files go that nobody reads by now."""
-    return min(standing.snapshots, default=entries[-1]["seq"]) < oldest_kept(entries, now) or any(
+    return min(standing.snapshots.keys() - {0}, default=entries[-1]["seq"]) < oldest_kept(entries, now) or any(
         began <= now - GRACE for began in standing.leaving.values()
     )
 
@@ -298,25 +304,29 @@ def _date_snapshots(connection: duckdb.DuckDBPyConnection, entries: list[Entry])
     snapshots = "__ducklake_metadata_lake.ducklake_snapshot"
     rows = connection.execute(
         f"select snapshot_id, snapshot_time::timestamptz, commit_extra_info from {snapshots} "
-        f"inner join {snapshots}_changes using (snapshot_id) where commit_extra_info is not null"
+        f"left join {snapshots}_changes using (snapshot_id)"
     ).fetchall()
-    dates = {entry["seq"]: dt.datetime.fromisoformat(entry["at"]) for entry in entries}
+    dates = _dates(entries)
     connection.execute("begin")
     for number, date, info in rows:
-        if (told := dates.get(json.loads(info)["seq"], date)) != date:
+        if (told := dates.get(json.loads(info)["seq"] if info else 0, date)) != date:
             connection.execute(f"update {snapshots} set snapshot_time = ? where snapshot_id = ?", [told, number])
     connection.execute("commit")
 
 
+def _dates(entries: list[Entry]) -> dict[int, dt.datetime]:
+    return {0: NEVER} | {entry["seq"]: dt.datetime.fromisoformat(entry["at"]) for entry in entries}
+
+
 def _expire(connection: duckdb.DuckDBPyConnection, kept: set[int], now: dt.datetime) -> None:
-    """Forget the snapshots of other publications than those kept, and DuckLake's own first one, which is dated when it was made."""
+    """Forget the snapshots of other publications than those kept."""
     metadata = "__ducklake_metadata_lake"
     rows = connection.execute(
-        f"select snapshot_id, commit_extra_info from {metadata}.ducklake_snapshot left join {metadata}.ducklake_snapshot_changes "
-        "using (snapshot_id) order by snapshot_id"
+        f"select snapshot_id, commit_extra_info from {metadata}.ducklake_snapshot inner join {metadata}.ducklake_snapshot_changes "
+        "using (snapshot_id) where commit_extra_info is not null order by snapshot_id"
     ).fetchall()
     leaving, begun = f"{metadata}.ducklake_files_scheduled_for_deletion", dt.datetime.now(dt.UTC)
-    if left := [str(number) for number, info in rows[:-1] if not info or json.loads(info)["seq"] not in kept]:
+    if left := [str(number) for number, info in rows[:-1] if json.loads(info)["seq"] not in kept]:
         connection.execute(f"call ducklake_expire_snapshots('lake', versions => [{', '.join(left)}])")
         connection.execute(f"update {leaving} set schedule_start = ? where schedule_start::timestamptz >= ?", [now, begun])
     # DuckLake would delete them, and publications that stand may name them still: the journal says which go.

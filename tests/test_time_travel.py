@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,13 +21,14 @@ from hypothesis import strategies as st
 from flows import steps
 from ingestion.journal import Entry, Journal
 from ingestion.lake import Lake, LakeError, literal
-from redistribution.catalogue import attach, catalogue, followed, throw_catalogue
+from redistribution.catalogue import NEVER, attach, catalogue, followed, throw_catalogue
 from redistribution.followers import follow, is_followed, is_past_due
 from redistribution.publications import RETRACTED
 from redistribution.verify import published_faults
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
+PUBLISHED = "from lake.snapshots() where commit_message is not null"
 
 
 class Town:
@@ -138,11 +140,27 @@ def test_what_was_current_30_days_ago_is_read_of_a_class_published_once_a_month(
 
 
 def test_a_first_publication_is_read_as_of_its_own_date(town: Town) -> None:
-    """DuckLake's own first snapshot, dated when the catalogue was made, is none of ours: as of then there would be nothing."""
+    """DuckLake's own first snapshot holds nothing: as of no instant is it read."""
     town.publish({"g": 1})
     town.day = 3
     assert town.read("select v from lake.g at (timestamp => now())") == [(1,)]
     assert values(town.at(0)) == {"g": 1} == values(town.at(400))
+
+
+def test_there_are_never_less_than_two_snapshots(town: Town, caplog: pytest.LogCaptureFixture) -> None:
+    """With one, a reader who asks while the next is made could see empty tables: see NEVER, and the soak of readers in test_publish."""
+    for day in (0, 1, 100):  # the first, one more, one long after the others are past
+        town.day = day
+        town.publish({"g": day})
+        assert [date for (date,) in town.read("select snapshot_time from lake.snapshots() limit 1")] == [NEVER]
+    town.day = 200
+    town.follow()
+    assert [(message,) for message in (None, "run r4")] == town.read("select commit_message from lake.snapshots() order by snapshot_id")
+    with sqlite3.connect(catalogue(town.lake, "open")) as connection:  # as those stand that were made before
+        connection.execute("delete from ducklake_snapshot where snapshot_id = 0")
+    town.publish({"g": 4})
+    assert "could see empty tables" in caplog.text
+    assert len(town.read("from lake.snapshots()")) == 3 and values(town.at(200)) == {"g": 4}
 
 
 def test_a_class_that_publishes_nothing_any_more_expires_too(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +178,7 @@ def test_a_class_that_publishes_nothing_any_more_expires_too(town: Town, monkeyp
         assert len(opened) == before
         if is_due:
             town.follow()
-        held.append((day, is_due, len(town.read("from lake.snapshots()")), len(town.lake.names("marts/open/g"))))
+        held.append((day, is_due, len(town.read(PUBLISHED)), len(town.lake.names("marts/open/g"))))
     assert held == [
         (20.5, False, 3, 3), (39.9, True, 3, 3), (40, True, 2, 3), (40.9, False, 2, 3), (41, True, 2, 2), (49, False, 2, 2),
         (51.1, True, 1, 2), (60, True, 1, 1), (400, False, 1, 1),
@@ -175,7 +193,7 @@ def test_the_step_that_publishes_lets_go_what_is_past_even_where_nothing_can_be_
     town.publish({"h": 1}, is_followed=False)
     with pytest.raises(LakeError, match="nothing was built yet"):
         steps.publish(town.lake, town.journal, "r9")
-    assert len(town.read("from lake.snapshots()")) == 1
+    assert len(town.read(PUBLISHED)) == 1
     assert values(town.at(10_000)) == {"g": 3, "h": 1}, "what a killed run left undone is done, too"
 
 
@@ -403,6 +421,6 @@ def held(town: Town, told: Told, lake: Lake) -> list[Any]:
         days = {since + delta for since, _ in told.states[of] for delta in (-0.01, 0)} | {town.day, town.day - 30, town.day + 9}
         seen = town.seen(days, lake, of)
         assert seen == {day: told.at(of, day, town.day) for day in days}, (of, town.day)
-        dates = [date for number, date in followed(lake, of).snapshots.values()]
+        dates = [date for seq, (number, date) in followed(lake, of).snapshots.items() if seq]
         assert dates == [START + since * DAY for since, _ in told.kept(of, town.day)]
     return [town.read("from lake.publications order by all", lake, of) for of in CLASSES if told.states[of]]
