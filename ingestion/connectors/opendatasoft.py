@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -16,10 +16,12 @@ from pydantic import Field
 
 from ingestion.connectors import Probed, Reading, Request, SourceError, Strict, Variable
 from ingestion.connectors.answers import NoAnswer, at, members_of, records_at, value_of_json
+from ingestion.connectors.authentication import WebOptions
 from ingestion.connectors.catalog import Offer, Resource, named, offers_of, read_by, text, written
 from ingestion.connectors.pages import Answer, Ask, Page, asked_with, fault
 from ingestion.connectors.since import moment_of
-from ingestion.connectors.web import Client
+from ingestion.connectors.turns import POLITE, Limits
+from ingestion.connectors.web import Client, client_of
 from ingestion.formats import parts
 from ingestion.formats.spool import Spool
 
@@ -29,10 +31,11 @@ DATASETS = "/api/explore/v2.1/catalog/datasets"
 FORMATS = {"parquet": "parquet", "jsonl": "ndjson"}
 
 
-class BrickOptions(Strict):
-    """What a brick of a portal may say: the name of the variable that holds its API key."""
+class BrickOptions(WebOptions):
+    """What a brick of a portal may say: how it is let in, and how much is asked of it; its API key, by the name of its variable."""
 
     api_key_env: Variable | None = None
+    limits: Limits = POLITE
 
 
 class TableOptions(Strict):
@@ -103,7 +106,7 @@ def catalog(reading: Reading) -> Iterator[Offer]:
 
 def _client(reading: Reading) -> Client:
     key = os.environ.get(reading.request.brick_options.api_key_env or "")
-    return Client(reading, {"Authorization": f"Apikey {key}"} if key else {})
+    return client_of(reading, {"Authorization": f"Apikey {key}"} if key else {})
 
 
 def _page(client: Client, answer: Answer, ask: Ask, passed: int) -> Page:
@@ -149,11 +152,15 @@ def _export(client: Client, where: dict[str, str]) -> str:
     spool = reading.held = Spool(reading.request.spool, is_private=reading.request.is_private)
     name, digest = f"{options.dataset}.{options.format}".replace("/", "_"), hashlib.sha256()
 
-    def sink(stream: Any, _: Any) -> None:
+    def sink(stream: Any, headers: Mapping[str, str]) -> None:
+        first = last = b""
         with spool.create(name) as target:
             while block := stream.read(1 << 20):
+                first, last = first or block, block
                 digest.update(block)
                 target.write(block)
+        if options.format == "jsonl":
+            _refuse(client, first if first is last else first[:1], last[-1:], headers)
 
     arguments = {"timezone": "UTC", "use_labels": "false"} if options.format == "jsonl" else {}
     if reading.request.sample_rows:
@@ -161,6 +168,18 @@ def _export(client: Client, where: dict[str, str]) -> str:
     _fetch(client, f"/exports/{options.format}", {**arguments, **where}, sink)
     reading.parts = parts(FORMATS[options.format], [name], reading, spool)
     return digest.hexdigest()[:16]
+
+
+def _refuse(client: Client, begun: bytes, end: bytes, headers: Mapping[str, str]) -> None:
+    """Raise SourceError, which may pass, for an export in lines that was cut, or is a page or an error; `begun` is all of a small one."""
+    ask = Ask(client.endpoint)
+    if end not in (b"", b"\n") and not Answer(b"", headers, 200).is_bounded:
+        raise fault(client, ask, "ends in the middle of a line, and nothing says how long it is: it was cut")
+    try:
+        if begun.lstrip()[:1] == b"<" or (begun.strip() and b"\n" not in begun.strip() and len(begun) > 1):
+            members_of(begun)
+    except NoAnswer as error:
+        raise fault(client, ask, error) from None
 
 
 def _count(client: Client, where: dict[str, str]) -> int | None:
