@@ -26,7 +26,7 @@ dbt: venv ## dbt by hand, over ORCHESTRA_LAKE or else the demo's: make dbt ARGS=
 	@ORCHESTRA_LAKE=$${ORCHESTRA_LAKE:-$(DEMO)} $(BIN)/dbt $(or $(ARGS),--help)
 
 test: venv ## the tests, by one more worker than there are cores: servers are waited for
-	$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder -m "not soak and not conformance" tests
+	$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder -m "not soak and not conformance" --durations=40 --durations-min=5 tests
 
 soak: venv ## kills at seeded instants, hundred clean days, random models: long
 	$(BIN)/python -m pytest -m soak -s tests

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.measure import THREADS
 
-NAMES = ("landing", "connectors", "new_day", "nothing_new", "memory", "bytes_per_frame", "site", "orchestration")
+NAMES = ("landing", "connectors", "protocols", "new_day", "nothing_new", "memory", "bytes_per_frame", "site", "orchestration")
 
 
 def main() -> int:

@@ -30,11 +30,11 @@ before = time.perf_counter()
 from flows.schedule import run as flow
 imported = time.perf_counter() - before
 one, all_ = list(bricks)[:1], list(bricks)
-told = {"plain": plain, "import": imported, "first": timed(lambda: flow(one))}
+told = {"plain": plain, "import": imported, "first": timed(lambda: flow(bricks=one))}
 ones, alls = [], []
 for _ in range(3):
-    ones.append(timed(lambda: flow(one)))
-    alls.append(timed(lambda: flow(all_)))
+    ones.append(timed(lambda: flow(bricks=one)))
+    alls.append(timed(lambda: flow(bricks=all_)))
 print(json.dumps({**told, "one": sorted(ones)[1], "all": sorted(alls)[1], "bricks": len(all_)}))
 """
 

@@ -25,71 +25,7 @@ from hypothesis import strategies as st
 from ingestion.connectors import Reading, Request, SourceError, connector, pages, web
 from ingestion.declaration import BrickError
 from tests.fixtures.paged import LASTING, TRANSIENT, Paged, Source
-
-# By name: the protocol, how the source pages and writes, and what a brick says of it.
-SPOKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "rest by page": ("rest", {"kind": "page_number"}, {"paging": {"kind": "page_number", "parameter": "number"}, "total": "total"}),
-    "rest by offset": ("rest", {"kind": "offset"}, {"paging": {"kind": "offset", "parameter": "start"}, "total": "total"}),
-    "rest by offset, untold": ("rest", {"kind": "offset", "total": None}, {"paging": {"kind": "offset", "parameter": "start"}}),
-    "rest by offset, told apart": (
-        "rest",
-        {"kind": "offset", "total": "header"},
-        {"paging": {"kind": "offset", "parameter": "start"}, "total_header": "X-Total-Count"},
-    ),
-    "rest by cursor": ("rest", {"kind": "cursor"}, {"paging": {"kind": "cursor", "parameter": "start", "path": "next"}, "total": "total"}),
-    "rest by link": ("rest", {"kind": "next_link"}, {"paging": {"kind": "next_link", "path": "next"}, "total": "total"}),
-    "rest by header": ("rest", {"kind": "link_header"}, {"paging": {"kind": "link_header"}, "total": "total"}),
-    "rest by post": (
-        "rest",
-        {"kind": "offset"},
-        {"paging": {"kind": "offset", "parameter": "start"}, "total": "total", "body": {"q": "all"}},
-    ),
-    "rest of csv": (
-        "rest",
-        {"kind": "link_header", "format": "csv", "total": "header"},
-        {"format": "csv", "paging": {"kind": "link_header"}, "total_header": "X-Total-Count"},
-    ),
-    "rest of csv by offset": (
-        "rest",
-        {"kind": "offset", "format": "csv", "total": None},
-        {"format": "csv", "paging": {"kind": "offset", "parameter": "start"}},
-    ),
-    "rest of lines": (
-        "rest",
-        {"kind": "offset", "format": "ndjson", "total": "header"},
-        {"format": "ndjson", "paging": {"kind": "offset", "parameter": "start"}, "total_header": "X-Total-Count"},
-    ),
-    "rest of xml": (
-        "rest",
-        {"kind": "page_number", "format": "xml", "total": "header"},
-        {"format": "xml", "records": "row", "paging": {"kind": "page_number", "parameter": "number"}, "total_header": "X-Total-Count"},
-    ),
-    "rest of geojson": (
-        "rest",
-        {"kind": "next_link", "format": "geojson"},
-        {"format": "geojson", "paging": {"kind": "next_link", "path": "next"}, "total": "total"},
-    ),
-    "wfs": ("wfs", {"kind": "offset", "format": "wfs"}, {"type_name": "rows"}),
-    "sensorthings": ("sensorthings", {"kind": "next_link", "format": "sta"}, {"entities": "rows"}),
-    "arcgis": ("arcgis", {"kind": "offset", "format": "arcgis"}, {"layer": 0}),
-    "arcgis by ids": ("arcgis", {"kind": "none", "format": "arcgis"}, {"layer": 0}),
-    "gbfs": ("gbfs", {"kind": "none", "format": "gbfs", "total": None}, {"feed": "station_information"}),
-    "gtfs_rt": ("gtfs_rt", {"kind": "none", "format": "gtfs_rt", "total": None}, {"path": "rows", "entities": "trip_updates"}),
-    "ngsi": ("ngsi", {"kind": "offset", "format": "ngsi", "total": "header"}, {"type": "Row"}),
-    "ogc features": ("ogc_features", {"kind": "next_link", "format": "ogc"}, {"collection": "rows"}),
-    "ckan": ("ckan", {"kind": "offset", "format": "ckan"}, {"resource": "rows"}),
-    "files": ("files", {"kind": "none", "total": None}, {"format": "json", "path": "rows"}),
-    "opendatasoft": ("opendatasoft", {"kind": "none", "format": "ods"}, {"dataset": "rows", "format": "jsonl"}),
-    "csw": ("csw", {"kind": "offset", "format": "csw"}, {"catalog": "datasets"}),
-    "dcat": ("dcat", {"kind": "next_link", "format": "dcat"}, {"catalog": "datasets"}),
-    "udata": ("udata", {"kind": "next_link", "format": "udata"}, {"catalog": "datasets"}),
-}
-# What is asked beside the pages: what is read is described, or counted, first.
-BESIDE = {"ogc features": 1, "arcgis": 2, "arcgis by ids": 2, "gbfs": 1, "ckan": 1, "opendatasoft": 2}
-# What a protocol calls the number of rows of a page.
-SIZED = {"ckan": "limit", "csw": "max_records", "udata": "page_size", "ngsi": "limit"}
-LOGIN = {"auth": {"type": "login", "token_url": "/login", "user_env": "A_USER", "password_env": "A_PASSWORD"}}
-
+from tests.fixtures.spoken import BESIDE, SPOKEN, options_of
 
 EXAMPLES = [pytest.param(10, id="some"), pytest.param(250, id="many", marks=pytest.mark.soak)]
 
@@ -114,17 +50,6 @@ def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "PAUSE_SECONDS", 0.001)
     monkeypatch.setenv("A_USER", "hidden-user")
     monkeypatch.setenv("A_PASSWORD", "hidden-password")
-
-
-def options_of(name: str, source: Source) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Give the protocol and what a brick says of a source."""
-    protocol, served, told = SPOKEN[name]
-    for field, value in served.items():
-        setattr(source, field, value)
-    records = {"json": {"records": "rows"}, "geojson": {}}.get(source.format, {})
-    brick: dict[str, Any] = {"limits": {"concurrency": 2, "per_second": None}} | (LOGIN if source.fault == "token" else {})
-    sized = {SIZED[protocol]: source.size} if protocol in SIZED else {}
-    return protocol, brick, {**({"path": "rows"} if protocol == "rest" else {}), **records, **sized, **told}
 
 
 def ask(paged: Paged, source: Source, name: str, spool: Path, **changes: Any) -> Request:
@@ -201,12 +126,8 @@ def filtered(name: str, size: int) -> dict[str, Any]:
     """Give what asks for rows that a filter means."""
     told = {"ogc features": {"properties": {"since": ""}}, "sensorthings": {"filter": "id ge ''"}, "wfs": {"sort_by": "id"}}
     told |= {"ckan": {"filters": {"place": ""}}, "csw": {"parameters": {"since": ""}}, "udata": {"search": {"since": ""}}}
-    told |= {
-        "dcat": {"parameters": {"since": "", "size": str(size)}},
-        "arcgis": {"where": "id >= ''"},
-        "opendatasoft": {"where": "id >= ''"},
-    }
-    told["files"] = {}  # which ask for no filter
+    told |= {"dcat": {"parameters": {"since": "", "size": str(size)}}, "arcgis": {"where": "id >= ''"}}
+    told |= {"opendatasoft": {"where": "id >= ''"}, "files": {}}  # of files, no filter is asked
     return told.get(name.removesuffix(" by ids"), {"parameters": {"since": "", "size": size}})
 
 

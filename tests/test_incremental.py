@@ -184,6 +184,7 @@ def test_each_change_moves_what_it_should_and_nothing_else(chain: Chain, monkeyp
 
 
 @pytest.mark.chain
+@pytest.mark.soak
 def test_an_erased_row_is_gone_and_a_rebuild_equals_what_changes_have_built(chain: Chain) -> None:
     if not chain.lake.state.joinpath("warehouse.duckdb").exists():
         chain.run(is_tested=False)
