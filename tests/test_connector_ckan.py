@@ -213,6 +213,10 @@ def test_a_catalogue_is_two_tables(house: House, site: Site) -> None:
         ("p1", 3, "http://h/wfs?service=WFS", "OGC WFS", None, "odbl", "wfs", "{}"),
     ]
     assert house.land(brick) is None
+    # Pages stand where the portal says that it is, wherever its API is asked.
+    site.pages["/api/3/action/status_show"] = Stub._says({"site_url": "https://data.example.org/"})
+    assert house.land(brick)
+    assert ("https://data.example.org/dataset/arbres",) in house.rows(brick, "datasets", "landing_page", "1")
 
 
 @pytest.fixture(scope="module")

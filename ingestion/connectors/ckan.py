@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -29,6 +29,8 @@ DATES, SETTLED = ("last_modified", "hash", "size"), timedelta(days=1)
 # Resources whose rows are written one by one, of which no date tells.
 WRITTEN = "datastore"
 OF_CATALOGUE = "metadata_created asc, id asc"
+# What a portal answers that does not tell of itself.
+UNTOLD = (200, 400, 401, 403, 404, 405, 409)
 # What CKAN calls errors for which asking again is no mend.
 LASTING = ("Validation Error", "Not Found Error", "Authorization Error", "Search Query Error")
 
@@ -70,8 +72,8 @@ def read(request: Request) -> Reading:
     client = client_of(reading)
     try:
         if options.catalog:
-            first = _catalogue(client, options.limit, options.search)
-            read_catalog(client, first, lambda answer, ask, passed: _offers(client, options.limit, answer, ask, passed), options.catalog)
+            first, page_of = _catalogue(client, options.limit, options.search)
+            read_catalog(client, first, page_of, options.catalog)
         else:
             _read_rows(client, options)
     except SourceError as error:
@@ -86,7 +88,7 @@ def read(request: Request) -> Reading:
 def catalog(reading: Reading) -> Iterator[Offer]:
     """Give what a portal offers; raises SourceError."""
     client = client_of(reading)
-    return offers_of(client, _catalogue(client, 1000, {}), lambda answer, ask, passed: _offers(client, 1000, answer, ask, passed))
+    return offers_of(client, *_catalogue(client, 1000, {}))
 
 
 def _read_rows(client: Client, options: TableOptions) -> None:
@@ -255,18 +257,32 @@ def _words(body: str) -> str | None:
     return None
 
 
-def _catalogue(client: Client, limit: int, search: dict[str, str]) -> Ask:
-    return _action(client, "package_search", **{"sort": OF_CATALOGUE, **search, "rows": limit, "start": 0})
+def _catalogue(client: Client, limit: int, search: dict[str, str]) -> tuple[Ask, Callable[[Answer, Ask, int], Page]]:
+    """Give what is asked first of the catalogue, and what makes pages of its answers."""
+    first, site = _action(client, "package_search", **{"sort": OF_CATALOGUE, **search, "rows": limit, "start": 0}), _site(client)
+    return first, lambda answer, ask, passed: _offers(client, limit, site, answer, ask, passed)
 
 
-def _offers(client: Client, limit: int, answer: Answer, ask: Ask, passed: int) -> Page:
+def _site(client: Client) -> str:
+    """Give the address at which the portal says that its pages are: its API may be asked at another; the endpoint where it does not say."""
+    told: Any = None
+    try:
+        told = _asked(client, _action(client, "status_show"))
+    except SourceError as error:
+        if error.status not in UNTOLD:
+            raise
+    site = text(told.get("site_url")) if isinstance(told, dict) else None
+    return (site or client.shown(client.endpoint).removesuffix("/api/3/action")).rstrip("/")
+
+
+def _offers(client: Client, limit: int, site: str, answer: Answer, ask: Ask, passed: int) -> Page:
     """Make a page of what package_search answers."""
     result = _result(client, answer, ask)
     try:
         found = [value_of_json(each) for each in records_at({"result": result}, "result.results")]
     except NoAnswer as error:
         raise fault(client, ask, error) from None
-    offers = [_offer(client, each) for each in found if isinstance(each, dict)]
+    offers = [_offer(client, site, each) for each in found if isinstance(each, dict)]
     if len(offers) < len(found):
         raise fault(client, ask, "holds datasets that are no objects", may_pass=False)
     total = value_of_json(at({"result": result}, "result.count"))
@@ -275,7 +291,7 @@ def _offers(client: Client, limit: int, answer: Answer, ask: Ask, passed: int) -
     return Page(written(offers), len(offers), None if is_last else asked_with(ask, start=passed + len(found)), total)
 
 
-def _offer(client: Client, told: dict[str, Any]) -> Offer:
+def _offer(client: Client, site: str, told: dict[str, Any]) -> Offer:
     """Give a package as an offer: its authors and maintainers, who are persons, are left out."""
     extras = {each.get("key"): each.get("value") for each in _objects(told.get("extras"))}
     identifier = named(client, text(told.get("id")) or text(told.get("name")), "holds a dataset without `id` and `name`")
@@ -283,7 +299,6 @@ def _offer(client: Client, told: dict[str, Any]) -> Offer:
     organization = told.get("organization")
     titles = told.get("title_translated")
     frequency = told.get("frequency") or extras.get("frequency") or extras.get("accrual_periodicity")
-    root = client.shown(client.endpoint).removesuffix("/api/3/action")
     return Offer(
         id=identifier, title=text(told.get("title")) or text(told.get("name")), description=text(told.get("notes")),
         titles={str(name): str(value) for name, value in titles.items() if value} if isinstance(titles, dict) else {},
@@ -293,7 +308,7 @@ def _offer(client: Client, told: dict[str, Any]) -> Offer:
         modified=text(told.get("metadata_modified")), frequency=text(frequency),
         keywords=tuple(filter(None, (text(each.get("display_name") or each.get("name")) for each in _objects(told.get("tags"))))),
         themes=tuple(filter(None, (text(each.get("title") or each.get("name")) for each in _objects(told.get("groups"))))),
-        landing_page=f"{root}/dataset/{quote(str(told.get('name') or identifier))}",
+        landing_page=f"{site}/dataset/{quote(str(told.get('name') or identifier))}",
         resources=tuple(_resource(each) for each in _objects(told.get("resources"))),
     )  # fmt: skip
 
