@@ -78,6 +78,7 @@ def replaced(document: dict[str, Any]) -> dict[str, Any]:
     brick = document["sources"][0]
     meta = brick["config"]["meta"]
     meta.pop("title_fr")
+    meta.pop("reads_from", None)  # the tools of this one
     if brick["name"] == "census":  # which is of the lake itself, wherever it is
         meta["steward"] = "Amt"
         return document

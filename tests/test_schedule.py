@@ -181,7 +181,7 @@ def test_the_parameters_of_a_run_are_a_choice_among_the_bricks_that_exist(told: 
     fields = told["parameters"]["properties"]
     assert fields["bricks"]["items"]["enum"] == list(read_bricks())
     assert {"hourly", "daily", "monthly"} <= set(json.dumps(fields["cadence"]).replace('"', " ").replace(",", " ").split())
-    assert "bricks.0: Input should be 'census', 'conso_electricite_gaz'" in told["unknown"]
+    assert f"bricks.0: Input should be '{min(read_bricks())}'" in told["unknown"]
 
 
 def test_what_was_interrupted_is_told_as_crashed_unless_it_still_goes_on(told: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Answers as the Explore API v2.1 of Opendatasoft does, on the tables of the department of buildings.
+"""Answers as the Explore API v2.1 of Opendatasoft does, on the tables of the department of buildings, and on open data of the metropole.
 
 Read in recorded answers: error bodies of `limit` and of ODSQL, the cap of 10,000 on offset + limit, date32 and UTC
 timestamps in Parquet, ISO instants with offset in JSON. From memory: the messages of the other errors, the BOM of CSV.
@@ -11,33 +11,46 @@ import json
 import os
 import re
 import threading
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 from urllib.parse import parse_qs
 
+from ingestion.sandbox.places import car_parks, drop_off_centres
 from ingestion.sandbox.stock import IN_PLACE
 from ingestion.sandbox.world import World
 
-_DATASETS: dict[str, tuple[str, str, dict[str, str]]] = {
-    "batiments-publics": ("buildings", "Bâtiments publics (données fictives)", {
+Datasets = dict[str, tuple[Callable[[World], list[dict[str, Any]]], str, dict[str, str]]]
+_BUILDINGS: Datasets = {
+    "batiments-publics": (attrgetter("buildings"), "Bâtiments publics (données fictives)", {
         "building_id": "text", "name": "text", "use": "text", "floor_area_m2": "double", "commune_code": "text",
         "longitude": "double", "latitude": "double", "heating_energy": "text", "heat_network": "text",
         "operator": "text", "is_publishable": "boolean", "efa_id": "text", "site_id": "text", "tertiary_area_m2": "double",
         "valid_from": "date", "valid_to": "date", "subject_from_year": "int"}),
-    "compteurs-batiments-publics": ("meters", "Compteurs des bâtiments publics (données fictives)", {
+    "compteurs-batiments-publics": (attrgetter("meters"), "Compteurs des bâtiments publics (données fictives)", {
         "meter_id": "text", "building_id": "text", "deveui": "text", "energy": "text", "subscribed_power_kva": "double",
         "valid_from": "datetime", "valid_to": "datetime"}),
-    "index-releves-compteurs": ("declared_indexes", "Index relevés des compteurs (données fictives)", {
+    "index-releves-compteurs": (attrgetter("declared_indexes"), "Index relevés des compteurs (données fictives)", {
         "meter_id": "text", "measure_name": "text", "read_on": "datetime", "index_kwh": "double"}),
-    "contrats-energie-batiments-publics": ("contracts", "Contrats d'énergie des bâtiments publics (données fictives)", {
+    "contrats-energie-batiments-publics": (attrgetter("contracts"), "Contrats d'énergie des bâtiments publics (données fictives)", {
         "contract_id": "text", "building_id": "text", "energy": "text", "valid_from": "date", "valid_to": "date"}),
-    "factures-energie-batiments-publics": ("bills", "Factures d'énergie des bâtiments publics (données fictives)", {
+    "factures-energie-batiments-publics": (attrgetter("bills"), "Factures d'énergie des bâtiments publics (données fictives)", {
         "bill_id": "text", "building_id": "text", "contract_id": "text", "energy": "text", "from_date": "date", "to_date": "date",
         "quantity": "double", "unit": "text", "amount_excluding_tax": "double", "tax_amount": "double", "currency": "text",
         "subscribed_power_kva": "double", "highest_power_kva": "double", "updated_at": "datetime"}),
-    "saisies-operat-batiments-publics": ("tertiary_entries", "Saisies OPERAT des bâtiments publics (données fictives)", {
+    "saisies-operat-batiments-publics": (attrgetter("tertiary_entries"), "Saisies OPERAT des bâtiments publics (données fictives)", {
         "efa_id": "text", "milestone_year": "int", "absolute_value_kwh_per_m2": "double", "reference_year": "int",
         "reference_kwh_per_m2": "double", "entered_on": "date"}),
 }  # fmt: skip
+# Open datasets of the metropole's portal, by brick: positions are as its exports of JSON write them.
+_CENTRES: Datasets = {"decheteries_plateformes_vegetaux": (drop_off_centres, "Déchèteries et plateformes de végétaux (données fictives)", {
+    "nom_court": "text", "adresse": "text", "ann_ouv": "int", "horaires": "text", "geo_point_2d": "geo_point_2d"})}  # fmt: skip
+_CAR_PARKS: Datasets = {"export-api-parking-citedia": (car_parks, "Places libres des parkings (données fictives)", {
+    "key": "text", "status": "text", "max": "int", "free": "int", "tarif_15": "text", "tarif_1h": "text",
+    "geo": "geo_point_2d"})}  # fmt: skip
+_LIVE = {*_CAR_PARKS}
+"""What is published again at each instant, whatever its rows say."""
 _JSON = "application/json; charset=utf-8"
 _TOKEN = re.compile(
     r"\s*(?:(?P<date>date\s*'[^']*'|date\s*\"[^\"]*\")|(?P<text>'[^']*'|\"[^\"]*\")|(?P<number>-?\d+(?:\.\d+)?)"
@@ -90,11 +103,11 @@ def where_sql(clause: str, fields: dict[str, str]) -> str:
 
 
 class ExploreApi:
-    """The catalogue of the restricted domain: the department's datasets, their records and their exports."""
+    """A catalogue of datasets, their records and their exports: the department's, of a restricted domain, or open ones."""
 
-    def __init__(self, world: World, key: str | None = None) -> None:
+    def __init__(self, world: World, datasets: Datasets, key: str | None = None) -> None:
         """Open when `key` is None, else every request must bear it."""
-        self.world, self.key, self.lock = world, key, threading.Lock()
+        self.world, self.datasets, self.key, self.lock = world, datasets, key, threading.Lock()
         self.tables: dict[str, Any] = {}
 
     def respond(self, parts: tuple[str, ...], query: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
@@ -109,19 +122,20 @@ class ExploreApi:
         """A dataset as an Arrow table in the types of the real Parquet export."""
         import pyarrow as pa
 
-        source, _, fields = _DATASETS[name]
+        rows, _, fields = self.datasets[name]
         if name not in self.tables:
             types = {"text": pa.string(), "double": pa.float64(), "date": pa.date32(), "boolean": pa.bool_(), "int": pa.int64()}
             types["datetime"] = pa.timestamp("ms", "UTC")
+            types["geo_point_2d"] = pa.struct({"lon": pa.float64(), "lat": pa.float64()})
             schema = pa.schema({field: types[kind] for field, kind in fields.items()})
-            self.tables[name] = pa.Table.from_pylist(getattr(self.world, source), schema=schema)
+            self.tables[name] = pa.Table.from_pylist(rows(self.world), schema=schema)
         return self.tables[name]
 
     def select(self, name: str, args: dict[str, str], limit: int, offset: int) -> tuple[Any, int]:
         """The rows asked for, as Arrow, and how many match in all."""
         import duckdb
 
-        fields = _DATASETS[name][2]
+        fields = self.datasets[name][2]
         columns = [part.strip() for part in args.get("select", "*").split(",")]
         columns = [*fields] if columns == ["*"] else columns
         order = []
@@ -150,11 +164,12 @@ class ExploreApi:
 
     def describe(self, name: str) -> dict[str, Any]:
         """What the catalogue says of a dataset."""
-        _, title, fields = _DATASETS[name]
+        _, title, fields = self.datasets[name]
         rows = self.table(name)
         moments = [rows[k].to_pylist() for k, kind in fields.items() if kind == "datetime"]
         known = [moment for column in moments for moment in column if moment is not None]
-        modified = max(known, default=dt.datetime.combine(IN_PLACE, dt.time(), dt.UTC)).isoformat()
+        default_date = self.world.now if name in _LIVE else dt.datetime.combine(IN_PLACE, dt.time(), dt.UTC)
+        modified = max(known, default=default_date).isoformat()
         default = {
             "title": title, "description": "<p>Données fictives du bac à sable City Orchestra.</p>",
             "license": None, "license_url": None, "publisher": "Rennes Métropole (bac à sable)",
@@ -167,7 +182,7 @@ class ExploreApi:
                 "features": ["analyze"], "metas": {"default": default}, "fields": listed}  # fmt: skip
 
     def answer(self, parts: tuple[str, ...], query: str, authorization: str) -> tuple[bytes, str]:
-        """Body and content type of one request, path after /patrimoine_bati; OdsError is its refusal."""
+        """Body and content type of one request, path after the brick's name; OdsError is its refusal."""
         args = {k: v[-1] for k, v in parse_qs(query, keep_blank_values=True).items()}
         given = args.get("apikey") or (authorization[7:].strip() if authorization[:7].lower() == "apikey " else "")
         if self.key is not None and not hmac.compare_digest(given.encode(), self.key.encode()):
@@ -176,9 +191,9 @@ class ExploreApi:
             raise OdsError(404, "ResourceNotFoundError", f"Unknown resource: /{'/'.join(parts)}")
         name, rest = (parts[5] if len(parts) > 5 else ""), parts[6:]
         if not name:
-            listed = [self.describe(each) for each in _DATASETS]
+            listed = [self.describe(each) for each in self.datasets]
             return json.dumps({"total_count": len(listed), "results": listed}).encode(), _JSON
-        if name not in _DATASETS:
+        if name not in self.datasets:
             raise OdsError(404, "DatasetNotFoundError", f"The requested dataset {name} does not exist.")
         if not rest:
             return json.dumps(self.describe(name)).encode(), _JSON
@@ -236,7 +251,11 @@ class ExploreApi:
 
 
 def _play(world: World) -> ExploreApi:
-    return ExploreApi(world, os.environ.get("ORCHESTRA_PATRIMOINE_BATI_KEY") or None)
+    return ExploreApi(world, _BUILDINGS, os.environ.get("ORCHESTRA_PATRIMOINE_BATI_KEY") or None)
 
 
-PLAYS = {"patrimoine_bati": _play}
+PLAYS: dict[str, Callable[[World], ExploreApi]] = {
+    "patrimoine_bati": _play,
+    "decheteries_rennes": partial(ExploreApi, datasets=_CENTRES),
+    "parkings_citedia": partial(ExploreApi, datasets=_CAR_PARKS),
+}
