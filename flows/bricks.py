@@ -122,7 +122,7 @@ def check() -> None:
     from ingestion.lake import Lake, LakeError
     from ingestion.likeness import alike
     from ingestion.own_census import CONNECTOR
-    from ingestion.probing import never_reached, probed
+    from ingestion.probing import is_awaited, never_reached, probed
 
     census = read_census()
     faults, warnings = alike(census.bricks.values())
@@ -134,7 +134,7 @@ def check() -> None:
     print(f"{len(census.bricks)} bricks{tools} are what the contract asks")
     try:
         asked = [each for each in census.all.values() if each.meta.status != "retired" and CONNECTOR not in each.meta.protocols]
-        addressed = [each.name for each in asked if each.meta.endpoint]
+        addressed = [each.name for each in asked if each.meta.endpoint and not is_awaited(each, each.meta.endpoint)]
         if never := never_reached(probed(Lake()), addressed):
             print(f"never reached from here: {', '.join(never)} (orchestra bricks probe)")
     except (OSError, LakeError) as error:  # a state that cannot be read is no fault of a YAML

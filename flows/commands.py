@@ -238,14 +238,17 @@ def verify(*, is_deep: Annotated[bool, Parameter("--deep", help="read every row 
 
 
 @sandbox_app.command(name="serve")
-def sandbox_serve(*, port: Whole, scale: float = 1.0, until: dt.date = dt.date(2025, 12, 31), key_file: Path | None = None) -> None:
+def sandbox_serve(
+    *, port: Whole, scale: float = 1.0, until: dt.date = dt.date(2025, 12, 31), key_file: Path | None = None, push_to: str | None = None
+) -> None:
     """Serve the bricks with made-up data, until it is interrupted.
 
     Args:
         port: port of 127.0.0.1
         scale: 1 is a dozen buildings, up to 100
         until: the sandbox's today, YYYY-MM-DD
-        key_file: where to write what was planted
+        key_file: where to write what was planted; beside it stands what is no server
+        push_to: http://host:port, where `orchestra listen` receives what is pushed
     """
     from ingestion.sandbox.server import serve
 
@@ -256,7 +259,7 @@ def sandbox_serve(*, port: Whole, scale: float = 1.0, until: dt.date = dt.date(2
     url = f"http://127.0.0.1:{port}"
     print(f"synthetic territory on {url}; export ORCHESTRA_ENDPOINT={url}/{{brick}}", flush=True)
     try:
-        serve(port, scale=scale, until=until, key_file=key_file)
+        serve(port, scale=scale, until=until, key_file=key_file, push_to=push_to)
     except (ValueError, OSError) as error:
         raise Misuse(f"the sandbox cannot be served: {error}") from error
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from flows.cli import main as orchestra
-from flows.servers import UNTIL, plug_in, sandbox
+from flows.servers import UNTIL, free_port, plug_in, receive_all, sandbox
 
 
 def main() -> int:
@@ -24,9 +24,11 @@ def main() -> int:
         os.environ.pop("ORCHESTRA_STATE", None)
         place = os.environ["ORCHESTRA_LAKE"] = str(folder)
         shown = os.path.relpath(place)
+    os.environ["ORCHESTRA_LISTEN"] = f"127.0.0.1:{free_port()}"  # beside what a real lake receives
     with sandbox(until, folder / "planted.json") as url:
         print(f"A synthetic territory, until {until}, is served on {url}; the lake is {place}.\n", flush=True)
         plug_in(url)
+        receive_all(url, folder / "listen.log")
         status = orchestra(["run"]) or orchestra(["site", "--class", "internal"]) or orchestra(["site"])
     tomorrow = dt.date.fromisoformat(until) + dt.timedelta(days=1)
     command = os.path.relpath(Path(sys.executable).parent / "orchestra")

@@ -16,16 +16,17 @@ from typing import Any
 
 from flows.cadence import pause
 from flows.commands import Bricks, Misuse, chosen_bricks
+from flows.servers import ADDRESS
 from ingestion.brick import Brick, endpoint_of
 from ingestion.connectors import PUSHED, SourceError, connector
 from ingestion.connectors.authentication import value_of
+from ingestion.connectors.pushed import Received
 from ingestion.declaration import BrickError
 from ingestion.inbox import append, holds, inbox_of, line_of, session_of
 from ingestion.lake import Busy, Lake, LakeError
 
 log = logging.getLogger("orchestra")
 
-ADDRESS = "127.0.0.1:4280"  # where webhooks are received
 BEAT_SECONDS = 2.0  # between two looks at what has come: a burst is one run
 AGAIN_SECONDS = 60.0  # after which a run that could not be started is asked for again
 
@@ -171,18 +172,18 @@ def _webhooks(lake: Lake, routes: dict[str, Any], starter: Starter, over: thread
     if not host or not port.isdecimal() or not int(port) < 65536:
         raise LakeError(f"ORCHESTRA_LISTEN is '{told}'. Mend: host:port, as in {ADDRESS}")
     keepers = {name: _keeper(lake, name, starter) for name in {route.brick for route in routes.values()}}
-    server = webhook.listen(host, int(port), routes, lambda route, path, body: keepers[route.brick]([(route.table, path, body)]))
+    server = webhook.listen(host, int(port), routes, lambda route, *sent: keepers[route.brick]([Received(route.table, *sent)]))
     log.info("webhooks are received on http://%s:%s", *server.server_address[:2])
     return _thread(over, server.serve_forever)
 
 
-def _keeper(lake: Lake, name: str, starter: Starter) -> Callable[[Sequence[tuple[str, str, bytes]]], None]:
-    """Give what has messages of a brick reach the disk, as (table, topic, body), and tells that something has come."""
+def _keeper(lake: Lake, name: str, starter: Starter) -> Callable[[Sequence[Received]], None]:
+    """Give what has messages of a brick reach the disk, and tells that something has come."""
 
-    def keep(received: Sequence[tuple[str, str, bytes]]) -> None:
+    def keep(received: Sequence[Received]) -> None:
         now, lines = dt.datetime.now(dt.UTC), dict[str, list[bytes]]()
-        for table, topic, body in received:
-            lines.setdefault(table, []).append(line_of(topic, body, now))
+        for table, topic, body, clock in received:
+            lines.setdefault(table, []).append(line_of(topic, body, clock or now, is_synthetic=clock is not None))
         for table, of in lines.items():
             append(inbox_of(lake, name) / table, of)
         starter.note(name)

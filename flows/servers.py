@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ingestion.brick import UNPLUGGED, Brick
 from ingestion.census import read_bricks
@@ -21,7 +23,9 @@ from ingestion.own_census import CONNECTOR
 from ingestion.territory import read_territory
 
 UNTIL = "2025-12-31"  # the sandbox's today
+ADDRESS = "127.0.0.1:4280"  # where webhooks are received, unless ORCHESTRA_LISTEN says it
 AGAIN_SECONDS = 30.0  # after which what is kept running is started again
+RECEIVED_SECONDS = 60.0  # in which all that a sandbox pushes is received
 
 
 def up() -> None:
@@ -77,14 +81,25 @@ def prefect_port() -> int:
     return int(told)
 
 
+def free_port() -> int:
+    """Give a port of 127.0.0.1 that nobody serves."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
 @contextlib.contextmanager
 def sandbox(until: str, key_file: Path, scale: float = 1.0) -> Iterator[str]:
-    """Serve the sandbox on a free port; give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Serve the sandbox on a free port; give its address. It pushes to where `orchestra listen` receives.
+
+    Its bricks let in who has the keys that the environment holds; those that are not there are drawn.
+    """
+    port = free_port()
+    for name in secrets_of(read_bricks().values()):
+        os.environ.setdefault(name, secrets.token_hex(8))
     key_file.parent.mkdir(parents=True, exist_ok=True)
-    command = ["flows.cli", "sandbox", "serve", "--until", until, "--scale", str(scale), "--key-file", str(key_file)]
+    push_to = f"http://{os.environ.get('ORCHESTRA_LISTEN', ADDRESS)}"
+    command = ["flows.cli", "sandbox", "serve", "--until", until, "--scale", str(scale), "--key-file", str(key_file), "--push-to", push_to]
     with serving(command, port, key_file.with_name("sandbox.log")) as url:
         yield url
 
@@ -95,11 +110,47 @@ def plug_in(url: str) -> None:
 
 
 def endpoints(url: str) -> dict[str, str]:
-    """Give the environment that has every brick read from a sandbox."""
+    """Give the environment that has every brick read from a sandbox, at the endpoint that it tells where it is not below its own."""
+    told = about(url)
+    own = {name: UNPLUGGED for name, brick in read_bricks().items() if not is_played(brick, told["bricks"])} | told["endpoints"]
+    return {"ORCHESTRA_ENDPOINT": url + "/{brick}", **{f"ORCHESTRA_ENDPOINT_{name.upper()}": place for name, place in own.items()}}
+
+
+def about(url: str) -> dict[str, Any]:
+    """Give what a sandbox says of itself: its bricks, the endpoints of some, and how many messages of others wait."""
     with urllib.request.urlopen(url, timeout=10) as answer:
-        played = json.load(answer)["bricks"]
-    unplugged = {f"ORCHESTRA_ENDPOINT_{name.upper()}": UNPLUGGED for name, brick in read_bricks().items() if not is_played(brick, played)}
-    return {"ORCHESTRA_ENDPOINT": url + "/{brick}", **unplugged}
+        told: dict[str, Any] = json.load(answer)
+    return told
+
+
+def secrets_of(bricks: Iterable[Brick]) -> set[str]:
+    """Name the variables that hold the keys of bricks: those of their options that end in `_env`, however deep."""
+
+    def named(options: Any, told: str = "") -> Iterator[str]:
+        if isinstance(options, dict):
+            for name, each in options.items():
+                yield from named(each, told if told.endswith("_env") else name)
+        elif told.endswith("_env") and isinstance(options, str):
+            yield options
+
+    return {name for brick in bricks for name in named(brick.meta.options)}
+
+
+def receive_all(url: str, log: Path) -> None:
+    """Have `orchestra listen` receive what a sandbox pushes, until nothing waits any more; raises LakeError where it does not come."""
+    if not about(url)["waiting"]:
+        return
+    with log.open("ab") as output:
+        process = subprocess.Popen([sys.executable, "-m", "flows.cli", "listen"], stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + RECEIVED_SECONDS
+        while waiting := about(url)["waiting"]:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise LakeError(f"what is pushed is not received ({', '.join(waiting)}): see {log}")
+            time.sleep(0.05)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def is_played(brick: Brick, played: Collection[str]) -> bool:

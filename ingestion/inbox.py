@@ -31,11 +31,12 @@ PAYLOAD = b',"payload":'  # in the text before it, a quote has a backslash
 
 
 class Message(NamedTuple):
-    """A message as its line holds it: the topic, the instant at which it was received (ISO, UTC), and the JSON of what it said."""
+    """A message as its line holds it: the topic, the instant at which it was received (ISO, UTC), the JSON of what it said, who said it."""
 
     topic: str
     received_at: str
     payload: str
+    is_synthetic: bool = False
 
 
 def inbox_of(lake: Lake, brick: str) -> Path:
@@ -43,10 +44,11 @@ def inbox_of(lake: Lake, brick: str) -> Path:
     return lake.state / ROOM / brick
 
 
-def line_of(topic: str, body: bytes, received_at: dt.datetime) -> bytes:
+def line_of(topic: str, body: bytes, received_at: dt.datetime, *, is_synthetic: bool = False) -> bytes:
     """Write a message as the line of an inbox: what is no JSON is a text there, and is refused when it lands.
 
-    JSON stands there as it was sent: of its bytes, only the ends of lines between its values are blanks now.
+    JSON stands there as it was sent: of its bytes, only the ends of lines between its values are blanks now. One that is synthetic was
+    received on the clock of its sandbox.
     """
     told = f"{received_at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     try:
@@ -55,7 +57,8 @@ def line_of(topic: str, body: bytes, received_at: dt.datetime) -> bytes:
         payload = text.replace("\r", " ").replace("\n", " ").strip()
     except (ValueError, RecursionError):
         payload = json.dumps(body.decode("utf-8", "backslashreplace"))
-    return f'{{"received_at":"{told}","topic":{json.dumps(topic)}'.encode() + PAYLOAD + payload.encode() + b"}\n"
+    mark = ',"synthetic":true' if is_synthetic else ""
+    return f'{{"received_at":"{told}","topic":{json.dumps(topic)}{mark}'.encode() + PAYLOAD + payload.encode() + b"}\n"
 
 
 def messages(path: Path) -> Iterator[Message]:
@@ -68,7 +71,8 @@ def messages(path: Path) -> Iterator[Message]:
             head, _, payload = line.partition(PAYLOAD)
             try:
                 told = json.loads(head + b"}")
-                yield Message(told["topic"], told["received_at"], payload[: payload.rindex(b"}")].decode())
+                text = payload[: payload.rindex(b"}")].decode()
+                yield Message(told["topic"], told["received_at"], text, told.get("synthetic", False))
             except (ValueError, KeyError):
                 yield Message("", "", json.dumps(line.decode("utf-8", "backslashreplace")))
 

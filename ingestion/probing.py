@@ -71,7 +71,7 @@ def probe(of: Brick | Tool) -> Probe:
         endpoint = endpoint_of(of)
     except BrickError as error:
         return Probe(at, None, told=of.meta.endpoint_reason or str(error))
-    if isinstance(of, Brick) and of.meta.connector in PUSHED and "://" not in endpoint:
+    if is_awaited(of, endpoint):
         return Probe(at, None, told=f"{of.name}: its source sends, and is not asked: orchestra listen receives")
     begun = time.monotonic()
     try:
@@ -83,6 +83,11 @@ def probe(of: Brick | Tool) -> Probe:
         return Probe(at, False, _since(begun), told=str(error))
     except Exception as error:  # a library of a protocol may raise what it likes
         return Probe(at, False, _since(begun), told=f"{of.name}: {type(error).__name__}: it cannot be asked. Mend: check the endpoint")
+
+
+def is_awaited(of: Brick | Tool, endpoint: str) -> bool:
+    """Say whether a source sends to us, at a path of ours, and cannot be asked."""
+    return isinstance(of, Brick) and of.meta.connector in PUSHED and "://" not in endpoint
 
 
 def _written(moment: dt.datetime | None) -> str | None:

@@ -268,7 +268,7 @@ def test_a_broker_is_told_that_a_message_is_taken_once_it_is_on_the_disk(house: 
     received, seen, over = [], [], threading.Event()
 
     def keep(messages: Any) -> None:
-        received.extend(body for _, _, body in messages)
+        received.extend(message.body for message in messages)
         if len(received) == 10:
             over.set()
 

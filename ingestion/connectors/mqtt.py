@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -12,7 +13,8 @@ from pydantic import Field
 
 from ingestion.connectors import SourceError, Strict, Variable, pushed
 from ingestion.connectors.authentication import value_of
-from ingestion.connectors.pushed import read
+from ingestion.connectors.pushed import Received, read
+from ingestion.connectors.web import sandbox_clock
 from ingestion.declaration import written
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ class TableOptions(pushed.TableOptions):
     topic: Annotated[str, Field(min_length=1), written(FILTER, "is no filter of topics, as in application/+/device/+/event/up, or city/#")]
 
 
-# Called with (table, topic, body) of each message; once it has returned, all of them are on the disk.
-Keep = Callable[[Sequence[tuple[str, str, bytes]]], None]
+# Called with messages; once it has returned, all of them are on the disk.
+Keep = Callable[[Sequence[Received]], None]
 
 
 def listen(
@@ -146,8 +148,8 @@ class _Session:
     def _keep(self, *, is_acknowledged: bool) -> None:
         """Have what waits reach the disk, then acknowledge it; where the connection is lost the broker sends it once more, elsewhere."""
         received, self.pending = self.pending, []
-        told = [(message, message.topic) for message in received]
-        kept = [(table, topic, bytes(message.payload)) for message, topic in told for table in self._tables_of(topic)]
+        told = [(message, message.topic, _clock(message)) for message in received]
+        kept = [Received(table, topic, bytes(message.payload), clock) for message, topic, clock in told for table in self._tables_of(topic)]
         if kept:
             self.keep(kept)
         for message in received if is_acknowledged else ():
@@ -175,3 +177,8 @@ class _Session:
                 self.fault = f"the broker refuses topic {wanted} ({reason}). Mend: `topic` of the table, or what the broker lets it read"
             elif reason.value == 0:
                 log.warning("%s: the broker gives topic %s at most once: what it sends while nobody listens is lost", self.brick, wanted)
+
+
+def _clock(message: MQTTMessage) -> datetime | None:
+    """Give the clock of the sandbox that sent a message, which says so in its properties, as version 5 has them; None for none."""
+    return sandbox_clock(dict(getattr(message.properties, "UserProperty", ())))

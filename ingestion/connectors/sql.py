@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from ingestion.connectors import Reading, Request, SourceError, Strict, Variable
 from ingestion.connectors.authentication import value_of
 from ingestion.connectors.pages import Pages, note
+from ingestion.connectors.stores import sandbox_clock
 from ingestion.formats import parts
 from ingestion.formats.spool import Spool
 from ingestion.lake import connect, literal
@@ -75,9 +76,13 @@ def read(request: Request) -> Reading:
     reading = Reading(request, dict(request.position))
     kind, options = kind_of(request.endpoint, request.brick), request.brick_options
     user, password = (value_of(request.brick, name) if name else None for name in (options.user_env, options.password_env))
-    if kind.scanner in (None, "sqlite_scanner") and not Path(unquote(urlsplit(request.endpoint).path)).is_file():
-        told = f"{request.brick}: {unquote(urlsplit(request.endpoint).path)} is no file"
-        raise SourceError(f"{told}. Mend: check the endpoint, sqlite:///path/of/a/file (three slashes, then the path from the root).")
+    if kind.scanner in (None, "sqlite_scanner"):
+        path = Path(unquote(urlsplit(request.endpoint).path))
+        if not path.is_file():
+            told = f"{request.brick}: {path} is no file"
+            raise SourceError(f"{told}. Mend: check the endpoint, sqlite:///path/of/a/file (three slashes, then the path from the root).")
+        if clock := sandbox_clock(path.parent):
+            reading.note_sandbox(clock)
     try:
         with connect(request.spool / "spill", is_private=request.is_private) as connection:
             database = kind(connection, request.endpoint, user, password, options.tls)

@@ -108,6 +108,13 @@ class Store(ABC):
         """
 
 
+def sandbox_clock(folder: Path) -> datetime | None:
+    """Give the clock of the sandbox that laid a folder, by the marker beside its files; None where no sandbox did."""
+    marker = folder / "SANDBOX.json"
+    told = json.loads(marker.read_bytes()) if marker.is_file() else {}
+    return datetime.fromisoformat(told["now"]).astimezone(UTC) if told.get("synthetic") else None
+
+
 class FolderStore(Store):
     """A local folder, whose listings tell what has changed; its SANDBOX.json says that it is synthetic."""
 
@@ -117,9 +124,8 @@ class FolderStore(Store):
         self.root = folder = Path(place).absolute()
         if not folder.is_dir():
             raise SourceError(f"{reading.request.brick}: the folder {folder} is not there. Mend: check the endpoint.")
-        marker = folder / "SANDBOX.json"
-        if marker.is_file() and (told := json.loads(marker.read_bytes())).get("synthetic"):
-            reading.note_sandbox(datetime.fromisoformat(told["now"]).astimezone(UTC))
+        if clock := sandbox_clock(folder):
+            reading.note_sandbox(clock)
 
     def place(self, folder: str) -> str:
         """Give where a folder is."""

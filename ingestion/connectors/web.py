@@ -205,8 +205,8 @@ class Client:
             # What a body holds (a password, a search) is sent where the brick says, and nowhere else.
             response = self._pool.request(method, url, body=body, headers=told_to, preload_content=False, redirect=method == "GET")
             status = response.status
-            if response.headers.get("X-City-Orchestra-Sandbox") == "synthetic":
-                self.reading.note_sandbox(instant(response.headers.get("Date")) or datetime.now(UTC))
+            if clock := sandbox_clock(response.headers):
+                self.reading.note_sandbox(clock)
             elif status < 500:
                 self._compare_clocks(url, response.headers)
             if status == 304 and headers.keys() & {"If-None-Match", "If-Modified-Since"}:
@@ -260,6 +260,12 @@ def _with_query(url: str, query: Mapping[str, str]) -> str:
     """Give a URL with what is added to its query."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, urlencode(query)))))) if query else url
+
+
+def sandbox_clock(headers: Mapping[str, str]) -> datetime | None:
+    """Give the clock of the sandbox that sent something, by the headers that it sends it with; None where no sandbox did."""
+    is_sandbox = headers.get("X-City-Orchestra-Sandbox") == "synthetic"
+    return (instant(headers.get("Date")) or datetime.now(UTC)) if is_sandbox else None
 
 
 def instant(header: str | None) -> datetime | None:

@@ -6,12 +6,14 @@ import hmac
 import logging
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ingestion.connectors import SourceError, Strict, Variable, pushed
 from ingestion.connectors.pushed import read
+from ingestion.connectors.web import sandbox_clock
 from ingestion.declaration import written
 
 __all__ = ["BrickOptions", "TableOptions", "listen", "read"]
@@ -45,8 +47,8 @@ class Route(NamedTuple):
     token: str
 
 
-# Called with (route, path, body) of a message; once it has returned, it is on the disk.
-Keep = Callable[[Route, str, bytes], None]
+# Called with (route, path, body, clock of the sandbox that sent it) of a message; once it has returned, it is on the disk.
+Keep = Callable[[Route, str, bytes, datetime | None], None]
 
 
 def path_of(brick: str, endpoint: str, path: str) -> str:
@@ -106,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _keep(self, route: Route, path: str, body: bytes) -> None:
         try:
-            type(self).keep(route, path, body)
+            type(self).keep(route, path, body, sandbox_clock(dict(self.headers.items())))
         except OSError as error:
             log.warning(
                 "%s.%s: a message cannot be written (%s), and is not acknowledged. Mend: check the disk", *route[:2], error.strerror

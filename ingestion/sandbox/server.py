@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _KINDS = {"json": "application/json", "csv": "text/csv", "gz": "application/gzip", "ndjson": "application/x-ndjson"}
 Answer = tuple[int, bytes, dict[str, str]]
 MOST_SENT = 1 << 20  # bytes that a client may send with a request
+ROOM = "played"  # beside the key file: what is no server, and what is known of who was pushed to
 
 
 def start(
@@ -34,18 +35,20 @@ def start(
     seed: int = 35,
     key_file: Path | None = None,
     host: str = "127.0.0.1",
+    push_to: str | None = None,
 ) -> "Sandbox":
     """Serve in a thread and give back the handle (`port`, `url`, `stop()`, `with`); port 0 takes a free one.
 
-    The key file, when one is named, says what was planted; it is never served. Records of `patrimoine_bati` ask for
-    the API key of ORCHESTRA_PATRIMOINE_BATI_KEY when that variable is set. Errors: OSError when the port is taken.
+    The key file, when one is named, says what was planted; it is never served. Beside it stands what is no server (a database), and
+    how far what is pushed was acknowledged. Webhooks are pushed to `push_to` (http://host:port), none without. Bricks ask for the
+    keys that their variables hold, where they are set. Errors: OSError when the port is taken.
     """
     from ingestion.sandbox.world import World
 
     world = World(scale, until, seed)
     if key_file is not None:
         write_key(world, key_file)
-    sandbox = Sandbox(world, (host, port))
+    sandbox = Sandbox(world, (host, port), key_file and key_file.with_name(ROOM), push_to)
     threading.Thread(target=sandbox.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
     _log.info("sandbox: synthetic territory at %s, scale %s, until %s", sandbox.url, scale, world.until)
     return sandbox
@@ -58,9 +61,10 @@ def serve(
     seed: int = 35,
     key_file: Path | None = None,
     host: str = "127.0.0.1",
+    push_to: str | None = None,
 ) -> None:
     """Serve until interrupted; arguments as those of `start`."""
-    with start(port, scale, until, seed, key_file, host), contextlib.suppress(KeyboardInterrupt):
+    with start(port, scale, until, seed, key_file, host, push_to), contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
 
 
@@ -81,12 +85,20 @@ def players() -> dict[str, Callable[["World"], Any]]:
     """What plays each brick: the entries of PLAYS of every module of this package, made of a world.
 
     A player is a tree of files (`list_folder`, `read`), or answers by itself: `respond(parts, query, headers)`, and
-    `post(parts, query, headers, body)` where its protocol posts.
+    `post(parts, query, headers, body)` where its protocol posts. One that is not asked here at all, but is a file, pushes, or listens
+    elsewhere, has `open(room, push_to)`, which gives its endpoint (None where it cannot be played), `waiting()`, how many messages are
+    not acknowledged yet, and `close()`.
     """
     from ingestion import sandbox
 
     modules = [importlib.import_module(f"ingestion.sandbox.{found.name}") for found in pkgutil.iter_modules(sandbox.__path__)]
     return {brick: play for module in modules for brick, play in getattr(module, "PLAYS", {}).items()}
+
+
+def as_json(content: Any, status: int = 200, kind: str = "application/json", **headers: str) -> Answer:
+    """An answer in JSON; underscores of header names stand for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return status, json.dumps(content, ensure_ascii=False).encode(), {"Content-Type": kind, **named}
 
 
 def index_page(path: str, names: list[str]) -> bytes:
@@ -148,13 +160,17 @@ class Sandbox(socketserver.ThreadingTCPServer):
 
     daemon_threads, allow_reuse_address, request_queue_size, block_on_close = True, True, 128, False
 
-    def __init__(self, world: "World", address: tuple[str, int]) -> None:
-        """Bind the address; nothing of the world is made before it is asked for."""
+    def __init__(self, world: "World", address: tuple[str, int], room: Path | None = None, push_to: str | None = None) -> None:
+        """Bind the address; nothing of the world is made before it is asked for. `room` is a folder for what is no server."""
         super().__init__(address, Handler)
         self.world, self.born, self.stamp = world, time.monotonic(), (0, "")
         made = {brick: play(world) for brick, play in players().items()}
+        elsewhere = {brick: one for brick, one in made.items() if hasattr(one, "open")}
+        self.endpoints = {brick: place for brick, one in elsewhere.items() if (place := one.open(room, push_to))}
+        self.elsewhere = {brick: elsewhere[brick] for brick in self.endpoints}
         # What has no file yet is not there to be read.
-        self.players = {brick: one for brick, one in made.items() if not hasattr(one, "list_folder") or one.list_folder(())}
+        here = {brick: one for brick, one in made.items() if brick not in elsewhere}
+        self.players = {brick: one for brick, one in here.items() if not hasattr(one, "list_folder") or one.list_folder(())}
 
     def __enter__(self) -> Self:
         """Give the handle itself."""
@@ -175,7 +191,9 @@ class Sandbox(socketserver.ThreadingTCPServer):
         return f"http://{self.server_address[0]!s}:{self.port}"
 
     def stop(self) -> None:
-        """Stop listening and free the port."""
+        """Stop listening and pushing, and free the ports."""
+        for one in self.elsewhere.values():
+            one.close()
         self.shutdown()
         self.server_close()
 
@@ -201,13 +219,18 @@ class Sandbox(socketserver.ThreadingTCPServer):
         if method not in ("GET", "HEAD"):
             return 405, b"", {"Allow": "GET, HEAD, POST" if post else "GET, HEAD"}
         if not parts:
-            now = dt.datetime.fromtimestamp(int(self.now()), dt.UTC).isoformat()
-            about = {"synthetic": True, "territory": "Rennes Métropole", "now": now, "bricks": list(self.players)}
-            return 200, json.dumps(about).encode(), {"Content-Type": "application/json"}
+            return as_json(self.about())
         if player := self.players.get(parts[0]):
             is_tree = hasattr(player, "list_folder")
             return self.answer_file(player, path, parts[1:], headers) if is_tree else player.respond(parts[1:], query, headers)
-        return 404, b'{"error": "not found"}', {"Content-Type": "application/json"}
+        return as_json({"error": "not found"}, 404)
+
+    def about(self) -> dict[str, Any]:
+        """What the root says: the bricks, the endpoints of those that are played elsewhere, and how many messages of each wait."""
+        waiting = {brick: count for brick, one in self.elsewhere.items() if (count := one.waiting())}
+        now = dt.datetime.fromtimestamp(int(self.now()), dt.UTC).isoformat()
+        told = {"synthetic": True, "territory": "Rennes Métropole", "now": now, "bricks": [*self.players, *self.endpoints]}
+        return told | {"endpoints": self.endpoints, "waiting": waiting}
 
     def answer_file(self, tree: "Tree", path: str, parts: tuple[str, ...], headers: dict[str, str]) -> Answer:
         """A file, 304 when the client holds it already, or the listing of a folder."""

@@ -65,8 +65,8 @@ class _Adapter(HTTPAdapter):
             content = response.content
         finally:
             self._reading.spend(response.raw.tell())
-        if response.headers.get("X-City-Orchestra-Sandbox") == "synthetic":
-            self._reading.note_sandbox(web.instant(response.headers.get("Date")) or datetime.now(UTC))
+        if clock := web.sandbox_clock(response.headers):
+            self._reading.note_sandbox(clock)
         elif moment := web.instant(response.headers.get("Date")):
             # A cache tells how long ago it asked.
             age = response.headers.get("Age", "")
