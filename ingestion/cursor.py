@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ingestion import local_hours
 from ingestion.brick import Brick, Table
 from ingestion.connectors import Reading
 from ingestion.journal import Journal
+from ingestion.lake import listed, literal, quoted
 from ingestion.position import Position
+
+if TYPE_CHECKING:
+    import duckdb
+
+MARKS = ("_file", "_row", "_refused", "_read_at", "_load_id")  # of a landed row, what its source does not say
 
 
 def start_of(journal: Journal, brick: Brick, table: Table, by: str) -> Position:
@@ -57,3 +64,19 @@ def position_after(reading: Reading, table: Table, newest: str | None, before: d
     cursors = [value for value in (newest, before.get("cursor")) if value is not None]
     order: Any = float if column.data_type in ("bigint", "double") else str
     return {**reading.position, **({"cursor": max(cursors, key=order), "cursor_column": column.name} if cursors else {})}
+
+
+def tail_of(connection: duckdb.DuckDBPyConnection, table: Table, files: list[Path], position: dict[str, Any]) -> dict[str, Any] | None:
+    """Give how many staged rows the next reading will be given again, and a digest of them, whatever their order; None where none is asked.
+
+    They are those at the cursor of `position` or above, less the lookback, and those without one. Files are told by their own signatures.
+    """
+    column, since = table.cursor_column, cursor_from(position, table)
+    if column is None or since is None or "digest" not in position or not files:
+        return None
+    cursor = quoted(column.name)
+    kept = f"{cursor} >= {literal(since)}::{column.sql_type} or {cursor} is null"
+    told = f"columns(name -> name not in ({', '.join(map(literal, MARKS))}))"
+    rows = f"select {told} from read_parquet({listed([str(file) for file in files])}, union_by_name = true)"
+    ((count, digest),) = connection.execute(f"select count(*), sum(hash(r)::hugeint)::text from ({rows} where {kept}) as r").fetchall()
+    return {"rows": count, "digest": digest}

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LOAD_ID = "%Y%m%dT%H%M%S%fZ"  # the instant that the id of a load begins with
 CLOCKS_APART = dt.timedelta(minutes=1)  # by which a clock may be behind the one of an earlier load without being told
-HOW_FAR = ("cursor", "cursor_column", "folder_date")  # what of a position says how far a source was read; the rest, in what state
+HOW_FAR = ("cursor", "cursor_column", "folder_date", "tail")  # what of a position says how far a source was read; the rest, in what state
 
 # (lake, journal, brick, {table: (staged files, record)}, read_at) -> why the load is refused.
 JudgeLoad = Callable[[Lake, Journal, Brick, dict[str, tuple[list[Path], dict[str, Any]]], dt.datetime], list[str]]

@@ -15,7 +15,7 @@ from ingestion import local_hours
 from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.column import EPOCHS
 from ingestion.connectors import Part, Reading, Request, connector, source_name
-from ingestion.cursor import cursor_from, position_after
+from ingestion.cursor import MARKS, cursor_from, position_after, tail_of
 from ingestion.declaration import BrickError
 from ingestion.deletion import deleted_count
 from ingestion.erased_keys import Erasure
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from ingestion.connectors.shared import Shared
     from ingestion.own_census import Own
-
-MARKS = ("_file", "_row", "_refused", "_read_at", "_load_id")
 
 
 @dataclass
@@ -61,12 +59,31 @@ def read_table(
 ) -> Reading:
     """Have the connector of a brick read a table from a position; `name_of` gives what a file is called in it.
 
-    `inbox` is where what was pushed to the brick waits, `shared` holds what other tables of the brick were given in this landing,
-    `census` gives what the lake knows of all bricks.
+    Rows that stand at its cursor, and are given again as they were, are nothing new. `inbox` is where what was pushed to the brick
+    waits, `shared` holds what other tables of the brick were given in this landing, `census` gives what the lake knows of all bricks.
     """
     request = request_of(brick, table, position, connection, folder, progress, name_of, inbox, shared, census)
     reading: Reading = connector(brick.meta.connector).read(request)
+    if _gives_again(connection, brick, table, reading, position, folder / f"{table.name} again"):
+        reading.parts = []
     return reading
+
+
+def _gives_again(
+    connection: duckdb.DuckDBPyConnection, brick: Brick, table: Table, reading: Reading, position: Position, folder: Path
+) -> bool:
+    """Say whether a source, asked from its cursor on, gives the rows that the last reading ended with and no other: nothing is new.
+
+    They are looked at where they are as many.
+    """
+    tail = position.at.get("tail")
+    if not tail or not reading.parts or reading.refused_files or sum(part.counted or 0 for part in reading.parts) != tail["rows"]:
+        return False
+    folder.mkdir(parents=True)
+    staged = stage(connection, brick, table, reading, folder, reading.read_at, position)
+    return (
+        staged.record["kept"] + staged.record["refused"] == tail["rows"] and tail_of(connection, table, staged.files, position.at) == tail
+    )
 
 
 def request_of(
@@ -184,7 +201,7 @@ def stage(
         "count_method": method,
         "unreadable": unreadable,
         "before_cursor": left_out["before_cursor"],
-        "position": position_after(reading, table, reached, before),
+        "position": _with_tail(connection, staged, position_after(reading, table, reached, before)),
         "opened": reading.opened,
         "measured": [oldest, newest],
         "columns": {name: kind for name, kind in staged.columns.items() if name not in MARKS},
@@ -200,6 +217,12 @@ def stage(
         found = first_refused(connection, staged.files, TOLD_ROWS)
         staged.record["lines"], staged.record["refused_in"] = lines_of(found.rows, reading), found.files
     return staged
+
+
+def _with_tail(connection: duckdb.DuckDBPyConnection, staged: Staged, position: dict[str, Any]) -> dict[str, Any]:
+    """Give a position with what will be given again from it, where that is known."""
+    tail = tail_of(connection, staged.table, staged.files, position)
+    return {**{name: value for name, value in position.items() if name != "tail"}, **({"tail": tail} if tail else {})}
 
 
 def _left_out(connection: duckdb.DuckDBPyConnection, select: Select) -> dict[str, int]:
