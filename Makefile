@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A demo keeps to a lake of its own: synthetic and real data never mix.
 DEMO := lake/demo
+LIVE := lake/demo-live
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo dbt test soak conformance check up bench lock clean
+.PHONY: help venv demo demo-live dbt test soak conformance check up bench lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 venv: $(VENV)/.made ## make the virtual environment from requirements.lock
 
@@ -21,6 +22,9 @@ $(VENV)/.made: requirements.lock pyproject.toml
 
 demo: venv ## the whole chain over a synthetic territory, in a lake of its own (lake/demo)
 	@$(BIN)/python -m flows.demo $(DEMO)
+
+demo-live: venv ## land the public bricks that need no key, from the Internet, in a lake of its own (lake/demo-live): a line a brick
+	@$(BIN)/python -m flows.demo $(LIVE) --live
 
 dbt: venv ## dbt by hand, over ORCHESTRA_LAKE or else the demo's: make dbt ARGS="build --select energy_by_building_month"
 	@ORCHESTRA_LAKE=$${ORCHESTRA_LAKE:-$(DEMO)} $(BIN)/dbt $(or $(ARGS),--help)
@@ -55,4 +59,4 @@ lock: ## resolve requirements.lock anew (needs uv)
 	uv pip compile --quiet --all-extras --python-version 3.11 --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock pyproject.toml
 
 clean: ## delete the environment and every lake of this folder
-	rm -rf $(VENV) lake/demo lake/up
+	rm -rf $(VENV) lake/demo lake/demo-live lake/up

@@ -165,7 +165,7 @@ class Broker(socketserver.ThreadingTCPServer):
     def __init__(self, outbox: Outbox) -> None:
         """Take a free port."""
         super().__init__(("127.0.0.1", 0), Session)
-        self.outbox = outbox
+        self.outbox, self.secret = outbox, [os.environ.get(f"ORCHESTRA_SOLS_DES_ARBRES_{name}", "") for name in ("USER", "PASSWORD")]
 
 
 class Session(socketserver.StreamRequestHandler):
@@ -198,8 +198,7 @@ class Session(socketserver.StreamRequestHandler):
 
     def is_let_in(self, body: bytes) -> bool:
         """Whether a CONNECT holds the user and the password that are asked for, where they are set."""
-        wanted = [os.environ.get(f"ORCHESTRA_SOLS_DES_ARBRES_{name}", "").encode() for name in ("USER", "PASSWORD")]
-        return not any(wanted) or body.endswith(b"".join(len(each).to_bytes(2, "big") + each for each in wanted))
+        return not any(self.server.secret) or body.endswith(b"".join(map(text, self.server.secret)))
 
     def publish(self, messages: list[Sent]) -> int:
         """Send messages, at least once; give how many."""
