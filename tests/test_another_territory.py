@@ -77,8 +77,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def replaced(document: dict[str, Any]) -> dict[str, Any]:
     brick = document["sources"][0]
     meta = brick["config"]["meta"]
-    meta.pop("title_fr")
-    meta.pop("reads_from", None)  # the tools of this one
+    for field in ("title_fr", "reads_from"):  # another territory has tools of its own
+        meta.pop(field, None)
     if brick["name"] == "census":  # which is of the lake itself, wherever it is
         meta["steward"] = "Amt"
         return document
@@ -102,16 +102,20 @@ def replaced(document: dict[str, Any]) -> dict[str, Any]:
 def drops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What the sandbox delivers, as each brick of the made-up territory does: other codes, other files."""
     from flows import steps
-    from flows.servers import plug_in
-    from ingestion.sandbox.server import start
+    from flows.servers import free_port, plug_in, receive_all, sandbox
 
-    folder = tmp_path_factory.mktemp("drops")
+    folder, before = tmp_path_factory.mktemp("drops"), dict(os.environ)
     lake = Lake(str(folder / "of_the_sandbox"))
-    with pytest.MonkeyPatch.context() as patch, start(until=UNTIL) as sandbox:
-        patch.setattr(os, "environ", os.environ.copy())
-        plug_in(sandbox.url)
-        for brick in read_bricks().values():
-            steps.land(lake, Journal(lake), brick, "r")
+    os.environ.update({"ORCHESTRA_LAKE": lake.root, "ORCHESTRA_LISTEN": f"127.0.0.1:{free_port()}"})
+    try:
+        with sandbox(str(UNTIL), folder / "planted.json") as url:
+            plug_in(url)
+            receive_all(url, folder / "listen.log")
+            for brick in read_bricks().values():
+                steps.land(lake, Journal(lake), brick, "r")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
         catch_up(connection, lake, Journal(lake), read_bricks())

@@ -355,7 +355,7 @@ def test_a_brick_asked_for_by_its_name_and_not_plugged_in_is_a_failure(place: di
     assert done.returncode == 0 and "not plugged in: insee_cog" in done.stdout, "of all bricks, some may not be"
 
 
-def test_the_sandbox_says_which_bricks_it_plays_and_the_others_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sandbox_says_which_bricks_it_plays_and_the_others_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import servers
     from ingestion.brick import endpoint_of
     from ingestion.declaration import BrickError
@@ -365,9 +365,13 @@ def test_the_sandbox_says_which_bricks_it_plays_and_the_others_are_not_read(monk
     other = bricks["insee_cog"].model_copy(update={"name": "parking"})
     monkeypatch.setattr(servers, "read_bricks", lambda: {**bricks, "parking": other})
     monkeypatch.setattr(os, "environ", {**os.environ})
-    with start(until=dt.date(2025, 6, 30)) as sandbox:  # each brick has a file by then
+    # Each brick has a file by then; nobody receives what is pushed.
+    with start(until=dt.date(2025, 6, 30), key_file=tmp_path / "planted.json", push_to="http://127.0.0.1:9") as sandbox:
         servers.plug_in(sandbox.url)
-        assert {endpoint_of(brick) for brick in bricks.values()} == {f"{sandbox.url}/{name}" for name in bricks}
+        elsewhere = servers.about(sandbox.url)["endpoints"]
+        assert {place.partition(":")[0].partition("_")[0] for place in elsewhere.values()} == {"mqtt", "sqlite", "/push/air"}
+        for name, brick in bricks.items():
+            assert endpoint_of(brick) == elsewhere.get(name, f"{sandbox.url}/{name}")
         with pytest.raises(BrickError, match="ORCHESTRA_ENDPOINT_PARKING is none"):
             endpoint_of(other)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from ingestion.sandbox.api import Api, Refused, Row, linked, whole
+from ingestion.sandbox.answers import Api, Refused, Row, linked, whole
 from ingestion.sandbox.files import split_name
 from ingestion.sandbox.places import BOX
 from ingestion.sandbox.stock import FIRST_DAY

@@ -10,7 +10,7 @@ import sqlite3
 from typing import Any
 from xml.sax.saxutils import escape
 
-from ingestion.sandbox.api import Api, Refused, Row, linked, whole
+from ingestion.sandbox.answers import Api, Refused, Row, linked, whole
 from ingestion.sandbox.clock import epoch_hour
 from ingestion.sandbox.places import BOX, iris, lighting, trees
 from ingestion.sandbox.stock import FIRST_DAY

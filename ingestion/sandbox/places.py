@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ingestion.sandbox.api import Row
+from ingestion.sandbox.answers import Row
 from ingestion.sandbox.world import World, read_communes
 from ingestion.sandbox.zones import zones
 
