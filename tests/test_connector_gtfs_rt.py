@@ -57,7 +57,7 @@ def test_each_stop_of_a_trip_is_a_row(house: House, site: Site) -> None:
     assert house.rows(brick, "trip_updates", ", ".join(STOPS), "id, stop_number") == [
         ("e1", "0042", "1", "1", "001", "0", "2026-01-01T00:01:00Z", None, None, "25:10:00", "0"),
         ("e1", "0042", "2", None, "002", None, None, "SKIPPED", None, "25:10:00", "0"),
-        ("e2", "0043", None, None, None, None, None, None, "CANCELED", None, None),
+        ("e2", "0043", "0", None, None, None, None, None, "CANCELED", None, None),
     ]
     assert "hidden" not in str(house.rows(brick, "trip_updates", "*"))
     assert house.land(brick) is None

@@ -132,7 +132,7 @@ def _feed(client: Client, ask: Ask, stream: Any, headers: Any) -> Any:
 
 
 def _stops(feed: Any) -> Iterator[dict[str, Any]]:
-    """Give a row for each stop of each trip that is told of, and one for a trip that tells of none; what is not said is null.
+    """Give a row for each stop of each trip that is told of, from 1, and one, 0, for a trip that tells of none; what is not said is null.
 
     The vehicle that makes the trip is left out: it is followed by it.
     """
@@ -146,7 +146,7 @@ def _stops(feed: Any) -> Iterator[dict[str, Any]]:
         told["trip_timestamp"] = _instant(told["trip_timestamp"])
         head = {"id": entity.id, **trip, **told, "trip_properties": plain(update.trip_properties) or None}
         for number, stop in enumerate(update.stop_time_update or [None], 1):
-            yield {**head, "stop_number": number if stop is not None else None, **_stop(stop)}
+            yield {**head, "stop_number": number if stop is not None else 0, **_stop(stop)}
 
 
 def _stop(stop: Any) -> dict[str, Any]:

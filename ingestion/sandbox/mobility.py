@@ -164,6 +164,14 @@ class Delays:
         late = [int(self.world.draw("late trip", n, self.world.until.toordinal()) * 600) - 60 for n in range(len(network.trips()))]
         return [(*trip, late[n]) for n, trip in enumerate(network.trips()) if trip[3] == hour]
 
+    def cancelled(self) -> Any:
+        """The first trip of the next day, which does not run."""
+        from google.transit.gtfs_realtime_pb2 import TripDescriptor
+
+        tomorrow = self.world.until + dt.timedelta(days=1)
+        trip = Network(self.world).trips()[0][0]
+        return TripDescriptor(trip_id=trip, start_date=f"{tomorrow:%Y%m%d}", schedule_relationship=TripDescriptor.CANCELED)
+
     def respond(self, parts: tuple[str, ...], query: str, headers: dict[str, str]) -> Answer:
         """The feed, in Protocol Buffers."""
         from google.transit.gtfs_realtime_pb2 import FeedMessage
@@ -183,6 +191,7 @@ class Delays:
                 call = update.stop_time_update.add(stop_id=stop, stop_sequence=n)
                 call.arrival.delay = late
                 call.arrival.time = int(midnight.timestamp()) + minute * 60 + late
+        feed.entity.add(id="cancelled").trip_update.trip.CopyFrom(self.cancelled())
         return 200, feed.SerializeToString(), {"Content-Type": "application/x-protobuf"}
 
 
