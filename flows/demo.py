@@ -18,6 +18,7 @@ from flows.servers import UNTIL, free_port, plug_in, receive_all, sandbox, secre
 from ingestion.brick import Brick
 from ingestion.census import read_bricks
 from ingestion.connectors import PUSHED
+from ingestion.connectors.web import VARIABLE
 from ingestion.lake import Lake
 from ingestion.probing import Probe, note_probes, probe
 
@@ -39,8 +40,8 @@ def main() -> int:
         os.environ.pop("ORCHESTRA_STATE", None)
         place = os.environ["ORCHESTRA_LAKE"] = str(folder)
         shown = os.path.relpath(place)
-    os.environ["ORCHESTRA_LISTEN"] = f"127.0.0.1:{free_port()}"  # beside what a real lake receives
-    with sandbox(until, folder / "planted.json") as url:
+    listened = os.environ["ORCHESTRA_LISTEN"] = f"127.0.0.1:{free_port()}"  # beside what a real lake receives
+    with sandbox(until, folder / "planted.json", push_to=listened) as url:
         print(f"A synthetic territory, until {until}, is served on {url}; the lake is {place}.\n", flush=True)
         plug_in(url)
         receive_all(url, folder / "listen.log")
@@ -82,8 +83,9 @@ def live(folder: Path) -> int:
 def is_for_all(brick: Brick) -> bool:
     """Say whether a brick is public, and whoever asks for it by HTTP is answered: without a key, at an address that holds no secret."""
     meta = brick.meta
+    options = json.dumps([meta.options, *(table.meta.options for table in brick.tables)])
     is_public = meta.access_class == "open" and meta.status != "retired" and meta.connector not in PUSHED
-    is_secret = secrets_of([brick]) or "{" in (meta.endpoint or "")
+    is_secret = secrets_of([brick]) or VARIABLE.search(f"{meta.endpoint} {options}")
     return is_public and (meta.endpoint or "").startswith(("http://", "https://")) and not is_secret
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from flows.cadence import pause
 from flows.commands import Bricks, Misuse, chosen_bricks
-from flows.servers import ADDRESS
 from ingestion.brick import Brick, endpoint_of
 from ingestion.connectors import PUSHED, SourceError, connector
 from ingestion.connectors.authentication import value_of
@@ -27,6 +26,7 @@ from ingestion.lake import Busy, Lake, LakeError
 
 log = logging.getLogger("orchestra")
 
+ADDRESS = "127.0.0.1:4280"  # where webhooks are received
 BEAT_SECONDS = 2.0  # between two looks at what has come: a burst is one run
 AGAIN_SECONDS = 60.0  # after which a run that could not be started is asked for again
 

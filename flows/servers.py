@@ -23,7 +23,6 @@ from ingestion.own_census import CONNECTOR
 from ingestion.territory import read_territory
 
 UNTIL = "2025-12-31"  # the sandbox's today
-ADDRESS = "127.0.0.1:4280"  # where webhooks are received, unless ORCHESTRA_LISTEN says it
 AGAIN_SECONDS = 30.0  # after which what is kept running is started again
 RECEIVED_SECONDS = 60.0  # in which all that a sandbox pushes is received
 
@@ -36,7 +35,8 @@ def up() -> None:
     with contextlib.ExitStack() as stack:
         if not any(name.startswith("ORCHESTRA_ENDPOINT") for name in os.environ):
             folder = PROJECT / "lake" / "demo"
-            url = stack.enter_context(sandbox(os.environ.get("UNTIL", UNTIL), folder / "planted.json"))
+            listened = os.environ.setdefault("ORCHESTRA_LISTEN", f"127.0.0.1:{free_port()}")  # beside what a real lake receives
+            url = stack.enter_context(sandbox(os.environ.get("UNTIL", UNTIL), folder / "planted.json", push_to=listened))
             plug_in(url)
             os.environ.setdefault("ORCHESTRA_LAKE", str(folder))
             print(f"No ORCHESTRA_ENDPOINT is set: a synthetic territory is served on {url}, its lake is {os.environ['ORCHESTRA_LAKE']}.")
@@ -89,8 +89,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def sandbox(until: str, key_file: Path, scale: float = 1.0) -> Iterator[str]:
-    """Serve the sandbox on a free port; give its address. It pushes to where `orchestra listen` receives.
+def sandbox(until: str, key_file: Path, scale: float = 1.0, push_to: str | None = None) -> Iterator[str]:
+    """Serve the sandbox on a free port; give its address. It pushes to `push_to` (host:port), where `orchestra listen` receives.
 
     Its bricks let in who has the keys that the environment holds; those that are not there are drawn.
     """
@@ -98,8 +98,8 @@ def sandbox(until: str, key_file: Path, scale: float = 1.0) -> Iterator[str]:
     for name in secrets_of(read_bricks().values()):
         os.environ.setdefault(name, secrets.token_hex(8))
     key_file.parent.mkdir(parents=True, exist_ok=True)
-    push_to = f"http://{os.environ.get('ORCHESTRA_LISTEN', ADDRESS)}"
-    command = ["flows.cli", "sandbox", "serve", "--until", until, "--scale", str(scale), "--key-file", str(key_file), "--push-to", push_to]
+    command = ["flows.cli", "sandbox", "serve", "--until", until, "--scale", str(scale), "--key-file", str(key_file)]
+    command += ["--push-to", f"http://{push_to}"] if push_to else []
     with serving(command, port, key_file.with_name("sandbox.log")) as url:
         yield url
 

@@ -106,9 +106,9 @@ def drops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     folder, before = tmp_path_factory.mktemp("drops"), dict(os.environ)
     lake = Lake(str(folder / "of_the_sandbox"))
-    os.environ.update({"ORCHESTRA_LAKE": lake.root, "ORCHESTRA_LISTEN": f"127.0.0.1:{free_port()}"})
+    os.environ.update({"ORCHESTRA_LAKE": lake.root, "ORCHESTRA_LISTEN": (listened := f"127.0.0.1:{free_port()}")})
     try:
-        with sandbox(str(UNTIL), folder / "planted.json") as url:
+        with sandbox(str(UNTIL), folder / "planted.json", push_to=listened) as url:
             plug_in(url)
             receive_all(url, folder / "listen.log")
             for brick in read_bricks().values():
