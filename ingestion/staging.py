@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ingestion import local_hours
 from ingestion.brick import Brick, Table, endpoint_of
 from ingestion.column import EPOCHS
-from ingestion.connectors import Part, Reading, Request, connector, source_name
+from ingestion.connectors import GIVE_BLANKS, Part, Reading, Request, connector, source_name
 from ingestion.cursor import MARKS, cursor_from, position_after, tail_of
 from ingestion.declaration import BrickError
 from ingestion.deletion import deleted_count
@@ -209,6 +209,7 @@ def stage(
         "refused_files": [list(refusal) for refusal in reading.refused_files],
         "refused_as": "struct",
     }
+    staged.warnings += _blank_cursors(brick, table, footers, rows - refused)
     if staged.absent and rows > refused and rows - refused == deleted_count(connection, table, staged.files):
         staged.absent = []  # of deletions, the key alone is asked for
     if left_out["erased"]:
@@ -217,6 +218,17 @@ def stage(
         found = first_refused(connection, staged.files, TOLD_ROWS)
         staged.record["lines"], staged.record["refused_in"] = lines_of(found.rows, reading), found.files
     return staged
+
+
+def _blank_cursors(brick: Brick, table: Table, footers: Footers, kept: int) -> list[str]:
+    """Warn of rows without a value in the cursor, of a source that gives what stands at the cursor or above: others are not given."""
+    column = table.cursor_column
+    if column is None or not table.meta.options.get("since") or brick.meta.connector in GIVE_BLANKS:
+        return []
+    if (blank := kept - footers.counted(column.name)) <= 0:
+        return []
+    told = f"{brick.name}.{table.name}: {blank} rows have no {column.name}, by which what is new is asked for"
+    return [f"{told}: those that come or change later are not given. Mend: a `cursor` that all rows have, or none."]
 
 
 def _with_tail(connection: duckdb.DuckDBPyConnection, staged: Staged, position: dict[str, Any]) -> dict[str, Any]:

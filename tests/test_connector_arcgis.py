@@ -134,10 +134,10 @@ def test_records_are_asked_for_from_the_cursor_on(house: House, site: Site) -> N
     brick = brick_of(house, site, {"since": {"parameter": "seen"}}, cursor="seen")
     assert house.land(brick)
     house.land(brick)
-    assert server.wheres()[-1] == "(1=1) AND seen >= TIMESTAMP '2024-01-01 00:00:00'"
+    assert server.wheres()[-1] == "(1=1) AND (seen >= TIMESTAMP '2024-01-01 00:00:00' OR seen IS NULL)"
     server.own["dateFieldsTimeReference"] = {"timeZone": "Romance Standard Time", "respectsDaylightSaving": True}
     house.land(brick)
-    assert server.wheres()[-1] == "(1=1) AND seen >= TIMESTAMP '2023-12-31 00:00:00'"
+    assert server.wheres()[-1] == "(1=1) AND (seen >= TIMESTAMP '2023-12-31 00:00:00' OR seen IS NULL)"
 
 
 @pytest.mark.parametrize(("kind", "since"), [("timestamptz", "2023-12-30 00:00:00"), ("date", "2023-12-29 00:00:00")])
@@ -149,7 +149,7 @@ def test_the_lookback_is_before_the_cursor(house: House, site: Site, kind: str, 
                         site.url + SERVICE, connector="arcgis")  # fmt: skip
     assert house.land(brick)
     house.land(brick)
-    assert server.wheres()[-1] == f"(1=1) AND seen >= TIMESTAMP '{since}'"
+    assert server.wheres()[-1] == f"(1=1) AND (seen >= TIMESTAMP '{since}' OR seen IS NULL)"
 
 
 def test_who_edited_a_record_lands_where_it_is_declared_alone(house: House, site: Site) -> None:

@@ -99,6 +99,19 @@ def test_what_is_not_all_or_not_what_it_seems_fails(house: House, site: Site, bo
         house.land(brick_of(house, site, options))
 
 
+def test_rows_that_no_cursor_will_ask_for_again_are_told(house: House, site: Site) -> None:
+    site.put("/rows", json.dumps([{"id": "a", "seen": "2026-01-01"}, {"id": "b", "seen": None}, {"id": "c"}]))
+    told: dict[str, Any] = {"path": "rows", "since": {"parameter": "from"}}
+    columns = [column("id"), column("seen", "date")]
+    entry = house.land(house.brick("b", [table("t", columns, ["id"], told, cursor="seen")], site.url, connector="rest"))
+    assert entry and entry["tables"]["t"]["kept"] == 3
+    (warning,) = entry["tables"]["t"]["profile"]["warnings"]
+    assert "2 rows have no seen, by which what is new is asked for" in warning and "Mend: a `cursor` that all rows have" in warning
+    site.put("/rows", json.dumps([{"id": "d", "seen": "2026-01-02"}]))
+    entry = house.land(house.brick("b", [table("t", columns, ["id"], told, cursor="seen")], site.url, connector="rest"))
+    assert entry and not entry["tables"]["t"].get("profile", {}).get("warnings")
+
+
 def test_a_key_may_hold_dots_and_a_cursor_end_by_standing_still(house: House, site: Site) -> None:
     first = {"value": ONE, "@odata.nextLink": f"{site.url}/rows?page=2"}
     site.pages["/rows"] = lambda request: told({"value": [{"id": "2"}]} if "page" in asked(request) else first)

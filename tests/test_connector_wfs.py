@@ -195,3 +195,17 @@ def test_mapserver_keeps_a_filter(house: House, mapserver: str) -> None:
     assert entry and entry["tables"]["stations"]["kept"] == 8
     with pytest.raises(SourceError, match=r"refuses: .*`type_name` is one of ms:stations"):
         house.land(brick_of(house, mapserver, type_name="streets"))
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("version", ["2.0.0", "1.1.0"])
+def test_mapserver_gives_what_stands_at_the_cursor(house: House, mapserver: str, tmp_path: Path, version: str) -> None:
+    since = {"parameter": "seen_at"}
+    brick = brick_of(house, mapserver, type_name="stations", version=version, output_format="geojson", cursor="seen_at", since=since)
+    house.land(brick)
+    more = features(26)
+    more[25]["properties"]["seen_at"] = "2026-01-01T23:30:00Z"
+    (tmp_path / "stations.geojson").write_text(json.dumps({"type": "FeatureCollection", "name": "stations", "features": more}))
+    entry = house.land(brick)
+    assert entry and entry["tables"]["stations"]["kept"] == 2, "the one that was last, and the new one"
+    assert house.rows(brick, "stations", "distinct station_id", "station_id")[-1] == ("00025",)

@@ -52,6 +52,7 @@ CONNECTORS = (
 )
 # Of these, sources that are not asked: they push, `orchestra listen` receives, and `read` drains the inbox of the brick.
 PUSHED = ("mqtt", "webhook")
+GIVE_BLANKS = ("arcgis", "ckan")  # of those that ask by `since`, which give rows without a value in it each time too
 # Names that landing, the connectors and DuckDB write beside those of the source, which lands under another then.
 OURS = ("_file", "_path", "_doc", "_refused", "_extra", "_read_at", "_load_id", "_seq", "_row", "_deleted", "load_id")
 RESERVED = (*OURS, "filename", "file_row_number", "file_index")

@@ -266,7 +266,7 @@ def _query(client: Client, options: TableOptions, layer: Layer, told: str) -> Ra
 
 
 def _since(request: Request, options: TableOptions, layer: Layer) -> str | None:
-    """Give the clause that asks for records from the cursor on, as the type of its field is written in SQL."""
+    """Give the clause that asks for records from the cursor on, and for those without it, as the type of its field is written in SQL."""
     since = options.since
     if since is None:
         return None
@@ -280,9 +280,9 @@ def _since(request: Request, options: TableOptions, layer: Layer) -> str | None:
     if value is None:
         return None
     if kind in OF_NUMBERS:
-        return f"{since.parameter} >= {Decimal(value):f}"
+        return _from(since.parameter, f"{Decimal(value):f}")
     if kind not in (OF_DATE, OF_DAY, OF_OFFSET):
-        return f"{since.parameter} >= '{value.replace(chr(39), chr(39) * 2)}'"
+        return _from(since.parameter, f"'{value.replace(chr(39), chr(39) * 2)}'")
     try:
         moment = moment_of(value)
     except ValueError:
@@ -293,7 +293,11 @@ def _since(request: Request, options: TableOptions, layer: Layer) -> str | None:
     is_day = len(str(request.position.get("cursor"))) == len("2025-01-01")
     moment = moment.astimezone(UTC) - timedelta(days=0 if layer.is_utc and layer.is_zoned and not is_day else 1)
     text = f"DATE '{moment:%Y-%m-%d}'" if kind == OF_DAY else f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}'"
-    return f"{since.parameter} >= {text}"
+    return _from(since.parameter, text)
+
+
+def _from(field: str, value: str) -> str:
+    return f"({field} >= {value} OR {field} IS NULL)"
 
 
 def _page(client: Client, layer: Layer, told: str, answer: Answer, ask: Range, passed: int) -> Page:

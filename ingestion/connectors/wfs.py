@@ -130,15 +130,18 @@ def _first(client: Client, options: TableOptions, request: Request) -> Ask:
     if options.bbox:
         west, south, east, north = options.bbox
         asked["BBOX"] = f"{south},{west},{north},{east},{WGS84}"
-    prefix, tests = filter_.partition(":")[0], [("PropertyIsEqualTo", name, value) for name, value in options.properties.items()]
+    prefix = filter_.partition(":")[0]
+
+    def test(operator: str, name: str, value: Any) -> str:
+        literal = f"<{prefix}:Literal>{escape(str(value))}</{prefix}:Literal>"
+        return f"<{prefix}:{operator}><{property_}>{escape(name)}</{property_}>{literal}</{prefix}:{operator}>"
+
+    tests = [test("PropertyIsEqualTo", name, value) for name, value in options.properties.items()]
     if options.since and (value := asked_since(request, options.since)) is not None:
-        tests.append(("PropertyIsGreaterThanOrEqualTo", options.since.parameter, value))
+        # What has no value there is not asked for: of PropertyIsNull, MapServer makes everything, or nothing.
+        tests.append(test("PropertyIsGreaterThanOrEqualTo", options.since.parameter, value))
     if tests:
-        written = [
-            f"<{prefix}:{test}><{property_}>{escape(name)}</{property_}><{prefix}:Literal>{escape(str(value))}</{prefix}:Literal></{prefix}:{test}>"
-            for test, name, value in tests
-        ]
-        body = f"<{prefix}:And>{''.join(written)}</{prefix}:And>" if len(written) > 1 else written[0]
+        body = f"<{prefix}:And>{''.join(tests)}</{prefix}:And>" if len(tests) > 1 else tests[0]
         asked["FILTER"] = f'<{filter_} xmlns:{prefix}="{space}">{body}</{filter_}>'
     return Ask(_url(client, {**options.parameters, **asked}))
 
