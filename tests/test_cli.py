@@ -34,7 +34,8 @@ from tests.fixtures.typed import orchestra, orchestra_itself
 @pytest.fixture
 def place(tmp_path: Path) -> dict[str, str]:
     write_drops(tmp_path / "insee_cog", "insee_cog", until=dt.date(2024, 1, 5))
-    return {"ORCHESTRA_LAKE": str(tmp_path / "lake"), "ORCHESTRA_ENDPOINT_INSEE_COG": str(tmp_path / "insee_cog")}
+    own = {"ORCHESTRA_LAKE": str(tmp_path / "lake"), "ORCHESTRA_ENDPOINT_INSEE_COG": str(tmp_path / "insee_cog")}
+    return own | {"ORCHESTRA_ENDPOINT": "none"}  # nothing else is read: no test waits for who is not there
 
 
 @pytest.mark.parametrize("command", [[], ["land"], ["loads", "show"], ["up"]], ids=" ".join)

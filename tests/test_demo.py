@@ -287,6 +287,7 @@ def test_each_metric_is_what_its_published_mart_says_and_what_its_page_shows(ran
     assert shown >= 12, "most metrics are key figures of a page"
 
 
+@pytest.mark.soak
 def test_a_city_that_leaves_builds_the_same_marts_without_the_house(ran: tuple[Path, str], tmp_path: Path) -> None:
     left(str(ran[0]), tmp_path, str(PROJECT / "territory.yml"))
     (tmp_path / "profiles.yml").write_text(of_the_page("yaml").replace("left.duckdb", str(tmp_path / "left.duckdb")), encoding="utf-8")

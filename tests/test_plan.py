@@ -462,7 +462,7 @@ def run_builds(count: int, step_count: int) -> None:
 
 
 def test_incremental_equals_rebuild_over_random_models() -> None:
-    run_builds(6, 2)
+    run_builds(5, 2)
 
 
 @pytest.mark.soak

@@ -29,6 +29,7 @@ OLD = 1_700_000_000
 @pytest.fixture(autouse=True)
 def _is_quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(remote, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(ftp, "READ_SECONDS", 5)  # a server that was cut may say nothing any more
     monkeypatch.setenv("DEPOT_USER", USER)
     monkeypatch.setenv("DEPOT_PASSWORD", PASSWORD)
     monkeypatch.setenv("HOME", str(tmp_path))
