@@ -179,6 +179,15 @@ def test_scales_masks_and_declared_nodata(tmp_path: Path) -> None:
     assert "holds -9999, and does not say which value stands for none. Mend: declare its `nodata`" in told
 
 
+def test_the_value_for_none_is_the_one_that_pixels_of_32_bits_hold(tmp_path: Path) -> None:
+    outlines = outline(tmp_path / "o.gpkg", {"a": box(0, 0, 3, 1)})
+    for nodata in (-9999.9, 0.1, -3.4028235e38):
+        raster = write(tmp_path / "in" / "a.tif", np.array([[2, 4, nodata]], np.float32))
+        assert read(raster, outlines, nodata=nodata)[1]["a"] == (3, pytest.approx(2 / 3), 2)
+    # Too few digits are another value, and what is left is no measure.
+    assert "holds -3.4028234663852886e+38, beside the value" in fault(raster, outlines, nodata=-3.40282e38)
+
+
 def turned() -> Any:
     from rasterio.transform import Affine
 

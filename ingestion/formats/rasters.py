@@ -124,11 +124,16 @@ def _values(raster: Any, window: Any, options: Any, np: Any) -> Any:
     read = raster.read(band, window=window, masked=True)
     with np.errstate(invalid="ignore"):
         values = np.ma.filled(read.astype(np.float64), np.nan)
-    if options.nodata is not None:
-        values[values == options.nodata] = np.nan
-    elif raster.nodatavals[band - 1] is None and not np.ma.is_masked(read):
-        odd = values[np.isin(values, USUAL_NODATA) | (values < LEAST_REAL)]
-        if odd.size:
-            raise ValueError(f"holds {odd[0]:g}, and does not say which value stands for none. Mend: declare its `nodata`")
+        # As the pixels hold it: -9999.9 is another number in 32 bits.
+        none = options.nodata if options.nodata is None or read.dtype.kind in "iu" else np.float64(read.dtype.type(options.nodata))
+    is_unsaid = raster.nodatavals[band - 1] is None and not np.ma.is_masked(read)
+    if none is not None:
+        values[values == none] = np.nan
+        is_unsaid = False
+    # What no measure is so far below is no value that was declared in too few digits.
+    odd = values[(values < LEAST_REAL) | (np.isin(values, USUAL_NODATA) if is_unsaid else False)]
+    if odd.size:
+        told = "and does not say which value stands for none" if is_unsaid else "beside the value that is said to stand for none"
+        raise ValueError(f"holds {odd[0]:.17g}, {told}. Mend: declare its `nodata`, to the digit")
     values[~np.isfinite(values)] = np.nan
     return values
