@@ -303,6 +303,80 @@ def test_rows_that_a_shapefile_has_deleted_are_none_and_numbers_that_do_not_fit_
     assert "1 numbers did not fit their field" in reading.warnings[0]
 
 
+def dbf(fields: dict[str, tuple[str, int, int]], rows: Sequence[Sequence[str]]) -> bytes:
+    """Write a .dbf by hand, with what GDAL would not write."""
+    width = 1 + sum(each[1] for each in fields.values())
+    head = struct.pack("<BBBBIHH17xB2x", 3, 124, 1, 1, len(rows), 33 + 32 * len(fields), width, 0x57)
+    told = b"".join(
+        name.encode().ljust(11, b"\0") + kind.encode() + bytes(4) + bytes([own, decimals]) + bytes(14)
+        for name, (kind, own, decimals) in fields.items()
+    )
+    held = [b" " + b"".join(text.rjust(own).encode() for text, (_, own, _) in zip(row, fields.values(), strict=True)) for row in rows]
+    return head + told + b"\r" + b"".join(held) + b"\x1a"
+
+
+def test_what_is_not_of_the_type_of_its_field_in_a_shapefile_stays_as_it_is_written(tmp_path: Path) -> None:
+    path = write(tmp_path / "in", "shapefile", {"code": ["a"] * 3}, [wkb(*RENNES)] * 3)
+    fields = {"N": ("N", 20, 0), "SHORT": ("N", 9, 0), "F": ("F", 12, 2), "DAY": ("D", 8, 0), "IS": ("L", 1, 0), "GOOD": ("D", 8, 0)}
+    rows = [
+        ["9007199254740993", "12,5", "abc", "20240231", "1", "20240105"],
+        ["", "", "", "00000000", "?", ""],
+        ["35000", "3", "1.50", "19990000", "T", "20240106"],
+    ]
+    held = bytearray(dbf(fields, [rows[0], rows[0], *rows[1:]]))
+    begin, width = struct.unpack("<HH", held[8:12])
+    held[begin + width] = ord("*")
+    shapes = write(tmp_path / "four", "shapefile", {"code": ["a"] * 4}, [wkb(*RENNES)] * 4)
+    for kind in (".shp", ".shx"):
+        path.with_suffix(kind).write_bytes(shapes.with_suffix(kind).read_bytes())
+    path.with_suffix(".dbf").write_bytes(held)
+    _, found = read(tmp_path / "in", "shapefile")
+    assert [tuple(row[name] for name in fields) for row in found] == [
+        ("9007199254740993", "12,5", "abc", "2024-02-31", "1", dt.date(2024, 1, 5)),
+        (None, None, None, None, None, None),
+        ("35000", "3", "1.50", "1999-00-00", "T", dt.date(2024, 1, 6)),
+    ]
+
+
+@pytest.mark.parametrize("is_private", [False, True])
+def test_what_is_not_of_the_type_of_its_column_in_a_geopackage_stays_as_it_is_written(tmp_path: Path, is_private: bool) -> None:
+    rows = {
+        "n": pa.array([1, 2, 3], pa.int64()), "short": pa.array([1, 2, 3], pa.int16()), "x": [1.5, 0.1, 2.5],
+        "f": pa.array([1.5] * 3, pa.float32()), "day": [dt.date(2024, 1, 5)] * 3, "is_open": [True, False, None],
+        "good": pa.array([7, None, 8], pa.int64()),
+    }  # fmt: skip
+    path = write(tmp_path / "in", "geopackage", rows, [wkb(*RENNES)] * 3)
+    with sqlite3.connect(path) as base:
+        for (name,) in base.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            base.execute(f'drop trigger "{name}"')
+        base.execute("update a set n = '01abc', short = 100000, x = '12,5', f = 0.1, day = '1999-00-00', is_open = 2 where fid = 2")
+        base.execute("update a set x = '', n = 1.5 where fid = 3")
+        base.execute("create index by_n on a (n, short, x, f, day, is_open)")
+    base.close()
+    _, found = read(tmp_path / "in", "geopackage", is_private=is_private)
+    assert [tuple(row[name] for name in rows) for row in found] == [
+        ("1", "1", "1.5", "1.5", "2024-01-05", "1", 7),
+        ("01abc", "100000", "12,5", "0.1", "1999-00-00", "2", None),
+        ("1.5", "3", None, "1.5", "2024-01-05", None, 8),
+    ]
+
+
+def test_what_is_not_of_the_type_of_its_column_refuses_its_row_alone(house: House) -> None:
+    rows = {"code": ["a", "b", "c"], "n": pa.array([1, 2, 3], pa.int64()), "day": [dt.date(2024, 1, 5)] * 3}
+    path = write(house.drops, "geopackage", rows, [wkb(*RENNES)] * 3)
+    with sqlite3.connect(path) as base:
+        for (name,) in base.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            base.execute(f'drop trigger "{name}"')
+        base.execute("update a set n = 'n/a' where code = 'a'")
+        base.execute("update a set day = '2024-02-31' where code = 'b'")
+    base.close()
+    columns = [column("code"), column("n", "bigint"), column("day", "date")]
+    brick = house.brick("shop", [table("items", columns, ["code"], {"format": "geopackage", "path": "a.gpkg"})])
+    entry = house.land(brick)
+    assert entry and (entry["tables"]["items"]["kept"], entry["tables"]["items"]["refused"]) == (1, 2)
+    assert house.rows(brick, "items", "code, n, day") == [("c", 3, dt.date(2024, 1, 5))]
+
+
 def zipped(folder: Path, target: Path, inside: str = "") -> None:
     with zipfile.ZipFile(target, "w") as archive:
         for file in folder.iterdir():
@@ -369,4 +443,7 @@ def test_what_is_another_kind_of_file_is_told(tmp_path: Path, form: str) -> None
 def test_a_crs_of_the_table_is_longitude_and_latitude(tmp_path: Path) -> None:
     write(tmp_path / "in", "flatgeobuf", {"code": ["a"]}, [wkb(*RENNES)])
     request = replace(request_of(tmp_path / "in", "flatgeobuf"), crs="EPSG:2154")
+    assert "lands in longitude and latitude, and the table says `crs: EPSG:2154`" in files.read(request).refused_files[0][1]
+    write(tmp_path / "in", "shapefile", {"code": ["a"]}, [wkb(*RENNES)]).with_suffix(".prj").unlink()
+    request = replace(request_of(tmp_path / "in", "shapefile", source_crs="EPSG:2154"), crs="EPSG:2154")
     assert "lands in longitude and latitude, and the table says `crs: EPSG:2154`" in files.read(request).refused_files[0][1]

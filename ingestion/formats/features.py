@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ingestion.formats.loose import Loose, fields_of_dbf, is_odd, loose_of_geopackage, texts_of_dbf
+from ingestion.lake import quoted
+
 # What stands beside a .shp, and which of it must.
 SIDECARS, NEEDED = (".shp", ".shx", ".dbf", ".prj", ".cpg"), (".shp", ".shx", ".dbf")
 # What a Shapefile is called in its bundle, an archive of the parts that belong together.
@@ -19,11 +22,15 @@ MEND = "Mend: have the source give it whole"
 
 
 class Counted(NamedTuple):
-    """How many features there are, whether the texts of a Shapefile say their encoding, and how many of its numbers did not fit."""
+    """How many features there are, whether the texts of a Shapefile say their encoding, and how many of its numbers did not fit.
+
+    `loose` are the columns that GDAL would change in silence, as they are written.
+    """
 
     features: int
     tells_encoding: bool = True
     overflown: int = 0
+    loose: Loose | None = None
 
 
 def of_shapefile(path: Path) -> Counted:
@@ -45,7 +52,7 @@ def of_shapefile(path: Path) -> Counted:
         rows = _of_dbf(bundle, sizes[".dbf"])
         if shapes != rows.rows:
             raise ValueError(f"holds {shapes:,} shapes and {rows.rows:,} rows. {MEND}")
-        return Counted(rows.rows - rows.deleted, ".cpg" in sizes or rows.tells_encoding, rows.overflown)
+        return Counted(rows.rows - rows.deleted, ".cpg" in sizes or rows.tells_encoding, rows.overflown, rows.loose)
 
 
 class _Rows(NamedTuple):
@@ -53,6 +60,7 @@ class _Rows(NamedTuple):
     deleted: int
     overflown: int
     tells_encoding: bool
+    loose: Loose | None
 
 
 def _of_dbf(bundle: zipfile.ZipFile, size: int) -> _Rows:
@@ -66,24 +74,22 @@ def _of_dbf(bundle: zipfile.ZipFile, size: int) -> _Rows:
         count, begin, width = struct.unpack("<IHH", head[4:12])
         if size < begin + count * width or width < 1:
             raise ValueError(f"has a .dbf that is cut: {size:,} bytes of {begin + count * width:,}. {MEND}")
-        fields = file.read(begin - 32)
-        numbers, at = list[int](), 1
-        for field in (fields[start : start + 32] for start in range(0, len(fields) - 31, 32)):
-            if field[0] == 13:
-                break
-            if field[11:12] in (b"N", b"F"):
-                numbers.append(at)
-            at += field[16]
+        fields = fields_of_dbf(file.read(begin - 32))
+        numbers = [at for at, kind, *_ in fields if kind in b"NF" and at < width]
         deleted, overflown, is_ascii, left = 0, 0, True, count
+        odd = set[int]()
         while left:
             block = file.read(width * min(DBF_ROWS, left))
             rows = np.frombuffer(block, np.uint8).reshape(-1, width)
             deleted += int((rows[:, 0] == ord("*")).sum())
-            overflown += int((rows[:, [n for n in numbers if n < width]] == ord("*")).sum())
+            overflown += int((rows[:, numbers] == ord("*")).sum())
+            odd |= {place for place, field in enumerate(fields) if place not in odd and is_odd(field, rows)}
             is_ascii = is_ascii and block.isascii()
             left -= len(rows)
+        file.seek(begin)
+        loose = Loose({place: texts_of_dbf(file, fields[place], width, count) for place in sorted(odd)}) if odd else None
     # The byte that tells a code page, where it does; texts of ASCII alone need none.
-    return _Rows(count, deleted, overflown, is_ascii or head[29] != 0)
+    return _Rows(count, deleted, overflown, is_ascii or head[29] != 0, loose)
 
 
 def check_geopackage(path: Path) -> None:
@@ -107,13 +113,13 @@ def bytes_of_geopackage(path: Path) -> bytes:
 
 
 def of_geopackage(path: Path, layer: str, *, is_private: bool) -> Counted:
-    """Count the rows of a layer by SQLite itself; raises ValueError where it cannot."""
+    """Count the rows of a layer by SQLite itself; raises ValueError where it cannot, or where values of no type cannot be told apart."""
     connection = sqlite3.connect(":memory:" if is_private else f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     try:
         if is_private:
             connection.deserialize(bytes_of_geopackage(path))
-        name = layer.replace('"', '""')
-        return Counted(connection.execute(f'select count(*) from "{name}"').fetchone()[0])
+        count = connection.execute(f"select count(*) from {quoted(layer)}").fetchone()[0]
+        return Counted(count, loose=loose_of_geopackage(connection, layer))
     except sqlite3.Error as error:
         raise ValueError(f"is no whole GeoPackage ({type(error).__name__}). {MEND}") from error
     finally:

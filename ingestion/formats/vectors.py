@@ -9,6 +9,7 @@ from typing import Any
 
 from ingestion.connectors import OF_SOURCE, Request
 from ingestion.formats import features
+from ingestion.formats.loose import Loose
 from ingestion.formats.parquet import look_at_parquet
 from ingestion.formats.shape import Counted, Shape
 from ingestion.formats.spool import Spool
@@ -40,7 +41,7 @@ def look_at_vector(name: str, request: Request, spool: Spool) -> tuple[Shape, Co
                 layer = _layer(source, request)
             encoding = _encoding(options, counted)
             target = f"_layers/{spool.aliases.get(name, name)}"
-            crs, count = _write(source, layer, encoding, request, spool, target)
+            crs, count = _write(source, layer, encoding, request, spool, target, counted.loose)
         except (RuntimeError, OSError) as error:  # pyogrio's own, and those of an Arrow stream, which have no number
             if isinstance(error, OSError) and error.errno is not None:
                 raise
@@ -106,18 +107,20 @@ def _encoding(options: Any, counted: features.Counted) -> str | None:
 def _crs(told: str | None, request: Request) -> str:
     """Give the CRS of a layer, its own or the declared one; raises ValueError where there is none, or they differ."""
     declared, own = request.table_options.source_crs, told or ""
+    if request.crs and request.crs.upper() not in IN_DEGREES:
+        raise ValueError(f"lands in longitude and latitude, and the table says `crs: {request.crs}`. Mend: EPSG:4326, or none")
     if not own or own.startswith(("LOCAL_CS", "ENGCRS")) or "Undefined" in own[:80]:
         if not declared:
             raise ValueError("does not tell its CRS. Mend: declare its `source_crs`, EPSG:2154 for Lambert 93")
         return str(declared)
-    if request.crs and request.crs.upper() not in IN_DEGREES:
-        raise ValueError(f"lands in longitude and latitude, and the table says `crs: {request.crs}`. Mend: EPSG:4326, or none")
     if declared and own.startswith("EPSG:") and own.upper() != declared.upper():
         raise ValueError(f"is in {own}, and the table says `source_crs: {declared}`. Mend: one of them")
     return str(declared or own)
 
 
-def _write(source: Any, layer: str, encoding: str | None, request: Request, spool: Spool, target: str) -> tuple[str | None, int]:
+def _write(
+    source: Any, layer: str, encoding: str | None, request: Request, spool: Spool, target: str, loose: Loose | None
+) -> tuple[str | None, int]:
     """Write a layer as Parquet in the spool; give its CRS, None without places, and how many features were read."""
     import pyarrow.parquet as pq
     import pyogrio
@@ -138,7 +141,7 @@ def _write(source: Any, layer: str, encoding: str | None, request: Request, spoo
         crs = _crs(meta["crs"], request) if own else None
         count, writer = 0, None
         with spool.create(target) as out:
-            for table in _placed(batches, own, crs):
+            for table in _placed(batches, own, crs, loose):
                 writer = writer or pq.ParquetWriter(out, table.schema, compression="zstd")
                 writer.write_table(table)
                 count += len(table)
@@ -147,7 +150,7 @@ def _write(source: Any, layer: str, encoding: str | None, request: Request, spoo
     return crs, count
 
 
-def _placed(batches: Any, own: str, crs: str | None) -> Iterator[Any]:
+def _placed(batches: Any, own: str, crs: str | None, loose: Loose | None) -> Iterator[Any]:
     """Give batches whose places are GeoJSON texts; raises ValueError for those that are no place, or that cannot be said so."""
     import duckdb
     import pyarrow as pa
@@ -164,6 +167,7 @@ def _placed(batches: Any, own: str, crs: str | None) -> Iterator[Any]:
             except pa.ArrowInvalid as error:
                 raise ValueError("holds texts that are not of the encoding that it tells. Mend: declare its `encoding`") from error
             table = pa.Table.from_batches([batch]).select(names)
+            table = loose.put(table, number) if loose else table
             table = table.rename_columns([renamed[name] for name in names])
             if own:
                 wkb = pa.table({PLACE: batch.column(batch.schema.get_field_index(own)).cast(pa.binary())})
