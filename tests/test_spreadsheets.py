@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import io
+import re
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -354,6 +355,46 @@ def test_numbers_that_a_sheet_cannot_hold_are_told(tmp_path: Path) -> None:
     reading, found = read(tmp_path, xlsx([("id", "n"), ("a", 12345678901234567), ("b", 2**53 - 1)]))
     assert "1 numbers have more digits than a sheet keeps (the first in row 2, column 2)" in reading.warnings[0]
     assert found == [("a", "1.234567890123457e+16"), ("b", "9007199254740991")]  # openpyxl writes 16 digits
+
+
+def coded(kind: str) -> bytes:
+    """A sheet whose B2 holds 1001, B3 35238, B4 2A, B5 1.5, B6 -7 and C2 1001, the column B shown by five digits."""
+    rows = [("id", "code", "n"), ("a", 1001, 1001), ("b", 35238, 1), ("c", "2A", 1), ("d", 1.5, 1), ("e", -7, 1)]
+    if kind == "xlsx":
+        return xlsx(rows, lambda _, page: [setattr(page.cell(row, 2), "number_format", "00000") for row in range(2, 7)])
+    if kind == "xls":
+        import xlwt
+
+        def edit(_: Any, page: Any) -> None:
+            for at, row in enumerate(rows[1:], 1):
+                page.write(at, 1, row[1], xlwt.easyxf(num_format_str="00000"))
+
+        return xls([(row[0], None, row[2]) if at else row for at, row in enumerate(rows)], edit)
+    source, target = zipfile.ZipFile(io.BytesIO(ods(rows))), io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            held = source.read(name)
+            if name == "content.xml":
+                held = re.sub(
+                    rb'(<table:table-cell [^>]*office:value="1001"[^>]*)/>', rb"\1><text:p>01001</text:p></table:table-cell>", held, count=1
+                )
+            archive.writestr(name, held)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_code_that_a_sheet_holds_as_a_number_keeps_the_zeros_that_it_shows(house: House, kind: str) -> None:
+    landing = land(house, coded(kind), column("id"), column("code"), column("n"), name=f"items.{kind}")
+    assert landing.values("id", "code", "n") == [
+        ("a", "01001", "1001"),
+        ("b", "35238", "1"),
+        ("c", "2A", "1"),
+        ("d", "1.5", "1"),
+        ("e", "-7", "1"),
+    ]
+    (house.drops / f"items.{kind}").unlink()
+    landing = land(house, coded(kind), column("id"), column("code", "double"), name=f"items.{kind}")
+    assert landing.values("id", "code")[:2] == [("a", 1001.0), ("b", 35238.0)]
 
 
 def test_a_cell_far_off_kills_nothing(tmp_path: Path) -> None:

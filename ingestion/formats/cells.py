@@ -1,4 +1,4 @@
-"""What a workbook holds in its cells that its reader leaves out: errors, formulas without a value, merged cells, a cell far off."""
+"""What a workbook holds in its cells that its reader leaves out: errors, formulas without a value, merged cells, zeros before codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _ERROR = re.compile(rb"""<(?:\w+:)?c\b([^>]*\bt=["']e["'](?:[^>]*[^/>])?)>(.*?)<
 _UNTOLD = re.compile(
     rb"""<(?:\w+:)?c\b([^>]*)>\s*<(?:\w+:)?f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f>)\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"""
 )
+# The format of a code: as many digits as it has zeros, which stand before a number that has fewer.
+_ZEROS = re.compile(r"(?:\[\$[^]]*\])?(0{2,})(?:;@)?")
 _PLACE, _VALUE = re.compile(rb"""\br=["']([A-Z]+[0-9]+)["']"""), re.compile(rb"<(?:\w+:)?v>([^<]*)<")
+_IS_NO_NUMBER = re.compile(rb"""\bt=["'](?!n["'])""")
 _IS_TEXT = re.compile(rb"""\bt=["'](?:str|s|inlineStr)["']""")
 # What offices of several languages show in place of a value that cannot be computed.
 _SHOWN_ERROR = re.compile(r"#[A-Z/0]+ ?[!?]?|(?:Err|Erreur) ?: ?[0-9]+")
@@ -36,10 +39,11 @@ _CALC_TYPE = "{urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:
 
 @dataclass
 class Cells:
-    """Of a sheet: its errors by place, formulas without a value; the ranges of merged cells, of an ODS."""
+    """Of a sheet: its errors by place, formulas without a value; numbers that are shown by so many digits; merged cells, of an ODS."""
 
     errors: dict[Cell, str] = field(default_factory=dict)
     untold: list[Cell] = field(default_factory=list)
+    digits: dict[Cell, int] = field(default_factory=dict)
     merged: list[tuple[Cell, Cell]] = field(default_factory=list)
 
 
@@ -57,7 +61,7 @@ def cells_of(file: BinaryIO, number: int, name: str) -> Cells:
             if place.endswith(".bin"):
                 raise ValueError("is a binary workbook (.xlsb). Mend: save it as .xlsx")
             with archive.open(place) as sheet:
-                return _of_ods(sheet, number) if is_ods else _of_xlsx(sheet)
+                return _of_ods(sheet, number) if is_ods else _of_xlsx(sheet, _padded(archive))
     except _BROKEN as error:
         raise ValueError(f"is no whole workbook ({type(error).__name__}). Mend: save it anew in an office suite") from error
 
@@ -101,8 +105,16 @@ def _of_xls(file: BinaryIO, name: str) -> Cells:
     import xlrd
 
     try:
-        with xlrd.open_workbook(file_contents=file.read(), logfile=io.StringIO(), on_demand=True) as book:
+        with xlrd.open_workbook(file_contents=file.read(), logfile=io.StringIO(), on_demand=True, formatting_info=True) as book:
             sheet = book.sheet_by_name(name)
+            formats = {number: book.format_map[xf.format_key].format_str for number, xf in enumerate(book.xf_list)}
+            padded = {number: digits for number, told in formats.items() if (digits := _digits(told))}
+            shown = {
+                (row, column): padded[style]
+                for row in range(sheet.nrows if padded else 0)
+                for column, kind in enumerate(sheet.row_types(row))
+                if kind == xlrd.XL_CELL_NUMBER and (style := sheet.cell_xf_index(row, column)) in padded
+            }
             told = {
                 (row, column): xlrd.error_text_from_code.get(sheet.cell_value(row, column), "#?")
                 for row in range(sheet.nrows)
@@ -111,7 +123,23 @@ def _of_xls(file: BinaryIO, name: str) -> Cells:
             }
     except Exception as error:  # it raises whatever its reading meets
         raise ValueError(f"is no whole .xls ({type(error).__name__}). Mend: save it as .xlsx") from error
-    return Cells(told)
+    return Cells(told, digits=shown)
+
+
+def _digits(form: str) -> int:
+    """Give by how many digits at least a format shows a number, where it says nothing else; 0 where it does."""
+    found = _ZEROS.fullmatch(form)
+    return len(found[1]) if found else 0
+
+
+def _padded(archive: zipfile.ZipFile) -> dict[bytes, int]:
+    """Give the styles of an XLSX whose numbers are shown by so many digits."""
+    with contextlib.suppress(KeyError):
+        styles = ElementTree.fromstring(archive.read("xl/styles.xml"))
+        formats = {each.get("numFmtId"): _digits(each.get("formatCode", "")) for each in styles.iterfind(".//{*}numFmts/{*}numFmt")}
+        used = enumerate(styles.iterfind("./{*}cellXfs/{*}xf"))
+        return {b"%d" % number: digits for number, each in used if (digits := formats.get(each.get("numFmtId")))}
+    return {}
 
 
 def _sheet_in(archive: zipfile.ZipFile, name: str) -> str:
@@ -127,8 +155,9 @@ def _sheet_in(archive: zipfile.ZipFile, name: str) -> str:
     return target.lstrip("/") if target.startswith("/") else posixpath.normpath(f"xl/{target}")
 
 
-def _of_xlsx(sheet: Any) -> Cells:
+def _of_xlsx(sheet: Any, padded: dict[bytes, int]) -> Cells:
     cells, columns, last = Cells(), set[bytes](), 0
+    styled = re.compile(rb"""<(?:\w+:)?c\b([^>]*\bs=["'](%b)["'](?:[^>]*[^/>])?)>(.*?)</(?:\w+:)?c>""" % b"|".join(padded), re.DOTALL)
     for block in _rows(sheet):
         places = _CELL.findall(block)
         columns.update(letters for letters, _ in places)
@@ -138,6 +167,10 @@ def _of_xlsx(sheet: Any) -> Cells:
             if not place:
                 raise ValueError("holds an error in a cell that tells no place. Mend: save it anew in an office suite")
             cells.errors[_cell(place[1].decode())] = value[1].decode("utf-8", "replace") if value else "#?"
+        for attributes, style, inside in styled.findall(block) if padded else ():
+            place, value = _PLACE.search(attributes), _VALUE.search(inside)
+            if place and value and len(value[1]) < padded[style] and not _IS_NO_NUMBER.search(attributes):
+                cells.digits[_cell(place[1].decode())] = padded[style]
         for attributes in _UNTOLD.findall(block) if b"f" in block else ():
             if not _IS_TEXT.search(attributes):
                 place = _PLACE.search(attributes)
@@ -200,9 +233,11 @@ def _of_ods_row(cells: Cells, element: Any, row: int, repeated: int) -> int:
         if is_error or kind is not None or formula is not None:
             last = column + width
             _check_extent(row + repeated, last)
+        places = itertools.product(range(row, row + repeated), range(column, column + width))
         if is_error:
-            places = itertools.product(range(row, row + repeated), range(column, column + width))
             cells.errors.update(dict.fromkeys(places, shown or "#?"))
+        elif kind == "float" and re.fullmatch("0[0-9]+", shown):
+            cells.digits.update(dict.fromkeys(places, len(shown)))
         elif formula is not None and kind is None:
             cells.untold.append((row, column))
         down, across = (int(cell.get(f"{_TABLE}number-{each}-spanned", 1)) for each in ("rows", "columns"))

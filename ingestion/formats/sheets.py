@@ -124,6 +124,9 @@ def _rows(sheet: Any, cells: Cells, *, is_filled: bool) -> Iterator[tuple[int, l
     errors: dict[int, list[tuple[int, str]]] = {}
     for (at, column), shown in cells.errors.items():
         errors.setdefault(at, []).append((column, shown))
+    padded: dict[int, list[tuple[int, int]]] = {}
+    for (at, column), digits in cells.digits.items():
+        padded.setdefault(at, []).append((column, digits))
     # Its rows begin with the first of the sheet, its columns with the first that any row has.
     left = min([sheet.start[1], *(column for _, column in cells.errors)])
     before, filled = [""] * (sheet.start[1] - left), _Filled(cells.merged if is_filled else [], left)
@@ -132,6 +135,8 @@ def _rows(sheet: Any, cells: Cells, *, is_filled: bool) -> Iterator[tuple[int, l
         row: list[Any] = [*before, *next(given, ())]
         for column, shown in errors.get(number, ()):
             _put(row, column - left, shown)
+        for column, digits in padded.get(number, ()):
+            _pad(row, column - left, digits)
         filled.fill(number, row)
         if any(value != "" and not (isinstance(value, str) and not value.strip(" \t")) for value in row):
             yield number + 1, row
@@ -154,6 +159,13 @@ class _Filled:
             for _, columns, value in self._open:
                 for column in columns if value != "" else ():
                     _put(row, column, value)
+
+
+def _pad(row: list[Any], column: int, digits: int) -> None:
+    """Have a whole number be the text of so many digits by which its sheet shows it: a code."""
+    value = row[column] if 0 <= column < len(row) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and float(value).is_integer() and value < MOST_EXACT:
+        row[column] = f"{int(value):0{digits}}"
 
 
 def _put(row: list[Any], column: int, value: Any) -> None:
