@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import duckdb
 import pytest
 from conftest import House, Site, column, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.connectors import SourceError
+from ingestion.connectors import Request, SourceError, arcgis
 from ingestion.formats.esri_geometry import NoGeometry, geojson_of, polygons_of
 
 SERVICE = "/arcgis/rest/services/Voirie/FeatureServer"
@@ -174,6 +176,45 @@ def test_a_layer_that_grows_while_it_is_read_is_read(house: House, site: Site) -
     entry = house.land(brick_of(house, site))
     assert entry and entry["tables"]["rues"]["kept"] == 6  # three, and one for each page
     assert sum("returnCountOnly" in asked.query for asked in site.asked) == 2
+
+
+@pytest.mark.parametrize("capable", [{}, {"supportsAdvancedQueries": True}])
+def test_a_server_that_does_not_say_that_it_has_capped_is_read_whole(house: House, site: Site, capable: dict[str, bool]) -> None:
+    server = Server(site, rows(7), advancedQueryCapabilities=capable, maxRecordCount=3)
+    told = server.told
+    server.told = lambda body, asked=None: told(  # type: ignore[method-assign]
+        {name: each for name, each in body.items() if name != "exceededTransferLimit"}, asked
+    )
+    brick = brick_of(house, site)
+    assert house.land(brick)
+    assert [each for (each,) in house.rows(brick, "rues", "OBJECTID", "OBJECTID")] == [str(10 * n) for n in range(1, 8)]
+
+
+def test_a_record_that_goes_once_it_was_listed_is_no_cap(house: House, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingestion.connectors.pages.PAUSE_SECONDS", 0)
+    server, query = Server(site, rows(5), advancedQueryCapabilities={}, maxRecordCount=9), []
+
+    def once(asked: Any) -> Any:
+        answer = server.query(asked)
+        if "returnIdsOnly" in asked["url"] and not query:
+            query.append(server.rows.pop(2))
+        return answer
+
+    site.pages[f"{SERVICE}/0/query"] = once
+    brick = brick_of(house, site)
+    assert house.land(brick)
+    assert [each for (each,) in house.rows(brick, "rues", "OBJECTID", "OBJECTID")] == ["10", "20", "40", "50"]
+
+
+@pytest.mark.parametrize("capable", [{}, {"supportsAdvancedQueries": True}])
+def test_a_trial_takes_some_records_and_asks_for_no_more(site: Site, tmp_path: Path, capable: dict[str, bool]) -> None:
+    server = Server(site, rows(9), advancedQueryCapabilities=capable)
+    request = Request.alone(
+        "trial", "rues", site.url + SERVICE, brick_options=arcgis.BrickOptions(), table_options=arcgis.TableOptions(layer=0),
+        connection=duckdb.connect(), spool=tmp_path, sample_rows=4,
+    )  # fmt: skip
+    (part,) = arcgis.read(request).parts
+    assert part.counted == 4 and len(server.wheres()) == (2 if capable else 3)
 
 
 def test_dates_of_an_unknown_zone_say_none(house: House, site: Site) -> None:
