@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ingestion.brick import Brick, Table
+from ingestion.connectors import connector
 from ingestion.lake import quoted
 from ingestion.warehouse import source_sql
 from ingestion.words import plain
@@ -19,12 +21,13 @@ if TYPE_CHECKING:
     from ingestion.lake import Lake
 
 ACTIVE = ("tested", "adopted")
-# The options by which a producer's dataset is known, whatever the host and the protocol that give it.
-IDENTIFIERS = ("dataset", "collection", "type_name", "layer")
+# The options by which a producer's dataset is known, whatever the host and the protocol that give it; a number counts within its place.
+IDENTIFIERS = ("dataset", "collection", "type_name", "layer", "resource")
 # Those that say how a dataset is asked for and written, and not which one it is.
 MANNERS = frozenset({
     "format", "separator", "quote", "header", "skip", "encoding", "decimal", "thousands", "null_values", "limit", "count", "top", "version",
-    "order_by", "sort_by", "output_format", "columns", "since", "data_array", "paging", "total", "total_header", "headers", "envelope",
+    "order_by", "sort_by", "output_format", "size", "page_size", "max_records", "edit_date", "always", "announces", "columns", "since",
+    "data_array", "paging", "total", "total_header", "headers", "envelope",
 })  # fmt: skip
 SAMPLE = 1_000  # keys that are looked for in what has landed
 ALIKE_SHARE = 0.9  # of the keys of a sample that a table holds, from which the two give the same
@@ -143,19 +146,26 @@ def _titles(brick: Brick) -> set[str]:
 
 
 def _identifiers(brick: Brick) -> set[str]:
-    return {str(value) for table in brick.tables for name, value in table.meta.options.items() if name in IDENTIFIERS}
+    told = [value for table in brick.tables for name, value in table.meta.options.items() if name in IDENTIFIERS]
+    return {value for value in told if isinstance(value, str) and not value.isdigit()}
 
 
 def _addresses(brick: Brick) -> dict[str, str]:
     """Give the tables of a brick by where they are read: endpoint, path, and the options that say which dataset it is."""
     if not brick.meta.endpoint:
         return {}
-    found = {}
+    module, found = connector(brick.meta.connector), {}
     for table in brick.tables:
-        options: dict[str, Any] = {**brick.meta.options, **table.meta.options}
+        # What is said as it is unless said tells nothing.
+        told = [model.model_validate(given) for model, given in (
+            (module.BrickOptions, brick.meta.options), (module.TableOptions, table.meta.options)
+        )]  # fmt: skip
+        options: dict[str, Any] = {name: value for each in told for name, value in each.model_dump(exclude_defaults=True).items()}
         path = str(options.pop("path", ""))
         parts = urlsplit(f"{brick.meta.endpoint.rstrip('/')}/{path.lstrip('/')}".rstrip("/"))
         which = sorted((name, value) for name, value in options.items() if name not in MANNERS and not name.endswith("_env"))
         which = [(name, value) for name, value in which if name not in ("auth", "limits", "headers_env")]
-        found[f"{parts.scheme}://{parts.netloc.casefold()}{parts.path}?{parts.query} {which}"] = table.name
+        host = re.sub(r":(?:80|443)$", "", parts.netloc.casefold()) if parts.scheme in ("http", "https") else parts.netloc.casefold()
+        scheme = "http" if parts.scheme == "https" else parts.scheme
+        found[f"{scheme}://{host}{parts.path}?{parts.query} {which}"] = table.name
     return found

@@ -413,6 +413,32 @@ def of(name: str, options: Document, **meta: Any) -> Document:
             None,
         ),
         (of("one", CSV), of("other", CSV), None),
+        (
+            of("one", CSV, title_fr="Cœur de l’été", producer="Ville"),
+            of("other", CSV, title_fr="Coeur de l'ete", producer="Ville"),
+            "one title",
+        ),
+        (of("one", CSV, title_fr="地図", producer="Ville"), of("other", CSV, title_fr="人口", producer="Ville"), None),
+        (
+            of("one", CSV, endpoint="http://h.example:80/data/"),
+            of("other", CSV, endpoint="https://h.example/data"),
+            "table items reads one address and dataset",
+        ),
+        (
+            of("one", {"layer": 0}, connector="arcgis", endpoint="https://a.example/trees/FeatureServer", producer="Ville"),
+            of("other", {"layer": 0}, connector="arcgis", endpoint="https://a.example/roads/FeatureServer", producer="Ville"),
+            None,
+        ),
+        (
+            of("one", {"layer": 0}, connector="arcgis", endpoint="https://a.example/trees/FeatureServer"),
+            of("other", {"layer": 0, "where": "1=1", "size": 500}, connector="arcgis", endpoint="https://a.example/trees/FeatureServer"),
+            "table items reads one address and dataset",
+        ),
+        (
+            of("one", {"resource": "0b1c-2d"}, connector="ckan", endpoint="https://a.example", producer="Ville"),
+            of("other", {"resource": "0b1c-2d"}, connector="ckan", endpoint="https://b.example/api/3/action", producer="Ville"),
+            "one dataset (0b1c-2d) of one producer",
+        ),
     ],
 )  # fmt: skip
 def test_two_bricks_that_give_the_same_are_told(one: Document, other: Document, told: str | None, tmp_path: Path) -> None:
